@@ -1,0 +1,140 @@
+"""The contract that every family keeps: encode a face into named latent parts, mix the parts, decode them.
+
+    source ─ encode ─┐
+                     ├─ mix(amounts) ─ decode ─ swapped picture
+    target ─ encode ─┘
+
+`amounts` says for each part how much of it comes from the source: 0 keeps the target's, 1 takes the source's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import nn
+
+from swaplib.faces import Faces
+
+Geometry = Literal["euclidean", "sphere", "labels", "image"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One named piece of a face's latent code.
+
+    shape is that of one face, without the batch axis. geometry says what lies between two codes:
+    euclidean   the straight line
+    sphere      the great circle, each vector along the last axis keeping unit length
+    labels      nothing: integer classes, which flip from one to the other at an amount of one half
+    image       a cross-fade, pixel by pixel
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    geometry: Geometry = "euclidean"
+
+
+Codes = dict[str, torch.Tensor]
+"""Part name -> tensor (B, *part.shape), in the order of the family's parts."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One alternating step of a training loop.
+
+    losses(batch) returns named scalar terms, each under the name of its weight in the family's config.
+    every: run this phase once in so many steps.
+    """
+
+    name: str
+    parameters: Iterable[nn.Parameter]
+    losses: Callable[[Faces], dict[str, torch.Tensor]]
+    every: int = 1
+
+
+def slerp(start: torch.Tensor, end: torch.Tensor, amount: float | torch.Tensor) -> torch.Tensor:
+    """Point at `amount` of the great circle from start to end, along the last axis (Shoemake 1985).
+
+    Unit vectors in, unit vectors out. Between opposite vectors the circle is not unique; any one is taken.
+    """
+    start, end = nn.functional.normalize(start, dim=-1), nn.functional.normalize(end, dim=-1)
+    # atan2 keeps its precision for nearly equal vectors, where arccos loses half of its digits.
+    angle = 2 * torch.atan2((start - end).norm(dim=-1, keepdim=True), (start + end).norm(dim=-1, keepdim=True))
+    chord = end - start * (start * end).sum(-1, keepdim=True)
+    tangent = nn.functional.normalize(chord, dim=-1)
+    return start * torch.cos(amount * angle) + tangent * torch.sin(amount * angle)
+
+
+def mix_part(part: Part, source: torch.Tensor, target: torch.Tensor, amount: float | torch.Tensor) -> torch.Tensor:
+    """What lies at `amount` between the target's code (0) and the source's (1), by the part's geometry.
+
+    amount: a number, or a tensor (B,) with one for each face. The ends are exact, bit for bit.
+    """
+    amount = torch.as_tensor(amount, dtype=torch.float32, device=target.device).expand(len(target))
+    amount = amount.reshape(-1, *[1] * (target.ndim - 1))
+    if part.geometry == "labels":
+        return torch.where(amount >= 0.5, source, target)
+    between = slerp(target, source, amount) if part.geometry == "sphere" else torch.lerp(target, source, amount)
+    return torch.where(amount == 0, target, torch.where(amount == 1, source, between))
+
+
+class Family(nn.Module):
+    """A face-swapping system. Subclasses define the class attributes and the methods that raise here.
+
+    name         as in the registry and on the command line
+    parts        the latent parts, in order
+    swap_parts   what a plain swap takes from the source
+    Config       a frozen dataclass with `smoke()`, `demo()` and `paper()`
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type]
+    swap_parts: ClassVar[tuple[str, ...]]
+    parts: tuple[Part, ...]
+
+    def __init__(self, config: Any):
+        super().__init__()
+        self.config = config
+
+    def encode(self, faces: Faces) -> Codes:
+        """Faces at the config's size to codes. What a family needs beyond the images, it says in its docstring."""
+        raise NotImplementedError
+
+    def decode(self, codes: Codes) -> torch.Tensor:
+        """Codes to images (B, 3, H, W) in [-1, 1]."""
+        raise NotImplementedError
+
+    def phases(self) -> list[Phase]:
+        """How the family is trained; empty for one with nothing to learn."""
+        return []
+
+    def sample(self, count: int, seed: int = 0) -> Codes:
+        """Random codes, where the family is generative."""
+        raise ValueError(f"{self.name} is not generative: it can only encode given faces")
+
+    def mix(self, source: Codes, target: Codes, amounts: Mapping[str, float | torch.Tensor] | None = None) -> Codes:
+        """Codes between target (0) and source (1), part by part; parts that are not named stay the target's.
+
+        Without amounts: a plain swap. Raises ValueError for a part that the family does not have.
+        """
+        amounts = {name: 1.0 for name in self.swap_parts} if amounts is None else amounts
+        names = [part.name for part in self.parts]
+        unknown = [name for name in amounts if name not in names]
+        if unknown:
+            raise ValueError(f"{self.name} has no part {unknown[0]!r}: its parts are {', '.join(names)}")
+        return {
+            part.name: mix_part(part, source[part.name], target[part.name], amounts.get(part.name, 0.0))
+            for part in self.parts
+        }
+
+    @torch.no_grad()
+    def swap(
+        self, source: Faces, target: Faces, amounts: Mapping[str, float | torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """The target's picture with the source's parts, images (B, 3, H, W) in [-1, 1]."""
+        if len(source) != len(target):
+            raise ValueError(f"{len(source)} sources but {len(target)} targets: give one source for each target")
+        return self.decode(self.mix(self.encode(source), self.encode(target), amounts))
