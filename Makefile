@@ -1,0 +1,46 @@
+# Two commands: `make workbook` runs every notebook and fills figures/; `make test` checks everything.
+# They need python3 (3.10 or newer) and make; the rest is installed into .venv on the first call.
+
+PYTHON ?= python3
+ARGS ?=
+WORKERS ?= 2
+BIN := .venv/bin
+READY := .venv/.ready
+
+# One thread to a process: several processes share the cores, and OpenMP's barriers are slow on a busy machine.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help workbook test lab refresh clean
+
+help:
+	@echo "make workbook   run the notebooks into build/ and fill figures/   (ARGS='--preset smoke' for a quick look)"
+	@echo "make test       lint and tests"
+	@echo "make lab        open the notebooks in JupyterLab"
+	@echo "make refresh    run the notebooks and put the results back into notebooks/"
+	@echo "make clean      remove build/ and .venv"
+
+workbook: $(READY)
+	$(BIN)/swaplib run $(ARGS)
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+lab: $(READY)
+	$(BIN)/swaplib lab
+
+refresh: $(READY)
+	$(BIN)/swaplib run --update $(ARGS)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo "swaplib needs Python 3.10 or newer: name one with make PYTHON=..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
+	    { rm -rf .venv; echo "$(PYTHON) can't make virtual environments: install its venv module" >&2; exit 1; }
+	@echo "Installing into .venv (once; a few minutes)"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf build .venv

@@ -1,0 +1,464 @@
+"""Arrays in, figure out; and every figure, table and picture is saved with the story of how it came about.
+
+Drawing          grid, swap_grid, colour_labels, label_legend, draw_landmarks
+Saving           save (figures), save_table (data frames), save_picture (single pictures)
+The gallery      manifest.json holds one entry for each figure; `gallery` writes figures/README.md from it
+
+Files go to figures/ beside the package, or to the folder in the environment variable SWAPLIB_FIGURES.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from swaplib.faces import CELEBAMASK_HQ, LANDMARK_GROUPS, Faces, to_uint8
+from swaplib.provenance import (
+    DigitalSource,
+    commit,
+    origin,
+    png_text,
+    replacing,
+    sha256,
+    software,
+    versions,
+    xmp_packet,
+)
+
+# ---------------------------------------------------------------------------------------------- style
+
+STYLE = {
+    "figure.dpi": 110,
+    "savefig.dpi": 180,
+    "figure.constrained_layout.use": True,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "axes.prop_cycle": plt.cycler(color=["#2f5d8a", "#d1693b", "#4b8b5f", "#8a5a99", "#b8963e", "#5b6670"]),
+    "legend.frameon": False,
+    "image.interpolation": "antialiased",
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+}
+INK, MUTED, SOURCE, TARGET = "#22272e", "#6b737c", "#2f5d8a", "#d1693b"
+
+
+def style(jpeg: bool = True) -> None:
+    """Use the workbook's look in this process. In a notebook, previews become JPEG, which keeps the file small."""
+    matplotlib.rcParams.update(STYLE)
+    if jpeg and "inline" in matplotlib.get_backend():
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("jpeg", pil_kwargs={"quality": 85}, bbox_inches="tight", facecolor="white")
+
+
+# CelebAMask-HQ's order. A person's left side is lighter than the right one, so that mirrored labels show.
+LABEL_COLOURS = np.array(
+    [
+        [236, 236, 232], [244, 203, 168], [226, 141, 94], [70, 70, 78], [108, 184, 236], [28, 104, 178],
+        [158, 120, 86], [98, 66, 40], [240, 168, 186], [196, 92, 124], [122, 24, 44], [226, 72, 88],
+        [176, 36, 62], [84, 58, 120], [148, 128, 40], [250, 214, 60], [214, 184, 20], [222, 178, 140],
+        [112, 152, 120],
+    ],
+    dtype=np.uint8,
+)  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------- drawing
+
+
+def _picture(value: Any) -> np.ndarray:
+    """Whatever shows one picture -> something `imshow` takes: uint8 RGB (H, W, 3), or grey (H, W) in [0, 1]."""
+    if isinstance(value, Faces):
+        value = value.images
+    if isinstance(value, torch.Tensor):
+        value = value[0] if value.ndim == 4 and len(value) == 1 else value
+        value = to_uint8(value) if value.ndim == 3 and value.shape[0] == 3 else value.detach().cpu().numpy()
+    array = np.asarray(value)
+    if array.ndim == 2:
+        return array.astype(float)
+    if array.ndim == 3 and array.shape[-1] == 3 and array.dtype == np.uint8:
+        return array
+    raise ValueError(
+        f"can't show an array of shape {array.shape} and type {array.dtype}: give images (3, H, W) in [-1, 1], "
+        "uint8 RGB (H, W, 3), or a mask (H, W) in [0, 1]"
+    )
+
+
+def _pictures(batch: Any) -> list[np.ndarray]:
+    """A batch of pictures, in any of the forms that `_picture` takes, to a list of arrays."""
+    if isinstance(batch, Faces):
+        batch = batch.images
+    if isinstance(batch, (torch.Tensor, np.ndarray)) and batch.ndim < 3:
+        batch = batch[None]
+    return [_picture(value) for value in batch]
+
+
+def _show(ax: Axes, picture: np.ndarray) -> None:
+    """One picture without axes; a mask is shown in grey, on a fixed scale."""
+    limits = {"cmap": "gray", "vmin": 0, "vmax": 1} if picture.ndim == 2 else {}
+    ax.imshow(picture, **limits)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+
+
+def grid(
+    images: Any,
+    rows: int | Sequence[str] | None = None,
+    cols: int | Sequence[str] | None = None,
+    size: float = 1.25,
+    title: str | None = None,
+) -> Figure:
+    """Pictures in rows and columns, with titles.
+
+    images: Faces, a batch (B, 3, H, W), or a list of pictures, filled in row by row; or a dict
+        {column title: batch}, one batch for each column.
+    rows, cols: how many, or their titles. size: edge of one picture in inches.
+    Raises ValueError where pictures and titles don't fit together.
+    """
+    if isinstance(images, Mapping):
+        if cols is None:
+            cols = list(images)
+        columns = [_pictures(batch) for batch in images.values()]
+        if len({len(column) for column in columns}) > 1:
+            counts = ", ".join(f"{name}: {len(column)}" for name, column in zip(images, columns, strict=True))
+            raise ValueError(f"every column needs equally many pictures, got {counts}")
+        pictures = [picture for row in zip(*columns, strict=True) for picture in row]
+    else:
+        pictures = _pictures(images)
+    down, across = _layout(len(pictures), rows, cols)
+    heights = [pictures[r * across].shape[0] / pictures[r * across].shape[1] for r in range(down)]
+    figure, axes = plt.subplots(
+        down, across, squeeze=False, figsize=(size * across, size * sum(heights)),
+        gridspec_kw={"height_ratios": heights}, layout="constrained",
+    )  # fmt: skip
+    figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)
+    for ax, picture in zip(axes.flat, pictures, strict=False):
+        _show(ax, picture)
+    for ax in axes.flat[len(pictures) :]:
+        ax.set_axis_off()
+    for ax, text in zip(axes[0], [] if cols is None or isinstance(cols, int) else cols, strict=False):
+        ax.set_title(text, color=INK)
+    for ax, text in zip(axes[:, 0], [] if rows is None or isinstance(rows, int) else rows, strict=False):
+        ax.set_ylabel(text, color=INK)
+    if title:
+        figure.suptitle(title, fontsize=10, color=INK)
+    return figure
+
+
+def _layout(count: int, rows: int | Sequence[str] | None, cols: int | Sequence[str] | None) -> tuple[int, int]:
+    """Number of rows and columns for `count` pictures."""
+    if count == 0:
+        raise ValueError("no pictures to show: the batch is empty")
+    down = rows if isinstance(rows, int) or rows is None else len(rows)
+    across = cols if isinstance(cols, int) or cols is None else len(cols)
+    if across is None:
+        across = -(-count // down) if down else min(count, 8)
+    if down is None:
+        down = -(-count // across)
+    if not (down - 1) * across < count <= down * across:
+        raise ValueError(f"{count} pictures don't fit {down} rows of {across}: give as many titles as pictures need")
+    return down, across
+
+
+def swap_grid(sources: Any, targets: Any, swaps: Any, size: float = 1.15, title: str | None = None) -> Figure:
+    """The table of every source put into every target: sources on top, targets on the left, swaps between.
+
+    sources: (S, 3, H, W); targets: (T, 3, H, W); swaps: (T, S, 3, H, W). Raises ValueError for other shapes.
+    """
+    sources, targets = _pictures(sources), _pictures(targets)
+    swaps = [_pictures(row) for row in swaps]
+    if len(swaps) != len(targets) or any(len(row) != len(sources) for row in swaps):
+        raise ValueError(f"{len(sources)} sources and {len(targets)} targets need swaps (T, S, 3, H, W), target first")
+    down, across = len(targets) + 1, len(sources) + 1
+    figure, axes = plt.subplots(down, across, squeeze=False, figsize=(size * across, size * down), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    cells = [[None, *sources]] + [[target, *row] for target, row in zip(targets, swaps, strict=True)]
+    for ax, picture in zip(axes.flat, [picture for row in cells for picture in row], strict=True):
+        ax.set_axis_off() if picture is None else _show(ax, picture)
+    for group, colour in ((axes[0, 1:], SOURCE), (axes[1:, 0], TARGET)):
+        for ax in group:
+            ax.spines[:].set(visible=True, color=colour, linewidth=1.8)
+    corner = {"transform": axes[0, 0].transAxes, "ha": "center", "va": "center", "fontsize": 9}
+    axes[0, 0].text(0.52, 0.66, "source →\nwho it is", color=SOURCE, **corner)
+    axes[0, 0].text(0.46, 0.22, "target ↓\nthe shot", color=TARGET, **corner)
+    if title:
+        figure.suptitle(title, fontsize=10, color=INK)
+    return figure
+
+
+def colour_labels(labels: torch.Tensor | np.ndarray) -> np.ndarray:
+    """Label maps (..., H, W) in CelebAMask-HQ's order to uint8 colours (..., H, W, 3)."""
+    labels = np.asarray(labels)
+    if labels.size and labels.max() >= len(LABEL_COLOURS):
+        raise ValueError(
+            f"labels hold the value {labels.max()}, but there are {len(LABEL_COLOURS)} classes: translate them to "
+            "CelebAMask-HQ's order with swaplib.faces.relabel first"
+        )
+    return LABEL_COLOURS[labels]
+
+
+def label_legend(figure: Figure, labels: torch.Tensor | np.ndarray, columns: int = 1) -> None:
+    """A legend of the classes that occur in `labels`, to the right of the pictures; the figure grows for it."""
+    present = np.unique(np.asarray(labels))
+    handles = [plt.Rectangle((0, 0), 1, 1, facecolor=LABEL_COLOURS[k] / 255, edgecolor="#bbb") for k in present]
+    names = [CELEBAMASK_HQ[k].replace("_", " ") for k in present]
+    figure.set_figwidth(figure.get_figwidth() + 1.15 * columns)
+    figure.legend(handles, names, loc="outside right center", ncols=columns, fontsize=8, handlelength=1, handleheight=1)
+
+
+_CURVES = (
+    range(0, 17), range(17, 22), range(22, 27), range(27, 31), range(31, 36),
+    (*range(36, 42), 36), (*range(42, 48), 42), (*range(48, 60), 48), (*range(60, 68), 60),
+)  # fmt: skip
+_GROUP_COLOURS = {"jaw": "#ffffff", "brows": "#ffd23f", "nose": "#7ce577", "eyes": "#5cc8ff", "mouth": "#ff7b89"}
+
+
+def draw_landmarks(ax: Axes, landmarks: torch.Tensor | np.ndarray, size: float = 3, lines: bool = True) -> None:
+    """Draw 68 landmarks (68, 2), in pixels of the picture that `ax` shows, coloured by group."""
+    points = np.asarray(landmarks, dtype=float)
+    if points.shape != (68, 2):
+        raise ValueError(f"landmarks must be (68, 2) for one face, got {points.shape}")
+    if lines:
+        for curve in _CURVES:
+            ax.plot(*points[list(curve)].T, color="#101418", linewidth=size * 0.55, alpha=0.55)
+            ax.plot(*points[list(curve)].T, color="white", linewidth=size * 0.2, alpha=0.9)
+    for name, group in LANDMARK_GROUPS.items():
+        ax.scatter(*points[group].T, s=size**2 * 0.6, color=_GROUP_COLOURS[name], edgecolors="#101418", linewidths=0.3)
+
+
+# ---------------------------------------------------------------------------------------------- the manifest
+
+
+def folder() -> Path:
+    """Where figures go: SWAPLIB_FIGURES, or figures/ in the checkout. Raises FileNotFoundError outside of one."""
+    if chosen := os.environ.get("SWAPLIB_FIGURES"):
+        return Path(chosen)
+    root = Path(__file__).resolve().parent.parent
+    if not (root / "notebooks").is_dir():
+        raise FileNotFoundError("swaplib does not run from a checkout: set SWAPLIB_FIGURES to a folder for the figures")
+    return root / "figures"
+
+
+def _entry(name: str, kind: str, paper: str | None, caption: str | None, checkpoints, provenance: dict) -> dict:
+    """The manifest's entry for one figure or table, without its list of files."""
+    where = origin()
+    parameters = where["parameters"] | {key: value for key, value in provenance.items() if key != "seed"}
+    return {
+        "kind": kind,
+        "paper": paper,
+        "caption": caption,
+        "notebook": where["notebook"],
+        "parameters": parameters,
+        "seed": provenance.get("seed", parameters.get("seed")),
+        "commit": commit(),
+        "checkpoints": {Path(path).name: sha256(path) for path in checkpoints},
+        "versions": versions(),
+    }
+
+
+def manifest() -> dict[str, dict]:
+    """The entries of figures/manifest.json by name; empty where nothing was saved yet."""
+    path = folder() / "manifest.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+@contextmanager
+def _writing_manifest():
+    """The manifest's entries, to be changed in place; several processes may do so at once."""
+    root = folder()
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / ".manifest.lock"):
+        entries = manifest()
+        yield entries
+        with replacing(root / "manifest.json") as temporary:
+            text = json.dumps(dict(sorted(entries.items())), indent=1, ensure_ascii=False, default=str)
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _record(name: str, entry: dict, files: Sequence[Path]) -> None:
+    """Enter one figure into the manifest."""
+    with _writing_manifest() as entries:
+        entries[name] = {"files": [path.relative_to(folder()).as_posix() for path in files]} | entry
+
+
+def _base(name: str) -> Path:
+    """The path of a figure, without its ending."""
+    parts = Path(name).parts
+    if not parts or Path(name).is_absolute() or ".." in parts or Path(name).suffix:
+        raise ValueError(f"{name!r} is no name for a figure: write folder/name, without an ending")
+    return folder().joinpath(*parts)
+
+
+# ---------------------------------------------------------------------------------------------- saving
+
+
+def save(
+    figure: Figure,
+    name: str,
+    paper: str | None = None,
+    caption: str | None = None,
+    checkpoints: Sequence[str | Path] = (),
+    source: DigitalSource = "rendered",
+    **provenance: Any,
+) -> Path:
+    """Save a figure as PNG, and as PDF where nothing in it is a raster image; returns the PNG's path.
+
+    name: "folder/name" below `folder()`. paper: the figure or table of a paper that it regenerates, such as
+    "RSGAN Fig. 3". checkpoints: weight files whose hashes belong to the story. provenance: seed, preset, ...
+    Files are written under a temporary name first, so that an interrupted run leaves the old ones whole.
+    """
+    base = _base(name)
+    base.parent.mkdir(parents=True, exist_ok=True)
+    entry = _entry(name, "figure", paper, caption, checkpoints, provenance)
+    story = json.dumps({"name": name, **entry}, ensure_ascii=False, default=str)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight", facecolor="white", metadata={"Software": None})
+    files = [base.with_name(base.name + ".png")]
+    with replacing(files[0]) as temporary, Image.open(buffer) as image:
+        text = f"Figure with synthetic faces. {caption or name}"
+        image.convert("RGB").save(temporary, optimize=True, pnginfo=png_text(source, text, Provenance=story))
+    if not any(ax.images for ax in figure.axes):
+        files.append(base.with_name(base.name + ".pdf"))
+        facts = {"Title": name, "Creator": software(), "Keywords": story, "CreationDate": None, "ModDate": None}
+        with replacing(files[1]) as temporary:
+            figure.savefig(temporary, format="pdf", bbox_inches="tight", metadata=facts)
+    _record(name, entry, files)
+    return files[0]
+
+
+def save_table(
+    frame: pd.DataFrame,
+    name: str,
+    paper: str | None = None,
+    caption: str | None = None,
+    markdown: str | None = None,
+    checkpoints: Sequence[str | Path] = (),
+    **provenance: Any,
+) -> Path:
+    """Save a table as CSV (all digits) and as Markdown beside it (to read); returns the CSV's path.
+
+    markdown: the readable form, where the caller has a better one than `markdown_table`.
+    """
+    base = _base(name)
+    entry = _entry(name, "table", paper, caption, checkpoints, provenance)
+    files = [base.with_name(base.name + ".csv"), base.with_name(base.name + ".md")]
+    named = frame.index.name is not None or not isinstance(frame.index, pd.RangeIndex)
+    with replacing(files[0]) as temporary:
+        frame.to_csv(temporary, index=named)
+    with replacing(files[1]) as temporary:
+        temporary.write_text((markdown or markdown_table(frame)).rstrip() + "\n", encoding="utf-8")
+    _record(name, entry, files)
+    return files[0]
+
+
+def markdown_table(frame: pd.DataFrame) -> str:
+    """A data frame as a Markdown table; numbers with four digits that count, a dash for a missing one."""
+    if frame.index.name is not None or not isinstance(frame.index, pd.RangeIndex):
+        frame = frame.reset_index()
+
+    def cell(value: Any) -> str:
+        if value is None or (isinstance(value, float) and np.isnan(value)):
+            return "–"
+        return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value).replace("|", "\\|")
+
+    head = [str(name) for name in frame.columns]
+    rule = ["---:" if pd.api.types.is_numeric_dtype(kind) else ":---" for kind in frame.dtypes]
+    body = [[cell(value) for value in row] for row in frame.itertuples(index=False)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *body))
+
+
+def save_picture(image: Any, path: str | Path, source: DigitalSource = "composite", text: str = "") -> Path:
+    """Save one picture as PNG, JPEG or WebP, by the path's ending; its metadata says that it is synthetic.
+
+    image: (3, H, W) in [-1, 1], or uint8 RGB (H, W, 3). source: how it came about, IPTC's digital source type.
+    Raises ValueError for another ending.
+    """
+    path = Path(path)
+    array = _picture(image)
+    if array.ndim != 3:
+        raise ValueError("a picture to be saved needs three colours, not a mask")
+    note = " ".join(
+        part for part in ("Synthetic picture made by face swapping or rendering with swaplib.", text) if part
+    )
+    packet = xmp_packet(source, note)
+    options = {
+        ".png": {"format": "PNG", "pnginfo": png_text(source, note)},
+        ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0, "xmp": packet.encode()},
+        ".webp": {"format": "WEBP", "quality": 95, "xmp": packet.encode()},
+    }
+    options[".jpeg"] = options[".jpg"]
+    if path.suffix.lower() not in options:
+        raise ValueError(f"{path}: pictures are saved as {', '.join(sorted(options))}; choose one of these endings")
+    with replacing(path) as temporary:
+        Image.fromarray(array).save(temporary, **options[path.suffix.lower()])
+    return path
+
+
+# ---------------------------------------------------------------------------------------------- the gallery
+
+
+def index() -> pd.DataFrame:
+    """Figures and tables by name: what each regenerates, from which notebook."""
+    rows = [
+        {"name": name, "kind": e["kind"], "regenerates": e["paper"] or "", "notebook": e["notebook"] or "",
+         "caption": e["caption"] or ""}
+        for name, e in manifest().items()
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["name", "kind", "regenerates", "notebook", "caption"]).set_index("name")
+
+
+def _section(name: str, entry: dict, root: Path) -> str:
+    """One figure of the gallery."""
+    first, *others = entry["files"]
+    facts = [entry["paper"] or "", f"notebook `{entry['notebook']}`" if entry["notebook"] else ""]
+    facts += [f"`{key}={value}`" for key, value in entry["parameters"].items()]
+    facts += [f"commit `{entry['commit']}`" if entry["commit"] else ""]
+    links = " ".join(f"[{Path(file).suffix[1:].upper()}]({file})" for file in entry["files"])
+    if entry["kind"] == "table":
+        body = (root / others[0]).read_text(encoding="utf-8").rstrip()
+    else:
+        body = f"![{entry['caption'] or name}]({first})"
+    story = " · ".join(fact for fact in facts if fact)
+    return "\n\n".join(part for part in (f"### {name}", entry["caption"], body, f"{story} · {links}") if part)
+
+
+def gallery() -> Path:
+    """Write README.md in the figures folder from the manifest; entries whose files are gone are dropped."""
+    root = folder()
+    with _writing_manifest() as entries:
+        for name in [name for name, e in entries.items() if not all((root / file).exists() for file in e["files"])]:
+            del entries[name]
+    head = (
+        "# Figures and tables\n\nGenerated by `swaplib run`; don't edit. `manifest.json` holds for each file its "
+        "notebook, parameters, seed, commit, checkpoint hashes and versions; so does the PNG itself."
+    )
+    groups: dict[str, list[str]] = {}
+    for name, entry in entries.items():
+        groups.setdefault(name.split("/")[0] if "/" in name else "", []).append(_section(name, entry, root))
+    parts = [head]
+    for group in sorted(groups):
+        parts += [f"## {group}"] if group else []
+        parts += groups[group]
+    with replacing(root / "README.md") as temporary:
+        temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return root / "README.md"

@@ -1,0 +1,119 @@
+"""Where a file came from: versions, commit, hashes, and the mark in a picture that it is synthetic."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+from xml.sax.saxutils import escape
+
+from PIL import PngImagePlugin
+
+
+@contextmanager
+def replacing(path: str | Path):
+    """A temporary path that becomes `path` when the block ends well, and vanishes when it doesn't."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def versions() -> dict[str, str]:
+    """Versions of swaplib and of what decides its numbers and pictures."""
+    names = ("swaplib", "torch", "numpy", "matplotlib", "scikit-image", "opencv-python-headless", "dlib-bin", "dlib")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # conda and PyPI name dlib and opencv differently
+    return found
+
+
+@lru_cache(maxsize=1)
+def commit() -> str | None:
+    """The checkout's commit, with a + where files under swaplib/ or notebooks/ differ from it; None without git."""
+
+    def git(*command: str) -> str:
+        root = Path(__file__).resolve().parent.parent
+        done = subprocess.run(["git", "-C", str(root), *command], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "swaplib", "notebooks/*.ipynb")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def origin() -> dict[str, Any]:
+    """Notebook and parameters: from the runner, or else the notebook's name from Jupyter."""
+    if text := os.environ.get("SWAPLIB_RUN"):
+        return json.loads(text)
+    session = os.environ.get("JPY_SESSION_NAME")
+    return {"notebook": Path(session).stem if session else None, "parameters": {}}
+
+
+# ---------------------------------------------------------------------------------------------- synthetic pictures
+
+DIGITAL_SOURCES = {
+    "composite": "compositeSynthetic",  # parts of it are synthetic: swaps on photographs
+    "rendered": "algorithmicMedia",  # made by an algorithm that was not trained: rendered faces
+    "generated": "trainedAlgorithmicMedia",  # made by a trained network
+}
+DigitalSource = Literal["composite", "rendered", "generated"]
+_TEMPLATE = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"
+ xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+ xmp:CreatorTool="{software}"
+ Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/{kind}">
+<dc:description><rdf:Alt><rdf:li xml:lang="x-default">{text}</rdf:li></rdf:Alt></dc:description>
+</rdf:Description></rdf:RDF></x:xmpmeta>
+<?xpacket end="w"?>"""
+
+
+def software() -> str:
+    """Name and version, for the metadata of files."""
+    return f"swaplib {metadata.version('swaplib')}"
+
+
+def xmp_packet(source: DigitalSource, text: str) -> str:
+    """XMP that states IPTC's digital source type, the mark that picture services read."""
+    if source not in DIGITAL_SOURCES:
+        raise ValueError(f"unknown digital source {source!r}: choose one of {', '.join(DIGITAL_SOURCES)}")
+    return _TEMPLATE.format(software=escape(software()), kind=DIGITAL_SOURCES[source], text=escape(text))
+
+
+def png_text(source: DigitalSource, text: str, **more: str) -> PngImagePlugin.PngInfo:
+    """The metadata of a PNG: what it is, in words and in XMP."""
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", xmp_packet(source, text))
+    for key, value in {"Software": software(), "Description": text, **more}.items():
+        info.add_itxt(key, value)
+    return info
