@@ -1,6 +1,20 @@
 """swaplib: face swapping in latent spaces, as a workbook."""
 
-from swaplib.faces import Faces
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from swaplib.faces import Faces
 
 __version__ = "0.1.0"
 __all__ = ["Faces", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    # torch takes a second and a half to import: the command line's help does without it.
+    if name == "Faces":
+        from swaplib.faces import Faces
+
+        return Faces
+    raise AttributeError(f"module 'swaplib' has no attribute {name!r}")

@@ -1,0 +1,220 @@
+"""The command line: `swaplib COMMAND`. Heavy imports wait inside the commands, so that `--help` answers at once.
+
+Exit codes: 0 done, 1 an error, said in one sentence on stderr, 2 wrong usage, 130 interrupted.
+SWAPLIB_DEBUG=1 in the environment shows the traceback of every error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="swaplib",
+    help="Face swapping in latent spaces: a workbook, and the tools behind it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Preset = Annotated[str, typer.Option(help="smoke, demo or paper.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Processes.")]
+World = Annotated[str, typer.Option(help="calm (near-frontal, soft light) or wild (everything).")]
+
+
+@contextmanager
+def _sentences(*expected: type[Exception]):
+    """Expected errors become one sentence and exit code 1; anything else is a bug and keeps its traceback."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError, *expected) as error:
+        if os.environ.get("SWAPLIB_DEBUG"):
+            raise
+        typer.echo(f"swaplib: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        typer.echo("swaplib: interrupted", err=True)
+        raise typer.Exit(130) from None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"swaplib {version('swaplib')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it, exit.")
+    ] = False,
+) -> None:
+    """Face swapping in latent spaces: a workbook, and the tools behind it."""
+
+
+@app.command()
+def swap(
+    source: Annotated[Path, typer.Argument(help="Photograph that gives the identity.")],
+    target: Annotated[Path, typer.Argument(help="Photograph that receives it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to save: .png, .jpg or .webp.")],
+    family: Annotated[str, typer.Option(help="Which system; `swaplib info` lists them.")] = "landmarks",
+    preset: Preset = "demo",
+) -> None:
+    """Put the face of SOURCE into the photograph TARGET. Faces are found and aligned by themselves."""
+    with _sentences():
+        from swaplib import families, figures, latent
+
+        for path in (source, target):
+            if out.exists() and path.exists() and out.samefile(path):
+                raise ValueError(f"{out} is one of the two photographs: choose another name for the result")
+        photo, notes = latent.swap_photographs(families.load(family, preset), source, target)
+        for note in notes:
+            typer.echo(note)
+        text = f"Face swap by the family {family}."
+        typer.echo(f"{figures.save_picture(photo, out, text=text)}: marked as synthetic in its metadata")
+
+
+@app.command()
+def prepare(
+    folder: Annotated[Path, typer.Argument(help="Photographs, or a published dataset in its own layout.")],
+    out: Annotated[Path, typer.Argument(help="Where the prepared dataset goes.")],
+    layout: Annotated[str, typer.Option(help="auto, or the dataset's name.")] = "auto",
+    kind: Annotated[str, typer.Option(help="Alignment: ffhq, celeba or five_point.")] = "ffhq",
+    size: Annotated[int, typer.Option(min=16, help="Edge of the aligned pictures in pixels.")] = 256,
+    jobs: Jobs = 2,
+) -> None:
+    """Find, align and label the faces of a folder. Stopped and started again, it goes on where it was."""
+    with _sentences():
+        from swaplib import data
+
+        typer.echo(data.prepare(folder, out, layout=layout, kind=kind, size=size, jobs=jobs))
+
+
+@app.command()
+def render(
+    out: Annotated[Path, typer.Argument(help="Where the prepared dataset goes.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of faces.")] = 100,
+    seed: Seed = 0,
+    world: World = "calm",
+    size: Annotated[int, typer.Option(min=16, max=512, help="Edge of the pictures in pixels.")] = 128,
+    jobs: Jobs = 2,
+) -> None:
+    """Render faces with their labels, landmarks, attributes and factors into a prepared dataset."""
+    with _sentences():
+        from swaplib import data
+
+        path = data.render(out, count, seed=seed, world=world, size=size, jobs=jobs)
+        typer.echo(f"{count} faces in {path}")
+
+
+@app.command()
+def evaluate(
+    families: Annotated[str, typer.Option(help="Names, separated by commas.")] = "target,landmarks",
+    pairs: Annotated[int, typer.Option(min=2, help="Number of rendered pairs.")] = 500,
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV; a Markdown table is put beside it.")] = Path(
+        "evaluation.csv"
+    ),
+    seed: Seed = 0,
+    size: Annotated[int, typer.Option(min=32, max=512, help="Edge of the pictures in pixels.")] = 128,
+    world: World = "calm",
+    preset: Preset = "demo",
+    jobs: Jobs = 2,
+) -> None:
+    """The comparison table: families judged on rendered pairs whose true swap is known."""
+    with _sentences():
+        from swaplib import metrics
+        from swaplib.provenance import replacing
+
+        names = [name.strip() for name in families.split(",") if name.strip()]
+        table = metrics.evaluate(names, pairs=pairs, seed=seed, size=size, world=world, preset=preset, jobs=jobs)
+        text = metrics.table_markdown(table)
+        with replacing(out) as temporary:
+            table.to_csv(temporary)
+        with replacing(out.with_suffix(".md")) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+        typer.echo(f"{text}\n\n{out} and {out.with_suffix('.md')}")
+
+
+@app.command()
+def run(
+    notebooks: Annotated[list[str] | None, typer.Argument(help="Names or numbers, such as 00; all when none.")] = None,
+    preset: Preset = "demo",
+    values: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a parameter; may be repeated.")
+    ] = None,
+    update: Annotated[bool, typer.Option("--update", help="Put the executed notebooks back into notebooks/.")] = False,
+    figures: Annotated[Path | None, typer.Option(help="Another folder for the figures.")] = None,
+) -> None:
+    """Run the notebooks into build/, fill figures/, and make an HTML copy of the workbook."""
+    from swaplib import workbook
+
+    with _sentences(workbook.WorkbookError):
+        pairs = dict(_pair(text) for text in values or [])
+        report = workbook.run(notebooks or (), preset, pairs, update=update, figures_folder=figures)
+        typer.echo(
+            f"{len(report.seconds)} notebooks in {sum(report.seconds.values()):.0f} s\n"
+            f"figures   {report.figures / 'README.md'}\nworkbook  {report.index}"
+        )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name.isidentifier():
+        raise typer.BadParameter(f"{text!r}: write --set name=value")
+    return name, value
+
+
+@app.command()
+def info(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
+    """Which families, networks and judges there are, with their parts and sizes."""
+    with _sentences():
+        found = describe()
+        if as_json:
+            typer.echo(json.dumps(found, indent=1))
+            return
+        for name, facts in found["families"].items():
+            sizes = ", ".join(f"{preset} {count:,}" for preset, count in facts["parameters"].items())
+            weights = facts["weights"]["file"] if facts["weights"] else "none"
+            typer.echo(
+                f"{name}\n  parts       {', '.join(facts['parts'])}\n  parameters  {sizes}\n  weights     {weights}"
+            )
+        for title in ("networks", "judges"):
+            for name, count in found[title].items():
+                typer.echo(f"{title[:-1]} {name}: {count:,} parameters")
+
+
+def describe() -> dict[str, Any]:
+    """What `swaplib info` says. Families: parts, parameters by preset, released weights; networks and judges: sizes."""
+    from swaplib import families
+
+    found = {}
+    for name in families.NAMES:
+        sizes = {}
+        for preset in ("smoke", "demo", "paper"):
+            family = families.load(name, preset)
+            sizes[preset] = sum(parameter.numel() for parameter in family.parameters())
+        found[name] = {"parts": [part.name for part in family.parts], "parameters": sizes, "weights": None}
+    return {"families": found, "networks": {}, "judges": {}}
+
+
+@app.command()
+def lab() -> None:
+    """Open the notebooks in JupyterLab."""
+    from swaplib.workbook import WorkbookError, root
+
+    with _sentences(WorkbookError):
+        folder = root() / "notebooks"
+        os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", "--notebook-dir", str(folder)])
+
+
+if __name__ == "__main__":
+    app()
