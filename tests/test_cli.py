@@ -1,0 +1,177 @@
+"""cli.py: every command does its work, and every expected error is one sentence without a traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from swaplib import families
+from swaplib.cli import app
+
+COMMANDS = ("swap", "prepare", "render", "evaluate", "run", "info", "lab")
+
+
+def call(*arguments) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr. An unexpected exception is raised here."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def assert_sentence(result: tuple[int, str, str], *parts: str) -> None:
+    code, _, stderr = result
+    assert code == 1
+    assert stderr.startswith("swaplib: ")
+    assert len(stderr.strip().splitlines()) == 1
+    for part in parts:
+        assert part in stderr
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """The astronaut photograph that ships inside scikit-image."""
+    from skimage import data
+
+    path = tmp_path / "astronaut.png"
+    Image.fromarray(data.astronaut()[:300, 60:360]).save(path)
+    return path
+
+
+def test_help_lists_the_commands_without_loading_torch():
+    code = "import sys, swaplib.cli; sys.exit('torch' in sys.modules or 'papermill' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    code, stdout, _ = call("--help")
+    assert code == 0
+    assert all(name in stdout for name in COMMANDS)
+
+
+def test_version():
+    assert call("--version")[1].startswith("swaplib 0.")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["swap", "a.jpg"], ["run", "--set", "seed"], ["render", "x", "--count", "0"]]
+)
+def test_wrong_usage_exits_with_2(arguments):
+    assert call(*arguments)[0] == 2
+
+
+def test_info_is_one_json_object():
+    code, stdout, _ = call("info", "--json")
+    found = json.loads(stdout)
+    assert code == 0
+    assert set(found) == {"families", "networks", "judges"}
+    assert tuple(found["families"]) == families.NAMES
+    for name, facts in found["families"].items():
+        family = families.load(name)
+        assert facts["parts"] == [part.name for part in family.parts]
+        assert facts["parameters"]["demo"] == sum(parameter.numel() for parameter in family.parameters())
+        assert set(facts) == {"parts", "parameters", "weights"}
+        assert set(facts["parameters"]) == {"smoke", "demo", "paper"}
+
+
+def test_info_in_words_names_every_family():
+    assert all(name in call("info")[1] for name in families.NAMES)
+
+
+def test_swap_saves_a_picture_marked_as_synthetic(photo, tmp_path):
+    out = tmp_path / "out.png"
+    code, stdout, stderr = call("swap", photo, photo, "-o", out, "--family", "landmarks")
+    assert (code, stderr) == (0, "")
+    assert str(out) in stdout
+    with Image.open(out) as saved, Image.open(photo) as before:
+        assert saved.size == before.size
+        assert "compositeSynthetic" in saved.text["XML:com.adobe.xmp"]
+        assert "landmarks" in saved.text["Description"]
+        # A face swapped with itself: the photograph stays nearly as it was.
+        assert np.abs(np.asarray(saved, float) - np.asarray(before.convert("RGB"), float)).mean() < 3
+
+
+def test_swap_answers_bad_input_with_a_sentence(photo, tmp_path):
+    empty = tmp_path / "wall.png"
+    Image.new("RGB", (200, 200), "grey").save(empty)
+    out = tmp_path / "out.png"
+    assert_sentence(call("swap", empty, photo, "-o", out), "wall.png", "face")
+    assert_sentence(call("swap", tmp_path / "lost.jpg", photo, "-o", out), "lost.jpg")
+    assert_sentence(call("swap", photo, photo, "-o", out, "--family", "magic"), "magic", "landmarks")
+    assert_sentence(call("swap", photo, photo, "-o", out, "--preset", "huge"), "huge", "demo")
+    assert_sentence(call("swap", photo, photo, "-o", tmp_path / "out.bmp"), "out.bmp", ".png")
+    assert not out.exists()
+
+
+def test_swap_never_overwrites_its_photographs(photo):
+    before = photo.read_bytes()
+    assert_sentence(call("swap", photo, photo, "-o", photo), "choose another name")
+    assert photo.read_bytes() == before
+
+
+def test_render_then_open(tmp_path):
+    code, stdout, _ = call("render", tmp_path / "faces", "--count", 3, "--size", 32, "--jobs", 1)
+    assert code == 0
+    assert "3 faces" in stdout
+    from swaplib import data
+
+    dataset = data.open(tmp_path / "faces")
+    assert len(dataset) == 3
+    assert dataset[0].size == (32, 32)
+
+
+def test_prepare_reports_what_it_took_and_skipped(photo, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    photo.rename(folder / "astronaut.png")
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    code, stdout, _ = call("prepare", folder, tmp_path / "out", "--size", 64, "--jobs", 1)
+    assert code == 0
+    assert (
+        "broken.jpg" in stdout + (tmp_path / "out" / "skipped.csv").read_text()
+        if (tmp_path / "out" / "skipped.csv").exists()
+        else stdout
+    )
+    assert_sentence(call("prepare", tmp_path / "nowhere", tmp_path / "out2"), "nowhere")
+
+
+def test_evaluate_prints_and_saves_the_table(tmp_path):
+    out = tmp_path / "table.csv"
+    code, stdout, _ = call(
+        "evaluate", "--families", "target,landmarks", "--pairs", 4, "--size", 64, "-o", out, "--jobs", 1
+    )
+    assert code == 0
+    table = pd.read_csv(out, index_col=0)
+    assert list(table.index) == ["target", "landmarks"]
+    assert (tmp_path / "table.md").read_text().strip() in stdout
+    assert_sentence(call("evaluate", "--families", "magic", "-o", out), "magic")
+
+
+def test_run_refuses_a_wrong_parameter():
+    assert_sentence(call("run", "--set", "sede=1"), "sede", "seed")
+    assert_sentence(call("run", "99"), "99", "00_start")
+    assert_sentence(call("run", "--preset", "huge"), "huge", "smoke")
+
+
+def test_ctrl_c_is_quiet(monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(families, "load", interrupt)
+    assert call("info") == (130, "", "swaplib: interrupted\n")
+
+
+def test_bugs_keep_their_traceback(monkeypatch):
+    monkeypatch.setattr(families, "load", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        call("info")
+
+
+def test_debugging_shows_the_traceback_of_expected_errors(monkeypatch, photo, tmp_path):
+    monkeypatch.setenv("SWAPLIB_DEBUG", "1")
+    with pytest.raises(ValueError, match="magic"):
+        call("swap", photo, photo, "-o", tmp_path / "o.png", "--family", "magic")
