@@ -88,11 +88,13 @@ class Family(nn.Module):
     parts        the latent parts, in order
     swap_parts   what a plain swap takes from the source
     Config       a frozen dataclass with `smoke()`, `demo()` and `paper()`
+    any_size     whether pictures of other sizes than the config's are taken too; the codes' sizes then follow them
     """
 
     name: ClassVar[str]
     Config: ClassVar[type]
     swap_parts: ClassVar[tuple[str, ...]]
+    any_size: ClassVar[bool] = False
     parts: tuple[Part, ...]
 
     def __init__(self, config: Any):
