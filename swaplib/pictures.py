@@ -1,0 +1,168 @@
+"""Reading picture files: any pixel format to uint8 RGB, and a clear sentence for what can't be read."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+MAX_PIXELS = 120_000_000
+"""Larger pictures are refused: decoded, they would take more than 360 MB."""
+MAX_SIDE = 32_000
+"""OpenCV's warps take no longer sides."""
+
+
+class PhotoError(ValueError):
+    """A picture that can't be used. The sentence names the file and the remedy; `cause` is its one-word class."""
+
+    def __init__(self, message: str, cause: str = "broken"):
+        super().__init__(message)
+        self.cause = cause
+
+
+def load(picture: str | os.PathLike | Image.Image | np.ndarray) -> np.ndarray:
+    """Read a picture of any pixel format as uint8 RGB (H, W, 3).
+
+    Turned upright as EXIF says, embedded colour profiles turned into sRGB, transparent parts laid on white, the
+    first frame of an animation. 16-bit and float pixels are scaled from the smallest usual full scale that holds
+    them (1, 255, 4095, 65535). Raises PhotoError for what is missing, empty, damaged, too large or no picture.
+    """
+    return read(picture)[0]
+
+
+def read(picture: str | os.PathLike | Image.Image | np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """As `load`, with notes on what was done to the picture ("the first of 12 frames was taken")."""
+    if isinstance(picture, np.ndarray):
+        return _from_array(picture), []
+    if isinstance(picture, Image.Image):
+        return _guarded(picture, "the picture")
+    path = Path(picture)
+    try:
+        if path.stat().st_size == 0:
+            raise PhotoError(f"{path} is empty (0 bytes): get a whole copy of it", "empty")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of large pictures; `_guarded` refuses them
+            with Image.open(path) as image:
+                return _guarded(image, str(path))
+    except Image.DecompressionBombError:
+        raise PhotoError(_too_large(path, "over 178 million"), "huge") from None
+    except UnidentifiedImageError:
+        return _read_tiff(path), []
+    except FileNotFoundError:
+        raise PhotoError(f"there is no file {path}: check the path", "missing") from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise PhotoError(f"{path} can't be read ({reason}): check that it is a readable picture file") from error
+
+
+def _too_large(name: Any, pixels: str) -> str:
+    limit = f"{MAX_PIXELS // 10**6} million, or {MAX_SIDE:,} on a side"
+    return f"{name} has {pixels} pixels, more than can be read ({limit}): save a smaller copy and use that"
+
+
+def _guarded(image: Image.Image, name: str) -> tuple[np.ndarray, list[str]]:
+    pixels = image.size[0] * image.size[1]
+    if pixels > MAX_PIXELS or max(image.size) > MAX_SIDE:
+        raise PhotoError(_too_large(name, f"{pixels:,}"), "huge")
+    try:
+        return _decode(image)
+    except Exception as error:  # damaged files make Pillow's decoders raise a dozen kinds of exception
+        raise PhotoError(f"{name} is cut off or damaged ({error}): get a whole copy of it") from error
+
+
+def _decode(image: Image.Image) -> tuple[np.ndarray, list[str]]:
+    notes = []
+    # Phones store JPEGs with a depth map or preview behind the picture as "MPO": no animation.
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    if frames > 1:
+        notes.append(f"the first of {frames} frames was taken")
+        image.seek(0)
+    image.load()
+    profile = image.info.get("icc_profile")
+    upright = _upright(image)
+    if upright is not image:
+        notes.append("turned upright as its EXIF data says")
+    if upright.mode in ("I", "F") or upright.mode.startswith("I;16"):
+        return _from_array(np.asarray(upright)), notes
+    if upright.has_transparency_data:
+        notes.append("transparent parts were laid on white")
+        layer = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    return np.array(_to_srgb(upright, profile)), notes
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turned = ImageOps.exif_transpose(image)
+    except Exception:  # malformed EXIF data: the picture itself may be whole
+        return image
+    return turned if image.getexif().get(0x0112, 1) in range(2, 9) else image
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """RGB; a colour profile other than sRGB (Display P3, Adobe RGB, printers' CMYK) is converted."""
+    if image.mode != "CMYK":
+        image = image.convert("RGB")
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if "srgb" not in ImageCms.getProfileDescription(source).lower():
+                image = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError):
+            pass  # a broken profile, or one for another number of channels
+    return image.convert("RGB")
+
+
+def _read_tiff(path: Path) -> np.ndarray:
+    """TIFF files with pixels that Pillow doesn't know, such as float RGB."""
+    wrong = f"{path} is not a picture in a known format: save it as JPEG or PNG"
+    with path.open("rb") as file:
+        if file.read(4) not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            raise PhotoError(wrong, "not a picture")
+    import tifffile  # comes with scikit-image
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages[0]
+            pixels = page.imagelength * page.imagewidth
+            if pixels > MAX_PIXELS or max(page.imagelength, page.imagewidth) > MAX_SIDE:
+                raise PhotoError(_too_large(path, f"{pixels:,}"), "huge")
+            return _from_array(page.asarray())
+    except PhotoError:
+        raise
+    except Exception as error:  # as for Pillow: a damaged file may raise anything
+        raise PhotoError(f"{wrong} ({error})", "not a picture") from error
+
+
+def _from_array(array: np.ndarray) -> np.ndarray:
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or 0 in array.shape:
+        raise PhotoError(f"an array of shape {array.shape} is no picture: give (H, W), (H, W, 3) or (H, W, 4)")
+    array = _to_8_bits(array)
+    if array.ndim == 2:
+        array = np.repeat(array[..., None], 3, axis=2)
+    if array.shape[2] == 4:
+        alpha = array[..., 3:].astype(np.float32) / 255
+        array = np.rint(array[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    return np.ascontiguousarray(array)
+
+
+def _to_8_bits(array: np.ndarray) -> np.ndarray:
+    if array.dtype == np.uint8:
+        return array
+    is_float = array.dtype.kind == "f"
+    values = np.nan_to_num(array.astype(np.float64), posinf=0, neginf=0)
+    low, high = values.min(), values.max()
+    if is_float and -1 <= low < 0 and high <= 1:
+        values, high = (values + 1) / 2, 1  # [-1, 1], as everywhere in this package
+    elif low < 0:
+        values, high = values - low, high - low
+    scales = (*((1,) if is_float or array.dtype.kind == "b" else ()), 255, 4095, 65535)
+    full = next((scale for scale in scales if high <= scale), high)
+    return np.rint(values * (255 / full)).astype(np.uint8)
