@@ -206,6 +206,18 @@ def swap_grid(sources: Any, targets: Any, swaps: Any, size: float = 1.15, title:
     return figure
 
 
+def sheet(pictures: Sequence[Any], titles: Sequence[str], columns: int = 3, size: float = 3.0) -> Figure:
+    """Previews of pictures of any shape, uint8 RGB, each below its own title; `size` is a column's width in inches."""
+    down = -(-len(pictures) // columns)
+    figure, axes = plt.subplots(down, columns, squeeze=False, figsize=(size * columns, 0.62 * size * down))
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, picture, title in zip(axes.flat, pictures, titles, strict=False):
+        ax.imshow(_picture(picture))
+        ax.set_title(title, fontsize=8, color=INK)
+    return figure
+
+
 def colour_labels(labels: torch.Tensor | np.ndarray) -> np.ndarray:
     """Label maps (..., H, W) in CelebAMask-HQ's order to uint8 colours (..., H, W, 3)."""
     labels = np.asarray(labels)
@@ -224,6 +236,12 @@ def label_legend(figure: Figure, labels: torch.Tensor | np.ndarray, columns: int
     names = [CELEBAMASK_HQ[k].replace("_", " ") for k in present]
     figure.set_figwidth(figure.get_figwidth() + 1.15 * columns)
     figure.legend(handles, names, loc="outside right center", ncols=columns, fontsize=8, handlelength=1, handleheight=1)
+
+
+def dim(faces: Faces | torch.Tensor, mask: torch.Tensor, strength: float = 0.7) -> torch.Tensor:
+    """Images (B, 3, H, W) darkened outside a mask (B, H, W): what a mask keeps, with its surroundings to see."""
+    images = faces.images if isinstance(faces, Faces) else faces
+    return torch.where(mask[:, None].bool(), images, (images + 1) * (1 - strength) - 1)
 
 
 _CURVES = (
@@ -455,7 +473,7 @@ def gallery() -> Path:
     groups: dict[str, list[str]] = {}
     for name, entry in entries.items():
         groups.setdefault(name.split("/")[0] if "/" in name else "", []).append(_section(name, entry, root))
-    parts = [head]
+    parts = [head, "The papers' claims, tested: [claims.md](claims.md)."] if (root / "claims.md").exists() else [head]
     for group in sorted(groups):
         parts += [f"## {group}"] if group else []
         parts += groups[group]
