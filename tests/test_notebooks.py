@@ -37,7 +37,7 @@ def test_the_workbook_has_its_notebooks():
 def test_opening(book):
     first = cells(book, "markdown")[0].source
     assert re.match(rf"# {int(book.stem[:2])} · \w", first), "title with the notebook's number"
-    title, sentence = workbook.headline(book)
+    _, sentence = workbook.headline(book)
     assert len(sentence.split()) > 8
     for part in ("**What you will learn**", "**Needs**", "**Runtime**", ".ipynb)"):
         assert part in first
