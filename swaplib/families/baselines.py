@@ -15,7 +15,7 @@ The warp is piecewise affine over Delaunay triangles (as in Cootes et al.), colo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import cv2
@@ -217,21 +217,25 @@ def _warp_map(owner: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarr
 def _match_colours(
     front: np.ndarray, back: np.ndarray, weight: np.ndarray, contrast: tuple[float, float]
 ) -> np.ndarray:
-    """Give `front` the mean colour and the spread that `back` has, both weighed by `weight`.
+    """Give `front` the mean colour of `back` and its spread of lightness, both weighed by `weight`, in CIELAB.
 
-    As Reinhard et al. (2001, eqs 10-11), with a gain for each colour channel in the place of the shift of the mean:
-    a shift drives brows and pupils of a bright face into black when it is put into a dark picture. The spread gets
-    one factor, within `contrast`. Pictures (H, W, 3) in [-1, 1]; weight (H, W, 1).
+    As Reinhard et al. (2001, eqs 10-11), but the means are matched by gains, and shifted only where those end: a
+    shift drives the brows and pupils of a bright face into black when it is put into a dark picture, and tints
+    highlights. Pictures (H, W, 3) in [-1, 1]; weight (H, W, 1). contrast limits the factor of the spread.
     """
     total = weight.sum()
     if total < 1:
         return front
-    front, back = (front + 1) / 2, (back + 1) / 2
-    means = [(x * weight).sum((0, 1)) / total for x in (front, back)]
-    front = front * (means[1] / np.maximum(means[0], 1e-2))
-    spreads = [(((x - means[1]) ** 2) * weight).sum() for x in (front, back)]
+    front, back = (cv2.cvtColor((x.clip(-1, 1) + 1) / 2, cv2.COLOR_RGB2Lab) for x in (front, back))
+    (light, *_), (wanted, *_) = means = [(x * weight).sum((0, 1)) / total for x in (front, back)]
+    bright = np.minimum(front[..., :1] / max(light, 1), 1)
+    gain = np.clip(means[1] / np.where(np.abs(means[0]) < 1, 1, means[0]), 0.25, 2)[1:]
+    front[..., 1:] = front[..., 1:] * gain + bright * (means[1][1:] - means[0][1:] * gain)
+    front[..., 0] *= wanted / max(light, 1)
+    spreads = [(((x[..., 0] - wanted) ** 2) * weight[..., 0]).sum() for x in (front, back)]
     factor = np.clip(np.sqrt(spreads[1] / max(spreads[0], 1e-6)), *contrast)
-    return ((front - means[1]) * factor + means[1]) * 2 - 1
+    front[..., 0] = (front[..., 0] - wanted) * factor + wanted
+    return cv2.cvtColor(front, cv2.COLOR_Lab2RGB) * 2 - 1
 
 
 class Landmarks(Family):

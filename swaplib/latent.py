@@ -1,0 +1,123 @@
+"""The verbs over latent parts that every family shares: interpolate, edit, and swap two photographs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from swaplib import photos
+from swaplib.faces import Faces
+from swaplib.families import Codes, Family, Part
+from swaplib.photos import PhotoError
+
+Photo = str | os.PathLike | Image.Image | np.ndarray
+Face = str | int | tuple[float, float]
+
+
+@torch.no_grad()
+def interpolate(
+    family: Family, source: Faces, target: Faces, steps: int = 9, parts: Sequence[str] | None = None
+) -> torch.Tensor:
+    """Pictures on the way from the target (first) to the source (last), images (steps, B, 3, H, W) in [-1, 1].
+
+    parts: those that change, by name, each along its own geometry; the others stay the target's. None: all of them,
+    so that the path ends at the source itself. Raises ValueError for an unknown part and for fewer than 2 steps.
+    """
+    if steps < 2:
+        raise ValueError(f"{steps} steps: a path needs at least its two ends")
+    names = [part.name for part in family.parts] if parts is None else parts
+    ours, theirs = family.encode(source), family.encode(target)
+    amounts = (k / (steps - 1) for k in range(steps))
+    return torch.stack([family.decode(family.mix(ours, theirs, dict.fromkeys(names, amount))) for amount in amounts])
+
+
+def edit(
+    family: Family,
+    codes: Codes,
+    directions: Mapping[str, torch.Tensor],
+    strengths: float | torch.Tensor | Mapping[str, float | torch.Tensor] = 1.0,
+) -> Codes:
+    """Codes with strength x direction added to the parts that `directions` names; the other parts are passed on.
+
+    directions: part name -> tensor of the part's shape, or (B, *shape). strengths: one number, a tensor (B,) with one
+    for each face, or either by part name. On a sphere the result is brought back to unit length; pictures stay in
+    [-1, 1]. Raises ValueError for an unknown part, for one of integer labels, and for a direction of another shape.
+    """
+    known = {part.name: part for part in family.parts}
+    edited = dict(codes)
+    for name, direction in directions.items():
+        if name not in known:
+            raise ValueError(f"{family.name} has no part {name!r}: its parts are {', '.join(known)}")
+        strength = strengths[name] if isinstance(strengths, Mapping) else strengths
+        edited[name] = _edit_part(known[name], codes[name], direction, strength)
+    return edited
+
+
+def _edit_part(part: Part, code: torch.Tensor, direction: torch.Tensor, strength: float | torch.Tensor) -> torch.Tensor:
+    if part.geometry == "labels":
+        raise ValueError(f"part {part.name!r} holds integer labels, which have no directions: paint them instead")
+    if direction.shape not in (code.shape, code.shape[1:]):
+        raise ValueError(f"the direction for {part.name!r} is {tuple(direction.shape)}, not {tuple(code.shape[1:])}")
+    strength = torch.as_tensor(strength, dtype=code.dtype, device=code.device)
+    moved = code + strength.reshape(-1, *[1] * (code.ndim - 1)) * direction.to(code)
+    if part.geometry == "sphere":
+        return F.normalize(moved, dim=-1)
+    return moved.clamp(-1, 1) if part.geometry == "image" else moved
+
+
+# ---------------------------------------------------------------------------------------------- photographs
+
+
+def swap_photographs(
+    family: Family,
+    source: Photo,
+    target: Photo,
+    kind: photos.Kind = "ffhq",
+    size: int | None = None,
+    source_face: Face = "largest",
+    target_face: Face = "largest",
+    amounts: Mapping[str, float] | None = None,
+) -> tuple[np.ndarray, list[str]]:
+    """Put the source's face into the target photograph: both are aligned, swapped, and the result is pasted back.
+
+    source, target: a path, a PIL image or an array. kind: the alignment. size: height of the aligned pictures in
+    pixels; None for the family's own, or, where it takes any size, for that of the face in the target photograph.
+    source_face, target_face: which face, as in `photos.choose`. amounts: as in `Family.mix`; None for a plain swap.
+    Returns the photograph, uint8 RGB (H, W, 3), bit for bit the target's where the swap changes nothing, and notes
+    on what was done. Raises PhotoError with one sentence that names the photograph and the remedy.
+    """
+    into = _prepare("target", target, kind, size or family.config.size, target_face)
+    if size is None and family.any_size:
+        scale = np.sqrt(abs(np.linalg.det(into.matrix[:2, :2])))
+        size = int(np.clip(family.config.size / scale, 64, 1024))
+        into = _prepare("target", target, kind, size, target_face)
+    own = _prepare("source", source, kind, into.faces.size[0], source_face)
+    try:
+        device = next((parameter.device for parameter in family.parameters()), "cpu")
+        picture = family.swap(own.faces.to(device), into.faces.to(device), amounts).cpu()
+    except ValueError as error:
+        raise PhotoError(f"{family.name} can't swap these photographs: {error}", "family") from error
+    photo = photos.paste_back(into.photo, picture, into.matrix, _changed(picture, into.faces.images))
+    notes = [f"{name}: {prepared.note}" for name, prepared in (("source", own), ("target", into)) if prepared.note]
+    return photo, notes
+
+
+def _prepare(role: str, photo: Photo, kind: photos.Kind, size: int, face: Face) -> photos.Prepared:
+    try:
+        return photos.prepare(photo, kind, size, face)
+    except PhotoError as error:
+        raise PhotoError(f"{role}: {error}", error.cause) from error
+
+
+def _changed(picture: torch.Tensor, before: torch.Tensor) -> np.ndarray:
+    """Weights (H, W): 1 where the picture differs from what was there, falling to 0 beyond."""
+    changed = ((picture - before).abs().amax(1)[0] > 1 / 255).numpy().astype(np.float32)
+    reach = max(1, round(max(changed.shape) / 100))
+    wide = cv2.dilate(changed, np.ones((3, 3)), iterations=2 * reach)
+    return cv2.GaussianBlur(wide, (0, 0), reach)
