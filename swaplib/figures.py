@@ -117,8 +117,8 @@ def _show(ax: Axes, picture: np.ndarray) -> None:
     """One picture without axes; a mask is shown in grey, on a fixed scale."""
     limits = {"cmap": "gray", "vmin": 0, "vmax": 1} if picture.ndim == 2 else {}
     ax.imshow(picture, **limits)
-    ax.set(xticks=[], yticks=[])
-    ax.spines[:].set_visible(False)
+    ax.set(xticks=[], yticks=[], anchor="N")
+    ax.spines[:].set(visible=picture.ndim == 2, color="#c8c8c8", linewidth=0.6)  # a white mask needs an edge
 
 
 def grid(
