@@ -21,12 +21,24 @@ from PIL import Image
 
 from swaplib.faces import Faces, from_uint8, to_uint8
 from swaplib.pictures import PhotoError, load, read
-from swaplib.warping import KINDS, Kind, align, alignment, canvas, move, paste_back, warp, warp_labels, warp_photo
+from swaplib.warping import (
+    KINDS,
+    Kind,
+    align,
+    alignment,
+    canvas,
+    move,
+    paste_back,
+    resizing,
+    warp,
+    warp_labels,
+    warp_photo,
+)
 
 __all__ = (
     "KINDS", "Detection", "Kind", "PhotoError", "Prepared", "align", "alignment", "canvas", "choose", "descriptor",
-    "detect", "foreground_mask", "load", "move", "paste_back", "prepare", "read", "rsgan_crops", "rsgan_mask", "warp",
-    "warp_labels", "warp_photo",
+    "detect", "find", "foreground_mask", "load", "move", "paste_back", "prepare", "read", "resizing", "rsgan_crops",
+    "rsgan_mask", "warp", "warp_labels", "warp_photo",
 )  # fmt: skip
 
 # ---------------------------------------------------------------------------------------------- dlib
@@ -131,18 +143,15 @@ class Prepared:
     note: str
 
 
-def prepare(
+def find(
     picture: str | os.PathLike | Image.Image | np.ndarray,
-    kind: Kind = "ffhq",
-    size: int | None = 256,
     face: str | int | tuple[float, float] = "largest",
     smallest: float = 32,
-) -> Prepared:
-    """Read a photo, find a face in it and align it.
+) -> tuple[np.ndarray, Detection, list[str]]:
+    """Read a photo and find one face in it: the photo, the face, notes on what was done.
 
-    size: the height in pixels; None for the kind's own. face: as in `choose`. smallest: least width in pixels of
-    dlib's face box. Raises PhotoError, with the remedy, for a picture that can't be read, has no face that dlib
-    finds, or only one that is too small.
+    face: as in `choose`. smallest: least width in pixels of dlib's face box. Raises PhotoError, with the remedy, for a
+    picture that can't be read, has no face that dlib finds, or only one that is too small.
     """
     photo, notes = read(picture)
     name = picture if isinstance(picture, (str, os.PathLike)) else "the picture"
@@ -162,14 +171,25 @@ def prepare(
     if len(found) > 1:
         which = f"the {face} was taken" if isinstance(face, str) else f"the one at {face} was taken"
         notes.insert(0, f"{len(found)} faces found, {which}")
+    return photo, one, notes
+
+
+def prepare(
+    picture: str | os.PathLike | Image.Image | np.ndarray,
+    kind: Kind = "ffhq",
+    size: int | tuple[int, int] | None = 256,
+    face: str | int | tuple[float, float] = "largest",
+    smallest: float = 32,
+) -> Prepared:
+    """Read a photo, find a face in it and align it; kind and size as in `alignment`, the rest as in `find`."""
+    photo, one, notes = find(picture, face, smallest)
     matrix = alignment(one.landmarks, kind, size, photo.shape)
-    scale = np.sqrt(np.linalg.det(matrix[:2, :2]))
-    if scale > 2:
+    if (scale := np.sqrt(np.linalg.det(matrix[:2, :2]))) > 2:
         notes.append(f"the face is small and was enlarged {scale:.1f} times")
     faces = Faces(
         from_uint8(warp_photo(photo, matrix, canvas(kind, size)))[None],
         landmarks=torch.from_numpy(move(one.landmarks, matrix)).float()[None],
-        names=(str(name),),
+        names=(str(picture) if isinstance(picture, (str, os.PathLike)) else "picture",),
     )
     return Prepared(faces, matrix, photo, "; ".join(notes))
 

@@ -28,16 +28,32 @@ _TEMPLATE = {
 }
 
 
-def canvas(kind: Kind, size: int | None = None) -> tuple[int, int]:
-    """Height and width of an aligned picture; `size` is the height, None the paper's own (CelebA: 218 x 178)."""
+def canvas(kind: Kind, size: int | tuple[int, int] | None = None) -> tuple[int, int]:
+    """Height and width of an aligned picture.
+
+    size: the height, or for "as_is" also (height, width); None the paper's own (CelebA: 218 x 178, others 256).
+    """
     if kind not in KINDS:
         raise ValueError(f"unknown alignment {kind!r}: choose one of {', '.join(KINDS)}")
     height, width = _CANVAS[kind]
-    return (height, width) if size is None else (int(size), round(size * width / height))
+    if size is None:
+        return height, width
+    if isinstance(size, (tuple, list)):
+        if kind != "as_is":
+            raise ValueError(f"the shape of a {kind!r} picture is fixed: give its height alone, not {tuple(size)}")
+        height, width = map(int, size)
+    else:
+        height, width = int(size), round(size * width / height)
+    if height < 8 or width < 8:
+        raise ValueError(f"size must be at least 8 pixels, got {size}")
+    return height, width
 
 
 def alignment(
-    landmarks: np.ndarray, kind: Kind = "ffhq", size: int | None = None, shape: tuple[int, ...] | None = None
+    landmarks: np.ndarray,
+    kind: Kind = "ffhq",
+    size: int | tuple[int, int] | None = None,
+    shape: tuple[int, ...] | None = None,
 ) -> np.ndarray:
     """The 3x3 matrix from photo pixels to aligned pixels, for landmarks (68, 2).
 
@@ -87,15 +103,16 @@ def _similarity(points: np.ndarray, template: np.ndarray) -> np.ndarray:
     return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag], [0, 0, 1]])
 
 
-def _scaling(factor: float) -> np.ndarray:
-    """Matrix to a picture `factor` times as large, by edges: pixel centres move."""
-    shift = 0.5 * factor - 0.5
-    return np.array([[factor, 0, shift], [0, factor, shift], [0, 0, 1.0]])
+def resizing(shape: tuple[int, ...], new_shape: tuple[int, ...]) -> np.ndarray:
+    """Matrix from the pixels of a picture of `shape` (H, W) to those of the same picture at another size."""
+    x, y = new_shape[1] / shape[1], new_shape[0] / shape[0]
+    return np.array([[x, 0, 0.5 * x - 0.5], [0, y, 0.5 * y - 0.5], [0, 0, 1.0]])
 
 
 def _fill(shape: tuple[int, ...], height: int, width: int) -> np.ndarray:
-    matrix = _scaling(max(height / shape[0], width / shape[1]))
-    matrix[:2, 2] += (np.array([width, height]) - np.array([shape[1], shape[0]]) * matrix[0, 0]) / 2
+    factor = max(height / shape[0], width / shape[1])
+    matrix = resizing((1, 1), (factor, factor))
+    matrix[:2, 2] += (np.array([width, height]) - np.array([shape[1], shape[0]]) * factor) / 2
     return matrix
 
 
@@ -114,7 +131,7 @@ def warp(image: np.ndarray, matrix: np.ndarray, shape: tuple[int, int], outside:
     border = {"reflect": cv2.BORDER_REFLECT, "zero": cv2.BORDER_CONSTANT}[outside]
     fine = cv2.warpAffine(
         image,
-        (_scaling(factor) @ matrix)[:2],
+        (resizing((1, 1), (factor, factor)) @ matrix)[:2],
         (shape[1] * factor, shape[0] * factor),
         flags=cv2.INTER_CUBIC,
         borderMode=border,
@@ -142,7 +159,7 @@ def warp_photo(photo: np.ndarray, matrix: np.ndarray, shape: tuple[int, int]) ->
     return np.rint(picture + (blurred.astype(np.float32) - picture) * weight).astype(np.uint8)
 
 
-def align(faces: Faces, kind: Kind = "ffhq", size: int | None = None) -> Faces:
+def align(faces: Faces, kind: Kind = "ffhq", size: int | tuple[int, int] | None = None) -> Faces:
     """Faces with known landmarks (rendered ones, say), aligned without detecting anything; labels move along."""
     if faces.landmarks is None:
         raise ValueError("these faces have no landmarks to align by: use photos.prepare, which finds them")

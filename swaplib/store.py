@@ -1,0 +1,130 @@
+"""How a prepared data set is written: whole files only, and a record for each finished picture.
+
+Every file is written under another name in `.unfinished/` and then renamed. A run killed at any moment leaves no
+half-written file, and the next one reads the records there and goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel
+from PIL import Image
+from tqdm.auto import tqdm
+
+WORK = ".unfinished"
+_COLUMNS = (
+    "file", "labels", "source", "subject", "split", "landmarks", "attributes", "licence", "note", "matrix",
+    "source_bytes",
+)  # fmt: skip
+
+
+def read_card(folder: Path) -> dict[str, Any] | None:
+    """The set's card.json; None where there is none. Raises ValueError for a damaged one."""
+    path = folder / "card.json"
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): prepare the data set anew in an empty folder") from error
+
+
+def write(out: Path, name: str, save: Callable[[Path], Any]) -> None:
+    """Let `save` write a file under a temporary name in the same file system, and give it its name once it is whole."""
+    temporary = out / WORK / f"{uuid.uuid4().hex}{Path(name).suffix}"
+    save(temporary)
+    (out / name).parent.mkdir(parents=True, exist_ok=True)
+    os.replace(temporary, out / name)
+
+
+def write_picture(out: Path, name: str, array: np.ndarray) -> None:
+    """uint8 (H, W, 3) or (H, W), as PNG or JPEG by the name's suffix."""
+    # PNG at its fastest level: a little larger, several times as fast.
+    options = {"quality": 95, "subsampling": 0} if name.endswith(".jpg") else {"compress_level": 1}
+    write(out, name, lambda path: Image.fromarray(array).save(path, **options))
+
+
+def write_record(out: Path, name: str, content: Any) -> None:
+    """Note a finished piece of work; its pictures must have been written before."""
+    text = json.dumps(content, ensure_ascii=False)
+    write(out, f"{WORK}/records/{name}.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def read_records(out: Path) -> list[Any]:
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((out / WORK / "records").glob("*.json"))]
+
+
+def read_rows(out: Path) -> list[dict[str, Any]]:
+    """The metadata of a finished set, None for what is unknown; empty where there is none yet."""
+    path = out / "metadata.parquet"
+    if not path.exists():
+        return []
+    table = pd.read_parquet(path).astype(object)
+    return table.where(table.notna(), None).to_dict("records")
+
+
+def start(out: Path, card: dict[str, Any]) -> None:
+    """Make the folder ready. Raises ValueError if something else is in it, or a set made with other settings."""
+    old = read_card(out)
+    if old is None and out.exists() and (not out.is_dir() or any(path.name != WORK for path in out.iterdir())):
+        raise ValueError(f"{out} exists and is no prepared data set: choose an empty or a new folder")
+    if old is not None:
+        new, before = (_words({"made_by": c["made_by"], **c["settings"]}) for c in (json.loads(json.dumps(card)), old))
+        if new != before:
+            raise ValueError(f"{out} was made with {before}, not with {new}: choose another folder")
+    (out / WORK / "records").mkdir(parents=True, exist_ok=True)
+    if old is None:
+        _write_card(out, {**card, "complete": False})
+
+
+def _words(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in settings.items())
+
+
+def _write_card(out: Path, card: dict[str, Any]) -> None:
+    text = json.dumps(card, ensure_ascii=False, indent=1) + "\n"
+    write(out, "card.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def run(out: Path, tasks: Iterable[Any], jobs: int, backend: str | None, bar: tqdm) -> None:
+    """Work through joblib's delayed tasks; each returns how many pictures it finished."""
+    try:
+        with bar:
+            for done in Parallel(n_jobs=jobs, backend=backend, return_as="generator_unordered")(tasks):
+                bar.update(done)
+    except OSError as error:
+        why = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
+        raise OSError(
+            error.errno, f"could not write to {out} ({why}): make room, then run it again; what is done is kept"
+        ) from error
+
+
+def finish(out: Path, card: dict[str, Any], rows: Iterable[dict[str, Any]], skipped: pd.DataFrame) -> None:
+    """Write the tables and the card, then drop the records."""
+    rows = sorted(rows, key=lambda row: row["source"])
+    names = [*_COLUMNS, *sorted({name for row in rows for name in row} - set(_COLUMNS))]
+    table = pd.DataFrame([[row.get(name) for name in names] for row in rows], columns=names)
+    for name in names:
+        if name in ("landmarks", "attributes") or name.startswith("factor_"):
+            table[name] = [None if value is None else np.asarray(value, np.float32) for value in table[name]]
+    write(out, "metadata.parquet", lambda path: table.to_parquet(path, index=False))
+    write(out, "skipped.csv", lambda path: skipped.to_csv(path, index=False))
+    counts = {
+        "faces": len(table),
+        "labelled": int(table["labels"].notna().sum()),
+        "subjects": len(set(table["subject"]) - {""}),
+        "splits": {str(name): int(count) for name, count in table["split"].value_counts().sort_index().items()},
+        "skipped": len(skipped),
+    }
+    _write_card(out, {**card, **counts, "complete": True})
+    shutil.rmtree(out / WORK, ignore_errors=True)
