@@ -229,7 +229,7 @@ def _match_colours(
     front, back = (cv2.cvtColor((x.clip(-1, 1) + 1) / 2, cv2.COLOR_RGB2Lab) for x in (front, back))
     (light, *_), (wanted, *_) = means = [(x * weight).sum((0, 1)) / total for x in (front, back)]
     bright = np.minimum(front[..., :1] / max(light, 1), 1)
-    gain = np.clip(means[1] / np.where(np.abs(means[0]) < 1, 1, means[0]), 0.25, 2)[1:]
+    gain = np.clip(means[1] / np.where(np.abs(means[0]) < 1, 1, means[0]), 0.25, 1.4)[1:]
     front[..., 1:] = front[..., 1:] * gain + bright * (means[1][1:] - means[0][1:] * gain)
     front[..., 0] *= wanted / max(light, 1)
     spreads = [(((x[..., 0] - wanted) ** 2) * weight[..., 0]).sum() for x in (front, back)]
