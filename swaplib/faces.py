@@ -70,6 +70,10 @@ SYNTHETIC_ATTRIBUTES = (
     "Wearing_Necklace", "Wearing_Necktie", "Young",
 )  # fmt: skip
 
+# Portraits are FFHQ's crop widened by this factor, so that hair fits into the picture. Rendered faces are framed so,
+# and photographs are aligned so (`swaplib.photos.alignment(…, "portrait", …)`).
+PORTRAIT_MARGIN = 1.12
+
 LANDMARK_GROUPS = {
     "jaw": slice(0, 17),
     "brows": slice(17, 27),

@@ -1,0 +1,123 @@
+"""Rendered faces with exact ground truth: every factor known, and the true swap of any two of them.
+
+>>> faces = synthetic.faces(8, seed=0, world="calm", size=128)
+>>> truth = synthetic.true_swap(source=faces[[0]], target=faces[[1]])
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import joblib
+import torch
+import torch.nn.functional as F
+from tqdm.auto import tqdm
+
+from swaplib.faces import Faces, region
+from swaplib.synthetic.factors import (
+    CALM,
+    IDENTITY,
+    WILD,
+    WORLDS,
+    Factors,
+    Ties,
+    World,
+    attributes,
+    column,
+    columns,
+    sample_factors,
+    swap_identity,
+)
+from swaplib.synthetic.renderer import render
+
+__all__ = [
+    "CALM",
+    "FACE_REGION",
+    "IDENTITY",
+    "WILD",
+    "WORLDS",
+    "Factors",
+    "Ties",
+    "World",
+    "attributes",
+    "column",
+    "columns",
+    "faces",
+    "render",
+    "sample_factors",
+    "swap_identity",
+    "true_swap",
+]
+
+# The classes that show who somebody is.
+FACE_REGION = (
+    "skin", "nose", "left_eye", "right_eye", "left_brow", "right_brow", "mouth", "upper_lip", "lower_lip",
+)  # fmt: skip
+
+
+def faces(
+    count: int,
+    seed: int = 0,
+    start: int = 0,
+    world: str | World = "calm",
+    size: int = 128,
+    supersample: int = 2,
+    jobs: int = 1,
+    ties: Ties | None = None,
+    device: str = "cpu",
+    progress: bool = False,
+) -> Faces:
+    """Render faces number start … start+count−1 of the series `seed`; face k is the same whatever else is asked for.
+
+    jobs: processes to render with (−1: one for each core). The identity number of face k is k.
+    """
+    chunks = [range(first, min(first + 8, start + count)) for first in range(start, start + count, 8)]
+    work = (joblib.delayed(_render_range)(chunk, seed, world, size, supersample, ties, device) for chunk in chunks)
+    if jobs == 1:
+        results = (_render_range(chunk, seed, world, size, supersample, ties, device) for chunk in chunks)
+    else:
+        results = joblib.Parallel(n_jobs=jobs, return_as="generator")(work)
+    bar = tqdm(results, total=len(chunks), desc="rendering", unit="batch", disable=not progress)
+    return Faces.cat(list(bar))
+
+
+def _render_range(chunk: range, seed, world, size, supersample, ties, device) -> Faces:
+    # Small tensors: a second thread per process costs far more in waiting than it brings.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        factors = sample_factors(len(chunk), seed, chunk.start, world, ties)
+        rendered = render(factors, size, supersample, device)
+    finally:
+        torch.set_num_threads(threads)
+    return replace(rendered, identity=torch.arange(chunk.start, chunk.stop, device=rendered.images.device))
+
+
+def true_swap(source: Faces, target: Faces, surround: str = "rendered", supersample: int = 2) -> Faces:
+    """The picture that a perfect swap would give: the source's person in the target's shot.
+
+    The person is head shape, skin, eyes, brows and beard; hair, glasses, expression, pose, light, background, clothes
+    and camera are the target's. surround: "rendered" keeps the picture as rendered, where hair and neck sit on the
+    source's skull; "target" puts the swapped face region, with a soft edge, into the target's own pixels.
+    Both must be rendered faces of one size. Raises ValueError otherwise.
+    """
+    if source.factors is None or target.factors is None:
+        raise ValueError("a true swap needs rendered faces, whose factors are known: make them with synthetic.faces")
+    if surround not in ("rendered", "target"):
+        raise ValueError(f"surround must be 'rendered' or 'target', got {surround!r}")
+    if len(source) != len(target) or source.size != target.size:
+        raise ValueError(f"{len(source)} sources of {source.size} do not pair with {len(target)} targets of {target.size}")
+    swapped = render(swap_identity(source.factors, target.factors), target.size[0], supersample, str(target.images.device))
+    swapped = replace(swapped, identity=source.identity)
+    return swapped if surround == "rendered" else _composite(swapped, target)
+
+
+def _composite(swapped: Faces, target: Faces) -> Faces:
+    """The swapped face region inside the target's own picture."""
+    mask = (region(swapped.labels, *FACE_REGION) | region(target.labels, *FACE_REGION))[:, None].float()
+    width = max(3, swapped.size[0] // 32 | 1)
+    soft = F.avg_pool2d(mask, width, 1, width // 2, count_include_pad=False)
+    same = (swapped.images == target.images).all(1, keepdim=True)
+    images = torch.where(same, target.images, torch.lerp(target.images, swapped.images, soft))
+    labels = torch.where(mask[:, 0] > 0, swapped.labels, target.labels)
+    return replace(swapped, images=images, labels=labels)

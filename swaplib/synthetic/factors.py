@@ -1,0 +1,530 @@
+"""What a rendered face is made from: groups of named columns, and how they are drawn at random.
+
+Each group is a float32 tensor (faces, columns), so exchanging a factor means exchanging one tensor. `shape` and `skin`
+are the person; everything else is the shot. Each face draws from its own random stream, fixed by (seed, index), and each
+group from its own part of it, so that a change in one group's sampling leaves the others as they were.
+
+Distribution. Sex, age, skin tone, build, hair style and hair colour are drawn independently of each other, but for what
+the `Ties` say: older people have grey hair more often, men have beards, short or receding hair and no make-up more
+often. Skin tone is uniform over its range and tied to nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+
+from swaplib.faces import CELEBA_ATTRIBUTES, PORTRAIT_MARGIN, SYNTHETIC_ATTRIBUTES
+from swaplib.synthetic import head
+
+Factors = dict[str, torch.Tensor]
+IDENTITY = ("shape", "skin")
+
+# ---------------------------------------------------------------------------------------------------- the columns
+
+SKIN = (
+    "tone", "undertone", "redness", "freckles", "blemishes", "shine", "age",
+    "iris_hue", "iris_light", "lip_colour", "lipstick", "lipstick_hue", "eyeshadow", "eyeshadow_hue", "blush",
+    "brow_thickness", "brow_density", "brow_arch", "brow_darkness", "brow_warmth",
+    "beard_length", "moustache", "goatee", "cheek_beard", "stubble", "texture_seed",
+)  # fmt: skip
+HAIR = (
+    "style", "length_top", "length_side", "length_back", "fringe", "lift", "volume", "forward", "sideways", "backward",
+    "part", "parted", "curl_radius", "curl_turns", "wave", "frizz", "clump", "receding", "crown_bald", "density",
+    "melanin", "redness", "grey", "shine", "seed",
+)  # fmt: skip
+GLASSES = ("worn", "width", "height", "roundness", "thickness", "colour", "tint")
+LIGHT = ("azimuth", "elevation", "strength", "warmth", "fill", "sky_warmth", "ground", "rim", "softness", "exposure")
+BACKGROUND = ("kind", "hue", "saturation", "brightness", "contrast", "angle", "hue2", "blur", "seed")
+CAMERA = ("half_width", "distance", "shift_x", "shift_y", "noise", "seed")
+BODY = ("masculine", "age", "weight", "muscle", "eye_x", "eye_y", "eye_z", "neckline", "hue", "saturation", "brightness", "collar", "pattern")  # fmt: skip
+POSE = ("pitch", "yaw", "roll")
+
+HAIR_STYLES = (
+    "bald", "buzz", "crop", "swept", "side_part", "slick_back", "bob", "long", "long_wavy", "long_curly", "curly_short",
+    "afro", "tied_back", "receding",
+)  # fmt: skip
+
+
+@cache
+def columns() -> dict[str, tuple[str, ...]]:
+    """Group -> names of its columns."""
+    return {
+        "shape": head.shape_columns(),
+        "skin": SKIN,
+        "hair": HAIR,
+        "glasses": GLASSES,
+        "expression": head.expression_columns(),
+        "pose": POSE,
+        "light": LIGHT,
+        "background": BACKGROUND,
+        "camera": CAMERA,
+        "body": BODY,
+    }
+
+
+def column(factors: Factors, group: str, name: str) -> torch.Tensor:
+    """One named column, (B,)."""
+    return factors[group][:, columns()[group].index(name)]
+
+
+# --------------------------------------------------------------------------------------------------- the two worlds
+
+
+@dataclass(frozen=True)
+class World:
+    """How widely the nuisance factors vary. People are equally diverse in every world.
+
+    Angles in degrees: standard deviation and clip. Shares are probabilities.
+    """
+
+    yaw: tuple[float, float]
+    pitch: tuple[float, float]
+    roll: tuple[float, float]
+    key_azimuth: float
+    key_elevation: tuple[float, float]
+    warmth: float
+    fill: tuple[float, float]
+    exposure: float
+    styles: tuple[str, ...]
+    glasses: float
+    sunglasses: float
+    backgrounds: tuple[int, ...]
+    expressions: dict[str, float]
+    framing: float
+
+
+_STYLES = tuple(style for style in HAIR_STYLES if style not in ("long_curly", "curly_short", "afro"))
+CALM = World(
+    yaw=(8, 20), pitch=(5, 12), roll=(3, 8), key_azimuth=20, key_elevation=(15, 45), warmth=0.15, fill=(0.75, 0.95),
+    exposure=0.0, styles=_STYLES, glasses=0.08, sunglasses=0.0, backgrounds=(0,),
+    expressions={"neutral": 0.5, "smile": 0.25, "grin": 0.15, "sad": 0.10}, framing=0.0,
+)  # fmt: skip
+WILD = World(
+    yaw=(17, 50), pitch=(8, 22), roll=(5, 15), key_azimuth=75, key_elevation=(-5, 65), warmth=0.5, fill=(0.35, 0.95),
+    exposure=0.25, styles=HAIR_STYLES, glasses=0.16, sunglasses=0.15, backgrounds=(0, 1, 2, 3),
+    expressions={
+        "neutral": 0.28, "smile": 0.18, "grin": 0.14, "open": 0.10, "surprise": 0.08, "anger": 0.06, "sad": 0.06,
+        "pucker": 0.04, "random": 0.06,
+    },
+    framing=0.09,
+)  # fmt: skip
+WORLDS = {"calm": CALM, "wild": WILD}
+
+
+@dataclass(frozen=True)
+class Ties:
+    """The few ways in which sampled factors depend on each other; set one to its neutral value to untie it.
+
+    grey_with_age: 1 ties grey hair to age, 0 makes it equally likely at any age
+    style_with_sex: 1 gives men short hair and women long hair more often (3 to 1), 0 makes styles independent
+    make_up_with_sex, beard_with_sex: 1 keeps make-up to women and beards to men, 0 gives both to everybody
+    """
+
+    grey_with_age: float = 1.0
+    style_with_sex: float = 1.0
+    make_up_with_sex: float = 1.0
+    beard_with_sex: float = 1.0
+
+
+# ------------------------------------------------------------------------------------------------------- sampling
+
+
+def sample_factors(
+    count: int, seed: int = 0, start: int = 0, world: str | World = "calm", ties: Ties | None = None
+) -> Factors:
+    """Draw faces number start … start+count−1 of the series `seed`: group -> float32 (count, columns)."""
+    ties = ties or Ties()
+    if isinstance(world, str):
+        if world not in WORLDS:
+            raise ValueError(f"unknown world {world!r}: choose one of {', '.join(WORLDS)}")
+        world = WORLDS[world]
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    rows = [_one(seed, start + k, world, ties) for k in range(count)]
+    factors = {
+        group: torch.tensor(np.array([[row[group][name] for name in names] for row in rows]), dtype=torch.float32)
+        for group, names in columns().items()
+        if group not in ("camera", "body")
+    }
+    _stand_up(factors, [row["body"] for row in rows], [row["camera"] for row in rows])
+    return {group: factors[group] for group in columns()}
+
+
+def _one(seed: int, index: int, world: World, ties: Ties) -> dict[str, dict[str, float]]:
+    def stream(part: int) -> np.random.Generator:
+        return np.random.default_rng([seed, index, part])
+
+    shape = _sample_shape(stream(0))
+    skin = _sample_skin(stream(1), shape, ties)
+    return {
+        "shape": shape,
+        "skin": skin,
+        "hair": _sample_hair(stream(2), shape, world, ties),
+        "glasses": _sample_glasses(stream(3), world),
+        "expression": _sample_expression(stream(4), world),
+        "pose": {name: _clipped(stream(5 + k), getattr(world, name)) for k, name in enumerate(POSE)},
+        "light": _sample_light(stream(8), world),
+        "background": _sample_background(stream(9), world),
+        "camera": _sample_camera(stream(10), world),
+        "body": _sample_body(stream(11)),
+    }
+
+
+def _clipped(rng: np.random.Generator, spread: tuple[float, float]) -> float:
+    return float(np.clip(rng.normal(0, spread[0]), -spread[1], spread[1]))
+
+
+def _sample_shape(rng: np.random.Generator) -> dict[str, float]:
+    race = rng.dirichlet([0.55] * 3)
+    if rng.random() < 0.6:
+        race = 0.3 * race + 0.7 * np.eye(3)[rng.integers(3)]
+    out = {
+        "masculine": float(np.clip(rng.normal(0.1 if rng.random() < 0.5 else 0.9, 0.08), 0, 1)),
+        "age": float(rng.beta(0.9, 1.5)),
+        "weight": float(np.clip(rng.normal(0.48, 0.15), 0.05, 0.95)),
+        "muscle": float(np.clip(rng.normal(0.53, 0.15), 0.05, 0.95)),
+        "african": race[0],
+        "asian": race[1],
+        "caucasian": race[2],
+    }
+    calmer = {"ear": 0.8, "eye": 0.8, "neck": 0.4, "asym": 0.0}
+    specific = {"head-scale": 0.45, "head-angle": 0.4, "forehead-": 0.45, "chin-width": 0.45, "chin-bones": 0.45, "neck-double": 0.5, "head-fat": 0.6, "head-back": 0.4}  # fmt: skip
+    for name in head.shape_columns()[len(head.MACRO) :]:
+        if name.startswith("asym"):
+            out[name] = 0.0
+            continue
+        scale = next((s for start, s in specific.items() if name.startswith(start)), calmer.get(name.split("-")[0], 1.0))
+        out[name] = float(np.clip(rng.normal(0, 0.30), -1.0, 1.0)) * scale
+    likely = np.array([1, 1, 2.5, 0.5, 1.5, 0.3, 1.0])
+    for k in rng.choice(len(head.HEAD_SHAPES), 2, replace=False, p=likely / likely.sum()):
+        out[f"head-{head.HEAD_SHAPES[k]}"] = float(rng.uniform(0, 0.38))
+    for shape in head.HEAD_SHAPES:
+        if abs(out[f"head-{shape}"]) < 1e-9 or out[f"head-{shape}"] < 0:
+            out[f"head-{shape}"] = 0.0
+    asymmetric = [name for name in head.shape_columns() if name.startswith("asym")]
+    for name in rng.choice(asymmetric, 8, replace=False):
+        out[str(name)] = float(np.clip(rng.normal(0, 0.28), -0.6, 0.6))
+    return out
+
+
+def _sample_skin(rng: np.random.Generator, shape: dict[str, float], ties: Ties) -> dict[str, float]:
+    male = shape["masculine"] > 0.5
+    tone = float(rng.uniform(0, 1))
+    dark_eyes = rng.random() < 0.62
+    made_up = rng.random() < (0.45 * (not male) if ties.make_up_with_sex else 0.25)
+    bearded = rng.random() < (0.45 * male if ties.beard_with_sex else 0.25)
+    kind = rng.choice(["full", "goatee", "moustache", "stubble"], p=[0.4, 0.2, 0.12, 0.28])
+    thick = float(np.clip(rng.normal(0.62 if male else 0.42, 0.16), 0.1, 1))
+    return {
+        "tone": tone,
+        "undertone": float(rng.uniform(-1, 1)),
+        "redness": float(rng.uniform(0.2, 1)),
+        "freckles": float(rng.uniform(0.3, 1) if rng.random() < 0.14 else 0),
+        "blemishes": float(rng.uniform(0, 1)),
+        "shine": float(rng.uniform(0.2, 0.9)),
+        "age": shape["age"],
+        "iris_hue": float(rng.uniform(0, 0.12) if dark_eyes else rng.uniform(0.15, 1)),
+        "iris_light": float(rng.uniform(0.1, 0.5) if dark_eyes else rng.uniform(0.45, 1)),
+        "lip_colour": float(rng.uniform(0, 1)),
+        "lipstick": float(rng.uniform(0.4, 0.95) if made_up else 0),
+        "lipstick_hue": float(rng.uniform(0, 1)),
+        "eyeshadow": float(rng.uniform(0.2, 0.7) if made_up and rng.random() < 0.6 else 0),
+        "eyeshadow_hue": float(rng.uniform(0, 1)),
+        "blush": float(rng.uniform(0, 0.6) if made_up else 0),
+        "brow_thickness": thick,
+        "brow_density": float(rng.uniform(0.45, 1)),
+        "brow_arch": float(rng.normal(0.1 if male else 0.4, 0.25)),
+        "brow_darkness": float(rng.uniform(0.3, 1)),
+        "brow_warmth": float(rng.uniform(0, 1)),
+        "beard_length": float(rng.uniform(0.03, 0.16) if bearded and kind == "full" else rng.uniform(0.02, 0.07)),
+        "moustache": float(bearded and kind != "stubble"),
+        "goatee": float(bearded and kind in ("full", "goatee")),
+        "cheek_beard": float(bearded and kind == "full"),
+        "stubble": float(rng.uniform(0.3, 0.9) if (bearded and kind == "stubble") else (rng.uniform(0, 0.25) if male else 0)),
+        "texture_seed": float(rng.integers(1 << 20)),
+    }
+
+
+# length top, side, back, fringe (dm); lift, volume; forward, sideways, backward; parted; curl radius, turns; wave; frizz; clump
+_STYLE_TABLE = {
+    "bald": (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+    "buzz": (0.05, 0.03, 0.03, 0.05, 0.9, 0.03, 0.3, 0, 0, 0, 0, 0, 0, 0.1, 0),
+    "crop": (0.42, 0.18, 0.2, 0.45, 0.55, 0.12, 1.0, 0.25, 0, 0, 0, 0, 0.1, 0.2, 0.5),
+    "swept": (0.6, 0.22, 0.25, 0.7, 0.75, 0.2, 0.35, 1.0, 0.15, 0, 0, 0, 0.1, 0.15, 0.5),
+    "side_part": (0.75, 0.35, 0.35, 0.75, 0.4, 0.16, 0.15, 0.2, 0.1, 1.0, 0, 0, 0.05, 0.1, 0.4),
+    "slick_back": (0.85, 0.45, 0.5, 0.8, 0.3, 0.12, 0, 0.1, 1.2, 0, 0, 0, 0.05, 0.06, 0.5),
+    "bob": (1.35, 1.15, 1.2, 1.2, 0.2, 0.22, 0.12, 0.1, 0.05, 1.0, 0, 0, 0.08, 0.08, 0.35),
+    "long": (2.5, 2.2, 2.4, 2.3, 0.16, 0.20, 0.1, 0.1, 0.1, 1.0, 0, 0, 0.08, 0.08, 0.4),
+    "long_wavy": (2.3, 2.1, 2.3, 2.1, 0.22, 0.30, 0.1, 0.15, 0.1, 1.0, 0.05, 2.5, 0.5, 0.15, 0.7),
+    "long_curly": (2.2, 2.0, 2.2, 1.9, 0.55, 0.42, 0.1, 0.1, 0.1, 0.8, 0.085, 6, 0.4, 0.3, 0.85),
+    "curly_short": (0.75, 0.45, 0.5, 0.7, 0.9, 0.32, 0.4, 0.2, 0, 0, 0.06, 3.5, 0.4, 0.4, 0.75),
+    "afro": (0.9, 0.75, 0.8, 0.75, 1.6, 0.75, 0.1, 0, 0, 0, 0.05, 7, 0.3, 0.6, 0.35),
+    "tied_back": (0.95, 0.8, 0.5, 0.95, 0.12, 0.06, 0, 0, 1.5, 0, 0, 0, 0.03, 0.05, 0.3),
+    "receding": (0.35, 0.2, 0.22, 0.3, 0.5, 0.1, 0.6, 0.3, 0.2, 0, 0, 0, 0.1, 0.2, 0.4),
+}
+_LONG = ("bob", "long", "long_wavy", "long_curly", "tied_back")
+_MALE_ONLY_BY_CHOICE = ("bald", "receding", "buzz")
+
+
+def _sample_hair(rng: np.random.Generator, shape: dict[str, float], world: World, ties: Ties) -> dict[str, float]:
+    male = shape["masculine"] > 0.5
+    odds = np.ones(len(world.styles))
+    for k, style in enumerate(world.styles):
+        if ties.style_with_sex:
+            favoured = (style in _LONG) != male
+            odds[k] = 3.0 if favoured else 1.0
+            if style in _MALE_ONLY_BY_CHOICE and not male:
+                odds[k] = 0.15
+    style = str(rng.choice(world.styles, p=odds / odds.sum()))
+    numbers = np.array(_STYLE_TABLE[style]) * np.clip(rng.normal(1, 0.14, 15), 0.6, 1.45)
+    top, side, back, fringe, lift, volume, forward, sideways, backward, parted, curl, turns, wave, frizz, clump = numbers
+    if style in ("bob", "long", "long_wavy") and rng.random() < 0.3:  # a fringe
+        fringe, forward, parted = float(rng.uniform(0.52, 0.66)), 1.0, 0.3 * parted
+    age = shape["age"]
+    grey_odds = np.clip(1.7 * age - 0.75, 0, 1) if ties.grey_with_age else 0.2
+    greying = rng.random() < grey_odds
+    # Pheomelanin and eumelanin: dark hair is commonest; blond and red at every skin tone.
+    colour = rng.choice(["black", "dark", "brown", "light", "blond", "red"], p=[0.26, 0.2, 0.2, 0.12, 0.14, 0.08])
+    melanin = {"black": 0.97, "dark": 0.82, "brown": 0.62, "light": 0.42, "blond": 0.2, "red": 0.45}[str(colour)]
+    return {
+        "style": float(HAIR_STYLES.index(style)),
+        "length_top": top,
+        "length_side": side,
+        "length_back": back,
+        "fringe": fringe,
+        "lift": lift,
+        "volume": volume,
+        "forward": forward,
+        "sideways": sideways * rng.choice([-1, 1]),
+        "backward": backward,
+        "part": float(rng.choice([-1, 1]) * rng.uniform(0.12, 0.3) if rng.random() < 0.65 else rng.normal(0, 0.02)),
+        "parted": parted,
+        "curl_radius": curl,
+        "curl_turns": turns,
+        "wave": wave,
+        "frizz": frizz,
+        "clump": clump,
+        "receding": float(rng.uniform(0.55, 1) if style == "receding" else rng.uniform(0, 0.3) * (0.4 + 0.6 * male)),
+        "crown_bald": float(rng.uniform(0.4, 1) if style == "receding" and rng.random() < 0.6 else 0),
+        "density": float(rng.uniform(0.85, 1) * (0.75 if style == "receding" else 1)),
+        "melanin": float(np.clip(rng.normal(melanin, 0.05), 0.05, 1)),
+        "redness": float(rng.uniform(0.75, 1) if colour == "red" else rng.uniform(0.05, 0.4)),
+        "grey": float(np.clip(rng.normal(0.75, 0.25), 0.1, 1) if greying else 0),
+        "shine": float(rng.uniform(0.4, 1)),
+        "seed": float(rng.integers(1 << 20)),
+    }
+
+
+def _sample_glasses(rng: np.random.Generator, world: World) -> dict[str, float]:
+    worn = rng.random() < world.glasses
+    dark = rng.random() < world.sunglasses
+    values = [rng.uniform(-1, 1), rng.uniform(-1, 1), rng.uniform(0, 1), rng.uniform(0, 1), rng.uniform(0, 1)]
+    return dict(zip(GLASSES, (float(worn), *map(float, values), float(worn and dark)), strict=True))
+
+
+_ACTIONS = {
+    "neutral": {},
+    "smile": {"mouthSmile": (0.35, 0.8), "cheekSquint": (0.1, 0.5), "eyeSquint": (0, 0.3), "mouthDimple": (0, 0.3)},
+    "grin": {
+        "mouthSmile": (0.5, 0.85), "cheekSquint": (0.2, 0.6), "eyeSquint": (0, 0.35), "mouthUpperUp": (0.2, 0.5),
+        "mouthLowerDown": (0.15, 0.4), "jawOpen": (0.04, 0.22),
+    },
+    "open": {"jawOpen": (0.3, 0.75), "mouthFunnel": (0, 0.3)},
+    "surprise": {"jawOpen": (0.2, 0.6), "browInnerUp": (0.4, 0.9), "browOuterUp": (0.4, 0.9), "eyeWide": (0.3, 0.8)},
+    "anger": {"browDown": (0.3, 0.8), "noseSneer": (0.1, 0.5), "mouthPress": (0.1, 0.6), "eyeSquint": (0.1, 0.4)},
+    "sad": {"mouthFrown": (0.25, 0.6), "browInnerUp": (0.2, 0.6)},
+    "pucker": {"mouthPucker": (0.4, 0.8)},
+}  # fmt: skip
+EXPRESSIONS = (*_ACTIONS, "random")
+
+
+def _sample_expression(rng: np.random.Generator, world: World) -> dict[str, float]:
+    names = head.expression_columns()
+    out = dict.fromkeys(names, 0.0)
+    kind = str(rng.choice(list(world.expressions), p=list(world.expressions.values())))
+    wanted = dict(_ACTIONS.get(kind, {}))
+    if kind == "random":
+        usable = [n for n in names if not n.startswith("eyeLook") and n not in ("mouthClose", "jawForward")]
+        wanted = {str(name): (0.1, 0.5) for name in rng.choice(usable, 4, replace=False)}
+    for action, (low, high) in wanted.items():
+        value = rng.uniform(low, high)
+        for name in (action, f"{action}Left", f"{action}Right"):
+            if name in out:
+                out[name] = float(np.clip(value + rng.normal(0, 0.03), 0, 1))
+    blink = rng.random()
+    if blink < 0.03 and kind != "surprise":
+        out["eyeBlinkLeft"] = out["eyeBlinkRight"] = 0.95
+    gaze_x, gaze_y = np.clip(rng.normal(0, 0.22), -0.6, 0.6), np.clip(rng.normal(0, 0.12), -0.35, 0.35)
+    side = ("eyeLookOutLeft", "eyeLookInRight") if gaze_x > 0 else ("eyeLookInLeft", "eyeLookOutRight")
+    height = ("eyeLookUpLeft", "eyeLookUpRight") if gaze_y > 0 else ("eyeLookDownLeft", "eyeLookDownRight")
+    out |= dict.fromkeys(side, float(abs(gaze_x))) | dict.fromkeys(height, float(abs(gaze_y)))
+    return out
+
+
+def _sample_light(rng: np.random.Generator, world: World) -> dict[str, float]:
+    return {
+        "azimuth": float(rng.uniform(-world.key_azimuth, world.key_azimuth)),
+        "elevation": float(rng.uniform(*world.key_elevation)),
+        "strength": float(rng.uniform(0.85, 1.1)),
+        "warmth": float(rng.uniform(-world.warmth, world.warmth)),
+        "fill": float(rng.uniform(*world.fill)),
+        "sky_warmth": float(rng.uniform(-world.warmth, world.warmth) * 0.7),
+        "ground": float(rng.uniform(0.3, 0.6)),
+        "rim": float(rng.uniform(0, 1)) if world.key_azimuth > 30 else 0.25,
+        "softness": float(rng.uniform(0.3, 1)),
+        "exposure": float(rng.normal(0, world.exposure)) if world.exposure else 0.0,
+    }
+
+
+def _sample_background(rng: np.random.Generator, world: World) -> dict[str, float]:
+    return {
+        "kind": float(rng.choice(world.backgrounds)),
+        "hue": float(rng.uniform(0, 1)),
+        "saturation": float(rng.beta(1.3, 4) * 0.42),
+        "brightness": float(rng.uniform(0.25, 0.85)),
+        "contrast": float(rng.uniform(0.1, 0.5)),
+        "angle": float(rng.uniform(0, 360)),
+        "hue2": float(rng.uniform(0, 1)),
+        "blur": float(rng.uniform(0.3, 1)),
+        "seed": float(rng.integers(1 << 20)),
+    }
+
+
+def _sample_camera(rng: np.random.Generator, world: World) -> dict[str, float]:
+    """`half_width` is a factor on the aligned framing until `_stand_up` turns it into decimetres."""
+    return {
+        "half_width": float(rng.uniform(1 - world.framing, 1 + world.framing)),
+        "distance": float(rng.uniform(9, 15)) if world.framing else 12.0,
+        "shift_x": float(rng.normal(0, world.framing * 0.4)),
+        "shift_y": float(rng.normal(0, world.framing * 0.4)),
+        "noise": float(rng.uniform(0.002, 0.012)),
+        "seed": float(rng.integers(1 << 20)),
+    }
+
+
+def _sample_body(rng: np.random.Generator) -> dict[str, float]:
+    return {
+        "neckline": float(rng.uniform(0, 1)),
+        "hue": float(rng.uniform(0, 1)),
+        "saturation": float(rng.beta(1.5, 3)),
+        "brightness": float(rng.beta(1.3, 1.6)),
+        "collar": float(rng.choice([0, 1, 2], p=[0.45, 0.25, 0.3])),
+        "pattern": float(rng.choice([0, 1, 2], p=[0.7, 0.15, 0.15])),
+    }
+
+
+def _stand_up(factors: Factors, bodies: list[dict], cameras: list[dict]) -> None:
+    """Fill in what follows from the person who stood for the shot: the shoulders, and the camera's framing in dm.
+
+    Framing follows FFHQ's crop of the neutral, frontal face, widened by `PORTRAIT_MARGIN`.
+    """
+    shape = factors["shape"]
+    points = head.vertices(head.weights(shape))
+    eye = head.eye_midpoint(points)
+    marks = head.landmark_points(points - eye[:, None], lambda p: p[..., :2])
+    eyes = (marks[:, 36:42].mean(1), marks[:, 42:48].mean(1))
+    mouth = (marks[:, 48] + marks[:, 54]) / 2
+    middle = (eyes[0] + eyes[1]) / 2
+    across, down = (eyes[1] - eyes[0]).norm(dim=-1), (mouth - middle).norm(dim=-1)
+    half = PORTRAIT_MARGIN * torch.maximum(2.0 * across, 1.8 * down)
+    macro = {name: shape[:, head.shape_columns().index(name)] for name in ("masculine", "age", "weight", "muscle")}
+    # How high the eyes stand over the base of the neck, on the shoulders that `shoulders` builds.
+    eye = eye - head.neck_base(points) + head.neck_base(head.vertices(head.weights(shoulders(macro, shape))))
+    rows = {name: torch.tensor([body[name] for body in bodies]) for name in bodies[0]}
+    rows |= macro | {f"eye_{axis}": eye[:, k] for k, axis in enumerate("xyz")}
+    factors["body"] = torch.stack([rows[name].float() for name in BODY], 1)
+    shots = {name: torch.tensor([camera[name] for camera in cameras]) for name in CAMERA}
+    shots["shift_x"] = shots["shift_x"] * half
+    shots["shift_y"] = shots["shift_y"] * half - 0.1 * down
+    shots["half_width"] = shots["half_width"] * half
+    factors["camera"] = torch.stack([shots[name].float() for name in CAMERA], 1)
+
+
+def shoulders(macro: dict[str, torch.Tensor], like: torch.Tensor) -> torch.Tensor:
+    """Shape columns (B, S) of a plain person of the given build, whose shoulders the picture shows."""
+    shape = torch.zeros_like(like)
+    for name, value in macro.items():
+        shape[:, head.shape_columns().index(name)] = value
+    for name in ("african", "asian", "caucasian"):
+        shape[:, head.shape_columns().index(name)] = 1 / 3
+    return shape
+
+
+def swap_identity(source: Factors, target: Factors) -> Factors:
+    """The factors of a perfect swap: the source's person in the target's shot."""
+    return {group: source[group] if group in IDENTITY else target[group] for group in columns()}
+
+
+# ----------------------------------------------------------------------------------------------------- attributes
+
+
+def attributes(factors: Factors) -> torch.Tensor:
+    """CelebA's 40 attributes (B, 40): 1 or 0, NaN for the two without a ground truth. Thresholds are ours."""
+
+    def get(group: str, name: str) -> torch.Tensor:
+        return column(factors, group, name)
+
+    style = get("hair", "style").round().long()
+
+    def styled(*names: str) -> torch.Tensor:
+        return torch.isin(style, torch.tensor([HAIR_STYLES.index(name) for name in names], device=style.device))
+
+    def act(name: str) -> torch.Tensor:
+        return (get("expression", f"{name}Left") + get("expression", f"{name}Right")) / 2
+
+    hairy = ~styled("bald")
+    grey, melanin, red = get("hair", "grey") > 0.5, get("hair", "melanin"), get("hair", "redness") > 0.6
+    coloured = hairy & ~grey
+    age, male = get("shape", "age"), get("shape", "masculine") > 0.5
+    moustache, goatee, cheeks = (get("skin", name) > 0.5 for name in ("moustache", "goatee", "cheek_beard"))
+    stubble = get("skin", "stubble") > 0.3
+    lipstick = get("skin", "lipstick") > 0.3
+    open_jaw = get("expression", "jawOpen")
+    never = torch.zeros_like(male)
+    known = {
+        "5_o_Clock_Shadow": stubble & ~moustache & ~goatee,
+        "Arched_Eyebrows": get("skin", "brow_arch") > 0.45,
+        "Bags_Under_Eyes": get("shape", "eye-bag") + age > 0.9,
+        "Bald": styled("bald"),
+        "Bangs": (get("hair", "fringe") > 0.4) & (get("hair", "forward") > 0.45) & hairy,
+        "Big_Lips": get("shape", "mouth-upperlip-volume") + get("shape", "mouth-lowerlip-volume") + get("shape", "mouth-scale-vert") > 0.45,
+        "Big_Nose": get("shape", "nose-scale-horiz") + get("shape", "nose-volume") + get("shape", "nose-scale-vert") > 0.45,
+        "Black_Hair": coloured & (melanin > 0.88),
+        "Blond_Hair": coloured & (melanin < 0.32) & ~red,
+        "Brown_Hair": coloured & (melanin >= 0.32) & (melanin <= 0.88) & ~red,
+        "Bushy_Eyebrows": (get("skin", "brow_thickness") > 0.68) & (get("skin", "brow_density") > 0.6),
+        "Chubby": get("shape", "weight") > 0.66,
+        "Double_Chin": (get("shape", "weight") > 0.6) & (get("shape", "neck-double") > 0.05),
+        "Eyeglasses": get("glasses", "worn") > 0.5,
+        "Goatee": goatee & ~cheeks,
+        "Gray_Hair": hairy & grey,
+        "Heavy_Makeup": lipstick & (get("skin", "eyeshadow") > 0.3),
+        "High_Cheekbones": get("shape", "cheek-bones") + get("shape", "cheek-volume") + act("cheekSquint") > 0.35,
+        "Male": male,
+        "Mouth_Slightly_Open": (open_jaw > 0.08) | (act("mouthUpperUp") + act("mouthLowerDown") > 0.45),
+        "Mustache": moustache,
+        "Narrow_Eyes": get("shape", "eye-height2") + get("shape", "eye-height1") - act("eyeSquint") - act("eyeBlink") < -0.45,
+        "No_Beard": ~(moustache | goatee | cheeks | stubble),
+        "Oval_Face": get("shape", "head-oval") > 0.2,
+        "Pale_Skin": get("skin", "tone") < 0.14,
+        "Pointy_Nose": get("shape", "nose-point-width") - get("shape", "nose-scale-depth") < -0.45,
+        "Receding_Hairline": (get("hair", "receding") > 0.5) & hairy,
+        "Rosy_Cheeks": (get("skin", "blush") > 0.3) | ((get("skin", "redness") > 0.85) & (get("skin", "tone") < 0.4)),
+        "Sideburns": cheeks | (male & hairy & (get("hair", "length_side") > 0.3) & (get("hair", "length_side") < 0.6)),
+        "Smiling": act("mouthSmile") > 0.3,
+        "Straight_Hair": hairy & (get("hair", "curl_radius") < 0.02) & ~styled("buzz"),
+        "Wavy_Hair": hairy & (get("hair", "curl_radius") >= 0.02),
+        "Wearing_Earrings": never,
+        "Wearing_Hat": never,
+        "Wearing_Lipstick": lipstick,
+        "Wearing_Necklace": never,
+        "Wearing_Necktie": never,
+        "Young": age < 0.45,
+    }
+    assert set(known) == set(SYNTHETIC_ATTRIBUTES)
+    unknown = torch.full_like(age, float("nan"))
+    return torch.stack([known[name].float() if name in known else unknown for name in CELEBA_ATTRIBUTES], 1)

@@ -1,0 +1,403 @@
+"""Hair, brows and beard as strands: curves that grow from roots on the head, lie on the skull, hang, curl and clump.
+
+Strands grow in the head's own frame around the centre of the skull, where the head is star-shaped: a point is inside
+the head when its distance from the centre is below the surface's distance in that direction, so pushing hair out of the
+head is one look-up. Each strand is drawn as a ribbon that faces the camera.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from swaplib.synthetic import head
+from swaplib.synthetic.factors import HAIR_STYLES, Factors, column, columns
+
+SKULL_CENTRE = (0.0, 7.45, 0.55)
+POINTS = 16  # points of a scalp strand
+_FREE = -1.15  # height over the skull's centre (dm) below which hair no longer rests on the head
+_GUIDES = 170  # strands that the others clump around
+KINDS = ("scalp", "brow", "beard")
+
+# Height of the hairline (dm, template) over the azimuth (degrees from the face).
+_HAIRLINE = ((0, 8.00), (14, 8.00), (26, 7.99), (38, 7.90), (50, 7.70), (60, 7.50), (68, 7.22), (76, 7.12), (84, 7.30), (92, 7.50), (104, 7.42), (115, 7.05), (130, 6.72), (155, 6.58), (180, 6.55))  # fmt: skip
+# How far from the middle of the face (degrees of azimuth) hair without a fringe stays, over the height (dm, template).
+_CURTAIN = ((5.6, 30), (6.1, 44), (6.5, 56), (7.0, 62), (7.35, 60), (7.6, 50), (7.85, 26), (8.05, 0))
+
+
+class Strands(NamedTuple):
+    """Ribbons of one kind for a batch.
+
+    points (B, N, K, 3) in the world; width (B, N, K) in dm; colour seeds (N, 2) in 0…1; height (B, N, K): how far
+    outside the hair's volume a point lies, 0 at the skin, 1 outermost; kept (B, N): whether the root grows at all
+    """
+
+    points: torch.Tensor
+    width: torch.Tensor
+    seeds: torch.Tensor
+    height: torch.Tensor
+    kept: torch.Tensor
+
+
+def interpolate(table, at: torch.Tensor) -> torch.Tensor:
+    """Piecewise-linear look-up in ((x, y), …)."""
+    x, y = (torch.tensor(values, dtype=at.dtype, device=at.device) for values in zip(*table, strict=True))
+    k = torch.searchsorted(x, at.contiguous()).clamp(1, len(x) - 1)
+    t = ((at - x[k - 1]) / (x[k] - x[k - 1])).clamp(0, 1)
+    return y[k - 1] + t * (y[k] - y[k - 1])
+
+
+def azimuth(points: torch.Tensor) -> torch.Tensor:
+    """Degrees from straight ahead, positive to the person's left, of points relative to the skull's centre."""
+    return torch.rad2deg(torch.atan2(points[..., 0], points[..., 2]))
+
+
+class Roots(NamedTuple):
+    """Template places relative to the skull's centre (N, 3), the triangles' vertices and weights there (N, 3), and random
+    numbers that belong to each root (N, 4)."""
+
+    places: torch.Tensor
+    ids: torch.Tensor
+    weights: torch.Tensor
+    seeds: torch.Tensor
+
+
+@cache
+def _roots(kind: str, device: str) -> Roots:
+    """The baked roots of one kind, without those from which nothing grows on anybody."""
+    baked = head.tensors(device)
+    ids, weights = baked[f"{kind}_ids"], baked[f"{kind}_weights"]
+    template = head.surface_points(baked["vertices"][None], ids, weights)[0]
+    places = template - template.new_tensor(SKULL_CENTRE)
+    seeds = torch.rand(len(places), 4, generator=torch.Generator().manual_seed(KINDS.index(kind))).to(device)
+    if kind == "scalp":
+        useful = hairline_height(_extreme(device, hair={}), places)[0] > -0.025
+    elif kind == "brow":
+        arches = [_extreme(device, skin={"brow_thickness": 1, "brow_arch": a}) for a in (-0.7, -0.2, 0.3, 0.8, 1.2)]
+        useful = torch.stack([brow_cover(some, places[:, 0], template[:, 1])[0] for some in arches]).amax(0) > 0
+    else:
+        everywhere = dict.fromkeys(("moustache", "goatee", "cheek_beard"), 1.0)
+        useful = beard_cover(_extreme(device, skin=everywhere), template)[0] > 0.6
+    return Roots(places[useful], ids[useful], weights[useful], seeds[useful])
+
+
+def _extreme(device: str, **groups: dict[str, float]) -> Factors:
+    """One face whose named columns have the given values and whose others are 0."""
+    names = {group: columns()[group] for group in ("hair", "skin")}
+    rows = {group: [[groups.get(group, {}).get(name, 0.0) for name in names[group]]] for group in names}
+    return {group: torch.tensor(row, dtype=torch.float32, device=device) for group, row in rows.items()}
+
+
+@cache
+def _clumps(device: str) -> torch.Tensor:
+    """Nearest guide strand of every scalp strand, (N,). Roots are stored in random order, so the first are spread out."""
+    places = _roots("scalp", device).places
+    return torch.cdist(places, places[:_GUIDES]).argmin(1)
+
+
+def hairline_height(factors: Factors, places: torch.Tensor) -> torch.Tensor:
+    """How far above the hairline (dm; negative below) template places (…, 3) relative to the skull lie, (B, …)."""
+    receding = column(factors, "hair", "receding").view(-1, *[1] * (places.ndim - 1))
+    crown = column(factors, "hair", "crown_bald").view(-1, *[1] * (places.ndim - 1))
+    angle = azimuth(places).abs()
+    height = places[..., 1] + SKULL_CENTRE[1]
+    line = interpolate(_HAIRLINE, angle)
+    temple = torch.exp(-(((angle - 30) / 17) ** 2))
+    line = line + receding * (0.30 * temple + 0.07 * (angle < 40))
+    above = height - line
+    # A bald crown: distance from the whorl on top of the head, measured along the surface.
+    whorl = torch.linalg.vector_norm(places - places.new_tensor([0.0, 0.95, -0.25]), dim=-1)
+    bare = whorl - 0.75 * crown
+    return torch.where(crown > 0, torch.minimum(above, bare), above)
+
+
+def scalp_cover(factors: Factors, places: torch.Tensor) -> torch.Tensor:
+    """Share of the scalp that is hidden by hair (0…1) at template places relative to the skull, for painting the roots."""
+    style = column(factors, "hair", "style").round()
+    hairy = (style != HAIR_STYLES.index("bald")).float().view(-1, *[1] * (places.ndim - 1))
+    return hairy * head.smoothstep(-0.05, 0.09, hairline_height(factors, places))
+
+
+class Skull:
+    """The head's distance from the skull's centre in every direction, in the head's own frame."""
+
+    def __init__(self, points: torch.Tensor, turn: torch.Tensor):
+        baked = head.tensors(str(points.device))
+        template = baked["vertices"]
+        # The centre moves with the head: follow the mean of the skull's cap.
+        cap = template[:, 1] > 7.9
+        shift = template.new_tensor(SKULL_CENTRE) - template[cap].mean(0)
+        self.turn = turn
+        self.centre = points[:, cap].mean(1) + (turn @ shift)
+        hits = head.surface_points(points, baked["skull_ids"], baked["skull_weights"])
+        self.radius = (hits - self.centre[:, None, None]).norm(dim=-1)
+
+    def to_head(self, points: torch.Tensor) -> torch.Tensor:
+        """World to head frame; (B, …, 3)."""
+        flat = (points.flatten(1, -2) - self.centre[:, None]) @ self.turn
+        return flat.view(points.shape)
+
+    def to_world(self, points: torch.Tensor) -> torch.Tensor:
+        flat = points.flatten(1, -2) @ self.turn.transpose(1, 2) + self.centre[:, None]
+        return flat.view(points.shape)
+
+    def surface(self, points: torch.Tensor) -> torch.Tensor:
+        """Distance of the surface in the direction of points (B, N, 3), bilinear in elevation and azimuth, (B, N)."""
+        rows, cols = self.radius.shape[1:]
+        direction = F.normalize(points, dim=-1)
+        elevation = (torch.asin(direction[..., 1].clamp(-1, 1)) / torch.pi + 0.5) * (rows - 1)
+        around = (torch.atan2(direction[..., 0], direction[..., 2]) / (2 * torch.pi) + 0.5) * cols
+        row = elevation.floor().clamp(0, rows - 2)
+        y, x = elevation - row, around - around.floor()
+        row, left = row.long(), around.floor().long() % cols
+        right = (left + 1) % cols
+        flat = self.radius.flatten(1)
+
+        def at(r, c):
+            return flat.gather(1, r * cols + c)
+
+        low = at(row, left) * (1 - x) + at(row, right) * x
+        high = at(row + 1, left) * (1 - x) + at(row + 1, right) * x
+        return low * (1 - y) + high * y
+
+
+def _tangent(vector: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
+    return vector - normal * (vector * normal).sum(-1, keepdim=True)
+
+
+def _style(factors: Factors, name: str) -> torch.Tensor:
+    return column(factors, "hair", name)[:, None]
+
+
+def scalp(factors: Factors, points: torch.Tensor, normals: torch.Tensor, skull: Skull) -> Strands:
+    """The hair of the head. points, normals: posed vertices (B, V, 3)."""
+    places, ids, weights, seeds = _roots("scalp", str(points.device))
+    root = skull.to_head(head.surface_points(points, ids, weights))
+    normal = F.normalize(head.surface_points(normals, ids, weights), dim=-1) @ skull.turn
+    above = hairline_height(factors, places)
+    kept = (above + 0.05 * (seeds[:, 0] - 0.5) > 0) & (seeds[:, 1] < _style(factors, "density"))
+    kept &= column(factors, "hair", "style").round()[:, None] != HAIR_STYLES.index("bald")
+
+    top = head.smoothstep(0.25, 0.62, places[:, 1] + 0.15 * (places[:, 2] > 0.2))[None]
+    front = head.smoothstep(0.42, 0.8, places[:, 2])[None] * head.smoothstep(0.3, 0.45, places[:, 1])[None]
+    back = 1 - head.smoothstep(-0.4, 0.05, places[:, 2])[None]
+    side_length = _style(factors, "length_side") * (1 - back) + _style(factors, "length_back") * back
+    length = side_length * (1 - top) + _style(factors, "length_top") * top
+    length = length * (1 - front) + _style(factors, "fringe") * front
+    length = length * (0.82 + 0.3 * seeds[:, 2]) * head.smoothstep(-0.02, 0.22, above).clamp(min=0.35)
+    # Short hair is cut shorter towards the hairline at the sides and the nape.
+    cut = 0.10 + 0.9 * above.clamp(min=0)
+    short = (side_length < 0.75) & (places[:, 2] < 0.55)
+    length = torch.where(short, torch.minimum(length, cut), length)
+
+    direction = _comb(factors, places, normal, top)
+    curves, height = _grow(factors, root, normal, direction, length, seeds, places, skull)
+    curves = _clump_and_curl(factors, curves, length, seeds, places, skull)
+    t = torch.linspace(0, 1, POINTS, device=points.device)
+    thick = 0.019 + 0.010 * seeds[:, 3:4]
+    taper = (1 - 0.75 * t**3)[None] * thick
+    width = taper[None] * (length[..., None].clamp(max=0.3) / 0.3).clamp(min=0.35)
+    return Strands(skull.to_world(curves), width, seeds[:, 2:4], height, kept)
+
+
+def _comb(factors: Factors, places, normal, top) -> torch.Tensor:
+    """Direction in which the hair is combed at each root, (B, N, 3), tangent to the head."""
+    x, y, z = torch.eye(3, device=places.device)
+    whorl = places.new_tensor([0.0, 0.95, -0.3])
+    radial = F.normalize(places - whorl, dim=-1)
+    side = torch.tanh((places[:, :1] - _style(factors, "part")[..., None]) / 0.05)
+    on_top = (
+        _style(factors, "forward")[..., None] * radial
+        + _style(factors, "sideways")[..., None] * x
+        + _style(factors, "backward")[..., None] * (-z)
+        + _style(factors, "parted")[..., None] * (side * x - 0.12 * z)
+    )
+    below = -y - 0.3 * z - 0.9 * _style(factors, "backward")[..., None] * z
+    direction = F.normalize(on_top + 1e-4 * radial, dim=-1) * top[..., None] + below * (1 - top[..., None])
+    return F.normalize(_tangent(direction.expand(normal.shape), normal), dim=-1)
+
+
+def _grow(factors: Factors, root, normal, direction, length, seeds, places, skull: Skull):
+    """Integrate the strands step by step: inertia, gravity, staying outside the head and off the face."""
+    down = -skull.turn[:, 1][:, None]  # gravity in the head's frame
+    lift = _style(factors, "lift")[..., None]
+    volume = _style(factors, "volume")
+    tied = (column(factors, "hair", "style").round() == HAIR_STYLES.index("tied_back")).float()[:, None]
+    stiff = (1.0 / (0.35 + length)).clamp(max=2.5)[..., None]
+    layer = 0.2 + 0.8 * seeds[:, 2]
+    fringe = _has_fringe(factors, places)
+    afro = (lift > 1.2).float()
+    heading = F.normalize(normal * lift + direction, dim=-1)
+    step = (length / (POINTS - 1))[..., None]
+    position, curves, heights = root, [root], [torch.zeros_like(length)]
+    for k in range(1, POINTS):
+        t = k / (POINTS - 1)
+        fall = (0.55 * step / stiff * (1 - 0.9 * afro)) * (1 - 0.7 * tied[..., None])
+        outward = F.normalize(position, dim=-1)
+        heading = F.normalize(heading + (5.0 * fall) * down + 0.10 * (1 - afro) * direction * (1 - t), dim=-1)
+        position = position + heading * step
+        radius = position.norm(dim=-1)
+        limit = skull.surface(position) + 0.012 + volume * layer * min(1.0, 3.0 * t)
+        # Below the jaw hair hangs free: where it would enter the shoulders it simply passes behind them.
+        limit = torch.where(position[..., 1] < _FREE, torch.zeros_like(limit), limit)
+        position = torch.where((radius < limit)[..., None], F.normalize(position, dim=-1) * limit[..., None], position)
+        position = _curtain(position, fringe)
+        heading = F.normalize(0.6 * heading + 0.4 * F.normalize(position - curves[-1] + 1e-6 * outward, dim=-1), dim=-1)
+        curves.append(position)
+        heights.append(layer.expand_as(length) * min(1.0, 2.0 * t))
+    return torch.stack(curves, 2), torch.stack(heights, 2)
+
+
+def _has_fringe(factors: Factors, places):
+    """Strands that are combed over the forehead and short enough to end there, (B, N)."""
+    return (_style(factors, "forward") > 0.42) & (_style(factors, "fringe") < 0.75) & (places[:, 2] > 0.3)
+
+
+def _curtain(position, fringe):
+    """Turn points that hang over the face round to its side, unless they belong to a fringe."""
+    angle = torch.atan2(position[..., 0], position[..., 2])
+    least = torch.deg2rad(interpolate(_CURTAIN, position[..., 1] + SKULL_CENTRE[1]))
+    wanted = torch.where(angle.abs() < least, torch.sign(angle) * least, angle)
+    wanted = torch.where(fringe, angle, wanted)
+    flat = torch.hypot(position[..., 0], position[..., 2])
+    return torch.stack([flat * torch.sin(wanted), position[..., 1], flat * torch.cos(wanted)], -1)
+
+
+def _clump_and_curl(factors: Factors, curves, length, seeds, places, skull: Skull):
+    """Draw strands towards their guide, then add waves, curls and frizz; keep the roots where they are."""
+    owner = _clumps(str(curves.device))
+    t = torch.linspace(0, 1, POINTS, device=curves.device)
+    # A strand joins its guide only on the same side of the parting.
+    part = _style(factors, "part")
+    together = torch.sign(places[:, 0] - part) == torch.sign(places[owner, 0] - part)
+    together = together | (_style(factors, "parted") < 0.3)
+    pull = (_style(factors, "clump")[..., None] * 0.75 * together[..., None] * head.smoothstep(0.15, 0.9, t))[..., None]
+    guides = curves[:, owner]
+    gap = (curves[:, :, :1] - guides[:, :, :1]) * (1 - 0.55 * pull)
+    curves = torch.lerp(curves, guides + gap, pull)
+
+    along = F.normalize(torch.diff(curves, dim=2, append=2 * curves[:, :, -1:] - curves[:, :, -2:-1]) + 1e-9, dim=-1)
+    outward = F.normalize(curves, dim=-1)
+    across = F.normalize(torch.linalg.cross(along, outward), dim=-1)
+    up = torch.linalg.cross(across, along)
+    phase = 6.28 * seeds[owner, 0][:, None] + 0.9 * (seeds[:, 0][:, None] - 0.5)
+    ramp = head.smoothstep(0, 0.25, t)
+    turns = _style(factors, "curl_turns")[..., None] * (0.75 + 0.5 * seeds[owner, 1])[:, None]
+    turns = turns.clamp(max=POINTS / 4.2)
+    angle = 6.28 * turns * t + phase
+    radius = _style(factors, "curl_radius")[..., None] * ramp * (0.6 + 0.8 * seeds[:, 1:2])
+    curl = radius[..., None] * (torch.cos(angle)[..., None] * across + torch.sin(angle)[..., None] * up)
+    sway = _style(factors, "wave")[..., None] * 0.06 * ramp * torch.sin(9.0 * t * length[..., None] ** 0.5 + 2 * phase)
+    wild = _style(factors, "frizz")[..., None] * 0.10 * t**1.5 * length[..., None].clamp(max=0.8)
+    jitter = (seeds[:, None, :3] - 0.5) * wild[..., None]
+    curves = curves + curl + sway[..., None] * across + jitter
+    curves = _curtain(curves, _has_fringe(factors, places)[..., None])
+    radius = curves.norm(dim=-1)
+    limit = skull.surface(curves.flatten(1, 2)).view(radius.shape) + 0.008
+    limit = torch.where(curves[..., 1] < _FREE, torch.zeros_like(limit), limit)
+    outside = torch.where((radius < limit)[..., None], F.normalize(curves, dim=-1) * limit[..., None], curves)
+    return torch.cat([curves[:, :, :1], outside[:, :, 1:]], 2)
+
+
+# ------------------------------------------------------------------------------------------------ brows and beard
+
+
+def brow_fields(factors: Factors, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Brow coordinates of template places x, y (N,): position from the inner end (0…1) and height above the brow's
+    centre line in units of its half thickness, (B, N) each."""
+    knots = torch.tensor([[0.11, 7.455], [0.22, 7.485], [0.33, 7.505], [0.44, 7.485], [0.54, 7.415]], device=x.device)
+    along = ((x.abs() - 0.115) / 0.42)[None]
+    centre = interpolate([(float(a), float(b)) for a, b in knots], x.abs())[None]
+    arch = column(factors, "skin", "brow_arch")[:, None]
+    centre = centre + 0.035 * arch * torch.exp(-(((along - 0.62) / 0.28) ** 2)) - 0.015 * arch
+    thick = 0.022 + 0.034 * column(factors, "skin", "brow_thickness")[:, None]
+    half = thick * (0.85 + 0.35 * torch.exp(-(((along - 0.3) / 0.35) ** 2))) * (1 - 0.75 * along.clamp(0, 1.1) ** 2.5)
+    half = half * (0.55 + 0.45 * head.smoothstep(-0.05, 0.25, along))
+    return along.expand(len(half), -1), (y[None] - centre) / half.clamp(min=0.006)
+
+
+def brow_cover(factors: Factors, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """How much brow there is at template places (0…1), (B, N)."""
+    along, height = brow_fields(factors, x, y)
+    ends = head.smoothstep(-0.06, 0.08, along) * (1 - head.smoothstep(0.92, 1.06, along))
+    return ends * (1 - head.smoothstep(0.75, 1.15, height.abs()))
+
+
+def beard_cover(factors: Factors, places: torch.Tensor) -> torch.Tensor:
+    """How much beard grows at template places (N, 3) in absolute coordinates, (B, N)."""
+    x, y, z = places[:, 0].abs(), places[:, 1], places[:, 2]
+    above_lip = head.smoothstep(6.70, 6.73, y) * (1 - head.smoothstep(6.79, 6.83, y)) * (1 - head.smoothstep(0.25, 0.31, x))
+    beside = (1 - head.smoothstep(0.30, 0.36, x)) * head.smoothstep(0.2, 0.25, x) * head.smoothstep(6.3, 6.4, y) * (1 - head.smoothstep(6.72, 6.80, y))
+    chin = (1 - head.smoothstep(0.22, 0.33, x)) * (1 - head.smoothstep(6.46, 6.50, y)) * head.smoothstep(6.02, 6.1, y)
+    patch = (1 - head.smoothstep(0.05, 0.09, x)) * (1 - head.smoothstep(6.49, 6.53, y)) * head.smoothstep(6.3, 6.35, y)
+    upper = 6.72 + 0.55 * ((x - 0.30) / 0.40).clamp(0, 1) ** 1.6
+    cheek = head.smoothstep(0.26, 0.36, x) * (1 - head.smoothstep(-0.05, 0.05, y - upper)) * head.smoothstep(6.0, 6.15, y)
+    cheek = torch.maximum(cheek, (1 - head.smoothstep(6.36, 6.46, y)) * head.smoothstep(6.0, 6.15, y))
+    cheek = cheek * head.smoothstep(0.45, 0.6, z)
+
+    def has(name):
+        return column(factors, "skin", name)[:, None]
+
+    full = torch.maximum(torch.maximum(has("moustache") * above_lip, has("goatee") * torch.maximum(chin, torch.maximum(beside, patch))), has("cheek_beard") * cheek)
+    stubble = has("stubble") * torch.maximum(torch.maximum(above_lip, torch.maximum(chin, patch)), torch.maximum(cheek, beside))
+    return torch.maximum(full, 0.55 * stubble)
+
+
+def face_hair(kind: str, factors: Factors, points, normals, skull: Skull, turn) -> Strands:
+    """Brow or beard strands: short, straight, combed outwards (brows) or downwards (beard)."""
+    places, ids, weights, seeds = _roots(kind, str(points.device))
+    template = places + places.new_tensor(SKULL_CENTRE)
+    root = head.surface_points(points, ids, weights)
+    normal = F.normalize(head.surface_points(normals, ids, weights), dim=-1)
+    left, up = turn[:, :, 0][:, None], turn[:, :, 1][:, None]
+    side = torch.sign(template[:, :1])
+    if kind == "brow":
+        along, height = brow_fields(factors, template[:, 0], template[:, 1])
+        cover = brow_cover(factors, template[:, 0], template[:, 1])
+        kept = seeds[:, 0] < cover * (0.35 + 0.65 * column(factors, "skin", "brow_density")[:, None])
+        rise = (0.8 - 1.2 * along)[..., None] - 0.55 * height[..., None].clamp(-1, 1)
+        direction = side * left + rise * up + 0.25 * normal
+        length = 0.055 + 0.045 * seeds[:, 1].expand(len(points), -1)
+        thick, count = 0.0075, 4
+    else:
+        cover = beard_cover(factors, template)
+        grown = column(factors, "skin", "beard_length")[:, None]
+        kept = (seeds[:, 0] < cover) & (cover > 0.6)
+        direction = 0.28 * normal - up + 0.25 * side * left * (template[:, 1:2] > 6.6)
+        direction = direction + 0.5 * (seeds[:, None, 1:4].squeeze(1) - 0.5)
+        length = grown * (0.6 + 0.8 * seeds[:, 1])
+        thick, count = 0.011, 4
+    t = torch.linspace(0, 1, count, device=points.device)
+    direction = F.normalize(direction, dim=-1)
+    reach = (length[..., None] * t)[..., None]
+    lift = 0.006 * normal[:, :, None]
+    sag = -0.3 * (length[..., None] * t**2)[..., None] * up[:, :, None]
+    curve = root[:, :, None] + lift + direction[:, :, None] * reach + sag * (kind == "beard")
+    width = (thick * (1 - 0.7 * t**2)).expand(*length.shape, count)
+    return Strands(curve, width, seeds[:, 2:4], t.expand(*length.shape, count), kept)
+
+
+def ribbons(strands: Strands, eye: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Strips that face the camera at `eye` (B, 3): vertices (B, N·K·2, 3), tangents of the same shape, and triangles.
+
+    Strands that are not kept shrink to a point, which covers no sample.
+    """
+    points = strands.points
+    tangent = torch.diff(points, dim=2, append=2 * points[:, :, -1:] - points[:, :, -2:-1])
+    tangent = F.normalize(tangent + 1e-9, dim=-1)
+    view = F.normalize(eye[:, None, None] - points, dim=-1)
+    across = F.normalize(torch.linalg.cross(tangent, view), dim=-1) * (strands.width / 2)[..., None]
+    both = torch.stack([points - across, points + across], 3)
+    both = torch.where(strands.kept[:, :, None, None, None], both, points[:, :, :1, None])
+    count, length = points.shape[1:3]
+    return both.flatten(1, 3), tangent[:, :, :, None].expand_as(both).flatten(1, 3), ribbon_triangles(count, length, str(points.device))
+
+
+@cache
+def ribbon_triangles(count: int, length: int, device: str) -> torch.Tensor:
+    start = torch.arange(count, device=device)[:, None] * length * 2 + torch.arange(length - 1, device=device) * 2
+    quad = torch.stack([start, start + 1, start + 2, start + 1, start + 3, start + 2], -1)
+    return quad.view(-1, 3)
