@@ -121,14 +121,14 @@ def detect(image: np.ndarray, upsample: int | None = None, longest: int = 1200) 
 def choose(faces: list[Detection], face: str | int | tuple[float, float], shape: tuple[int, ...]) -> Detection:
     """One of several faces: "largest", "central" (the middle of the photo), a number in `detect`'s order, or the
     one at a point (x, y). Distances count in widths of the face, so that a small face beside the point loses."""
-    if face == "largest":
+    if isinstance(face, str) and face == "largest":
         return faces[0]
-    if isinstance(face, int):
+    if isinstance(face, (int, np.integer)):
         if not -len(faces) <= face < len(faces):
             raise PhotoError(f"there is no face number {face}: {len(faces)} found, numbered from 0", "no face")
         return faces[face]
-    point = np.array([shape[1] / 2, shape[0] / 2] if face == "central" else face, float)
-    if point.shape != (2,):
+    point = (shape[1] / 2, shape[0] / 2) if isinstance(face, str) and face == "central" else face
+    if np.shape(point) != (2,):
         raise ValueError(f"face must be 'largest', 'central', a number or a point (x, y), got {face!r}")
     return min(faces, key=lambda one: np.hypot(*(one.centre - point)) / one.width)
 
