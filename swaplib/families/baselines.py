@@ -9,8 +9,8 @@ shape, 68 landmarks, in a surround. A swap takes the source's texture:
     target ─┬──────────────────────────────────────► shape  ────┤
             └──────────────────────────────────────► surround ──┘
 
-The warp is piecewise affine over Delaunay triangles (as in Cootes et al.), colours are matched in mean and spread
-(Reinhard et al. 2001), the seam is closed in the gradient domain (Pérez et al. 2003).
+The warp is piecewise affine over Delaunay triangles (as in Cootes et al.), colours are matched in median and spread
+(after Reinhard et al. 2001), the seam is closed in the gradient domain (Pérez et al. 2003).
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class LandmarksConfig:
     feather: float = 0.08
     slant: tuple[float, float] = (0.25, 0.45)
     contrast: tuple[float, float] = (0.6, 1.25)
-    bleed: float = 0.3
+    bleed: float = 0.15
 
     @classmethod
     def smoke(cls) -> LandmarksConfig:
@@ -141,8 +141,8 @@ class _Standard:
 
     points     (78, 2), triangles (T, 3)
     owner      int (size, size): the triangle that each texture pixel lies in or is nearest to
-    weights    float32 (size, size, 3): the face, falling to 0 at the edge of the warped region; its bare skin,
-               without eyes, brows and mouth; the inside of the mouth
+    weights    float32 (size, size, 3): the face, falling to 0 at the edge of the warped region; its skin where
+               no beard grows, from the nose's base up; the inside of the mouth
     mouth      the rows and columns of the texture that hold the inside of the mouth
     """
 
@@ -164,8 +164,10 @@ def _standard(size: int, forehead: float, feather: float) -> _Standard:
     face = ramp * ramp * (3 - 2 * ramp)
     features = [_polygon(points[k], size) for k in (_BROWS, slice(36, 42), slice(42, 48), slice(48, 60))]
     features = cv2.dilate(np.max(features, 0), np.ones((3, 3)), iterations=max(1, round(0.03 * width)))
+    skin = face * (1 - features)
+    skin[round(points[33, 1]) :] = 0
     mouth = cv2.GaussianBlur(_polygon(points[60:68], size), (0, 0), 0.006 * width)
-    weights = np.stack((face, face * (1 - features), mouth), -1).astype(np.float32)
+    weights = np.stack((face, skin, mouth), -1).astype(np.float32)
     box = tuple(slice(max(k.min() - 1, 0), k.max() + 2) for k in np.nonzero(mouth > 1e-3))
     nearest = distance_transform_edt(owner < 0, return_distances=False, return_indices=True)
     return _Standard(points, triangles, owner[tuple(nearest)], weights, box)
@@ -214,27 +216,25 @@ def _warp_map(owner: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarr
     )
 
 
-def _match_colours(
-    front: np.ndarray, back: np.ndarray, weight: np.ndarray, contrast: tuple[float, float]
-) -> np.ndarray:
-    """Give `front` the mean colour of `back` and its spread of lightness, both weighed by `weight`, in CIELAB.
+def _match_colours(front: np.ndarray, back: np.ndarray, where: np.ndarray, contrast: tuple[float, float]) -> np.ndarray:
+    """Give `front` the colour and the spread of lightness that `back` has where `where` holds, in CIELAB.
 
-    As Reinhard et al. (2001, eqs 10-11), but the means are matched by gains, and shifted only where those end: a
-    shift drives the brows and pupils of a bright face into black when it is put into a dark picture, and tints
-    highlights. Pictures (H, W, 3) in [-1, 1]; weight (H, W, 1). contrast limits the factor of the spread.
+    As Reinhard et al. (2001, eqs 10-11), but with medians and quartiles, so that a fringe or glasses don't count as
+    skin, and matched by gains, with a shift only where those end: a shift drives the brows and pupils of a bright
+    face into black when it is put into a dark picture, and tints highlights.
+    Pictures (H, W, 3) in [-1, 1]; where bool (H, W). contrast limits the factor of the spread.
     """
-    total = weight.sum()
-    if total < 1:
+    if not where.any():
         return front
     front, back = (cv2.cvtColor((x.clip(-1, 1) + 1) / 2, cv2.COLOR_RGB2Lab) for x in (front, back))
-    (light, *_), (wanted, *_) = means = [(x * weight).sum((0, 1)) / total for x in (front, back)]
-    bright = np.minimum(front[..., :1] / max(light, 1), 1)
-    gain = np.clip(means[1] / np.where(np.abs(means[0]) < 1, 1, means[0]), 0.25, 1.4)[1:]
-    front[..., 1:] = front[..., 1:] * gain + bright * (means[1][1:] - means[0][1:] * gain)
-    front[..., 0] *= wanted / max(light, 1)
-    spreads = [(((x[..., 0] - wanted) ** 2) * weight[..., 0]).sum() for x in (front, back)]
-    factor = np.clip(np.sqrt(spreads[1] / max(spreads[0], 1e-6)), *contrast)
-    front[..., 0] = (front[..., 0] - wanted) * factor + wanted
+    (low, ours, high), (floor, wanted, ceiling) = (np.percentile(x[where], (25, 50, 75), axis=0) for x in (front, back))
+    bright = np.minimum(front[..., :1] / max(ours[0], 1), 1)
+    gain = np.clip(wanted / np.where(np.abs(ours) < 1, 1, ours), 0.25, 1.4)[1:]
+    front[..., 1:] = front[..., 1:] * gain + bright * (wanted[1:] - ours[1:] * gain)
+    brighter = wanted[0] / max(ours[0], 1)
+    # One unit of lightness is no visible spread: added to both, it keeps flat skin from being stretched.
+    factor = np.clip((ceiling - floor + 1)[0] / ((high - low)[0] * brighter + 1), *contrast)
+    front[..., 0] = (front[..., 0] * brighter - wanted[0]) * factor + wanted[0]
     return cv2.cvtColor(front, cv2.COLOR_Lab2RGB) * 2 - 1
 
 
@@ -322,7 +322,7 @@ class Landmarks(Family):
         face, skin, lips = np.split(weights, 3, -1)
 
         front = cv2.remap(texture, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        front = np.where(inside, _match_colours(front, surround, skin, self.config.contrast), surround)
+        front = np.where(inside, _match_colours(front, surround, skin[..., 0] > 0.5, self.config.contrast), surround)
         seam = (surround - front).clip(-self.config.bleed, self.config.bleed)
         front = front + membrane(seam, face[..., 0] > 0.25)
         picture = surround + face * (front - surround)
