@@ -43,7 +43,7 @@ from swaplib.provenance import (
 # ---------------------------------------------------------------------------------------------- style
 
 STYLE = {
-    "figure.dpi": 110,
+    "figure.dpi": 100,
     "savefig.dpi": 180,
     "figure.constrained_layout.use": True,
     "font.family": "DejaVu Sans",
@@ -68,7 +68,7 @@ def style(jpeg: bool = True) -> None:
     if jpeg and "inline" in matplotlib.get_backend():
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-        set_matplotlib_formats("jpeg", pil_kwargs={"quality": 85}, bbox_inches="tight", facecolor="white")
+        set_matplotlib_formats("jpeg", pil_kwargs={"quality": 80}, bbox_inches="tight", facecolor="white")
 
 
 # CelebAMask-HQ's order. A person's left side is lighter than the right one, so that mirrored labels show.
@@ -127,22 +127,22 @@ def grid(
     cols: int | Sequence[str] | None = None,
     size: float = 1.25,
     title: str | None = None,
+    as_rows: bool = False,
 ) -> Figure:
     """Pictures in rows and columns, with titles.
 
-    images: Faces, a batch (B, 3, H, W), or a list of pictures, filled in row by row; or a dict
-        {column title: batch}, one batch for each column.
-    rows, cols: how many, or their titles. size: edge of one picture in inches.
+    images: Faces, a batch (B, 3, H, W), or a list of pictures, filled in row by row; or a dict {title: batch}, one
+        batch for each column, or for each row with `as_rows`.
+    rows, cols: how many, or their titles. size: width of one picture in inches.
     Raises ValueError where pictures and titles don't fit together.
     """
     if isinstance(images, Mapping):
-        if cols is None:
-            cols = list(images)
-        columns = [_pictures(batch) for batch in images.values()]
-        if len({len(column) for column in columns}) > 1:
-            counts = ", ".join(f"{name}: {len(column)}" for name, column in zip(images, columns, strict=True))
-            raise ValueError(f"every column needs equally many pictures, got {counts}")
-        pictures = [picture for row in zip(*columns, strict=True) for picture in row]
+        batches = [_pictures(batch) for batch in images.values()]
+        if len({len(batch) for batch in batches}) > 1:
+            counts = ", ".join(f"{name}: {len(batch)}" for name, batch in zip(images, batches, strict=True))
+            raise ValueError(f"every title needs equally many pictures, got {counts}")
+        rows, cols = (list(images), cols) if as_rows else (rows, list(images))
+        pictures = [picture for batch in (batches if as_rows else zip(*batches, strict=True)) for picture in batch]
     else:
         pictures = _pictures(images)
     down, across = _layout(len(pictures), rows, cols)

@@ -13,9 +13,11 @@ import json
 import os
 import re
 import time
+import tokenize
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -79,17 +81,31 @@ def choose(names: Iterable[str], folder: str | Path | None = None) -> list[Path]
 
 
 def parameters(notebook: Path) -> dict[str, Parameter]:
-    """The parameters of a notebook. Raises WorkbookError for one without annotation or with a computed default."""
+    """The parameters of a notebook. Raises WorkbookError for one without annotation or with a computed default.
+
+    Read from the source itself: papermill's own reader passes over lines that it can't parse.
+    """
+    tagged = [
+        cell.source
+        for cell in nbformat.read(notebook, as_version=4).cells
+        if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", ())
+    ]
+    if not tagged:
+        return {}
+    tokens = tokenize.generate_tokens(StringIO(tagged[0]).readline)
+    comments = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
     found = {}
-    for name, item in papermill.inspect_notebook(str(notebook)).items():
-        annotation = item["inferred_type_name"]
-        if annotation == "None":
-            raise WorkbookError(f"{notebook.stem}: parameter {name} has no type: write `{name}: int = …`")
+    for node in ast.parse(tagged[0]).body:
+        if not isinstance(node, ast.AnnAssign) or node.value is None:
+            raise WorkbookError(
+                f"{notebook.stem}: {ast.unparse(node)!r} is no parameter: write `name: int = 0  # what`"
+            )
         try:
-            default = ast.literal_eval(item["default"])
-        except (ValueError, SyntaxError) as error:
-            raise WorkbookError(f"{notebook.stem}: parameter {name} must be a literal") from error
-        found[name] = Parameter(name, annotation, default, item["help"])
+            default = ast.literal_eval(node.value)
+        except ValueError as error:
+            raise WorkbookError(f"{notebook.stem}: parameter {node.target.id} must be a literal") from error
+        name, annotation = node.target.id, ast.unparse(node.annotation)
+        found[name] = Parameter(name, annotation, default, comments.get(node.end_lineno, ""))
     return found
 
 
@@ -265,6 +281,7 @@ def _execute(book: Path, output: Path, values: dict[str, Any], progress: bool) -
         papermill.execute_notebook(
             str(book), str(output), parameters=values or None, cwd=str(output.parent), kernel_name="python3",
             progress_bar=bar if progress else False, request_save_on_cell_execute=False,
+            extra_arguments=["--IPKernelApp.log_level=50"],
         )  # fmt: skip
     except PapermillExecutionError as error:
         line = next((line for line in error.source.splitlines() if line.strip()), "")

@@ -57,6 +57,13 @@ def test_grid_of_columns_keeps_each_column_together():
     np.testing.assert_allclose(from_uint8(figure.axes[3].images[0].get_array().data), second[1], atol=1 / 127)
 
 
+def test_grid_of_rows_keeps_each_row_together():
+    first, second = pictures(3), -pictures(3)
+    figure = figures.grid({"first": first, "second": second}, as_rows=True)
+    assert [figure.axes[k].get_ylabel() for k in (0, 3)] == ["first", "second"]
+    np.testing.assert_allclose(from_uint8(figure.axes[4].images[0].get_array().data), second[1], atol=1 / 127)
+
+
 def test_grid_shows_masks_in_grey_on_a_fixed_scale():
     figure = figures.grid([torch.zeros(4, 4, dtype=torch.bool), torch.full((4, 4), 0.5)])
     assert all(ax.images[0].get_clim() == (0, 1) for ax in figure.axes)

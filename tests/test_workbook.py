@@ -13,7 +13,10 @@ from swaplib import workbook
 from swaplib.workbook import Parameter, WorkbookError, convert, fits
 
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-PARAMETERS = 'preset: str = "demo"  # size of everything\nseed: int = 0\nrate: float = 0.5\nnames: list[str] = ["a"]'
+PARAMETERS = """preset: str = "demo"  # size of everything, as in --set preset=demo
+seed: int = 0
+rate: float = 0.5
+names: list[str] = ["a"]"""
 
 
 def write(folder, name, *cells, parameters=PARAMETERS):
@@ -82,11 +85,13 @@ def test_text_of_another_type_is_refused(text, annotation):
 def test_parameters_are_read_from_the_tagged_cell(folder):
     found = workbook.parameters(folder / "10_first.ipynb")
     assert found["seed"] == Parameter("seed", "int", 0)
-    assert found["preset"] == Parameter("preset", "str", "demo", "size of everything")
+    assert found["preset"] == Parameter("preset", "str", "demo", "size of everything, as in --set preset=demo")
     assert found["names"].default == ["a"]
 
 
-@pytest.mark.parametrize(("cell", "message"), [("seed = 0", "no type"), ("seed: int = 2 + len('a')", "a literal")])
+@pytest.mark.parametrize(
+    ("cell", "message"), [("seed = 0", "is no parameter"), ("seed: int = 2 + len('a')", "a literal")]
+)
 def test_sloppy_parameter_cells_are_refused(folder, cell, message):
     with pytest.raises(WorkbookError, match=message):
         workbook.parameters(write(folder, "30_sloppy", parameters=cell))
