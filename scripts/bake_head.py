@@ -211,7 +211,7 @@ def eye_points(loop, vertices) -> list[np.ndarray]:
 
 def brow_curve(side: int, fractions) -> list[tuple[float, float]]:
     """Centre line of the brow in template coordinates (x, y), from the inner (0) to the outer end (1)."""
-    knots = np.array([[0.11, 7.455], [0.22, 7.485], [0.33, 7.505], [0.44, 7.485], [0.54, 7.415]])
+    knots = np.array([[0.11, 7.47], [0.22, 7.493], [0.33, 7.505], [0.44, 7.485], [0.54, 7.42]])
     t = np.linspace(0, 1, len(knots))
     fit = [np.polyfit(t, knots[:, k], 3) for k in (0, 1)]
     return [(side * np.polyval(fit[0], f), np.polyval(fit[1], f)) for f in fractions]

@@ -16,7 +16,7 @@ from swaplib.synthetic.factors import Factors, column
 from swaplib.synthetic.head import smoothstep
 
 # sRGB skin tones from the lightest to the deepest, evenly spaced in `tone`.
-_TONES = ("edd2c3", "e6c3ad", "dcb196", "d8a684", "c48d69", "a97351", "8a5a3d", "6b432c", "4c2e1f")
+_TONES = ("e3c2b1", "dab298", "cea185", "c08f70", "ac7856", "906042", "724931", "573626", "3f261b")
 
 
 # Linear albedo of hair from no eumelanin (platinum) to much (black), evenly spaced; and of hair without any pigment.
@@ -325,7 +325,7 @@ def cloth_colour(factors: Factors, place: torch.Tensor) -> torch.Tensor:
     def get(name: str) -> torch.Tensor:
         return column(factors, "body", name)[0]
 
-    saturation, brightness = get("saturation") * 0.65, 0.12 + 0.78 * get("brightness")
+    saturation, brightness = get("saturation") * 0.5, 0.12 + 0.78 * get("brightness")
     base = hsv(get("hue"), saturation, brightness)
     weave = noise(place, 26.0)[:, :1]
     folds = noise(place * torch.tensor([1.0, 0.35, 1.0], device=place.device), 3.0, 2)[:, :1]

@@ -189,9 +189,13 @@ def scalp(factors: Factors, points: torch.Tensor, normals: torch.Tensor, skull: 
     length = length * (1 - front) + _style(factors, "fringe") * front
     length = length * (0.82 + 0.3 * seeds[:, 2]) * head.smoothstep(-0.02, 0.22, above).clamp(min=0.35)
     # Short hair is cut shorter towards the hairline at the sides and the nape.
-    cut = 0.10 + 0.9 * above.clamp(min=0)
-    short = (side_length < 0.75) & (places[:, 2] < 0.55)
+    cut = 0.06 + 0.6 * above.clamp(min=0)
+    short = (side_length < 0.75) & (places[:, 1] < 0.4)
     length = torch.where(short, torch.minimum(length, cut), length)
+    # A fringe ends a little above the eyes, wherever it starts.
+    rise = torch.asin((places[:, 1] / places.norm(dim=-1)).clamp(-1, 1)) - 0.13
+    length = torch.where(_has_fringe(factors, places), torch.minimum(length, 1.15 * rise + 0.12 * seeds[:, 3]), length)
+    length = length.clamp(min=0.02)
 
     direction = _comb(factors, places, normal, top)
     curves, height = _grow(factors, root, normal, direction, length, seeds, places, skull)
@@ -215,7 +219,8 @@ def _comb(factors: Factors, places, normal, top) -> torch.Tensor:
         + _style(factors, "backward")[..., None] * (-z)
         + _style(factors, "parted")[..., None] * (side * x - 0.12 * z)
     )
-    below = -y - 0.3 * z - 0.9 * _style(factors, "backward")[..., None] * z
+    high = head.smoothstep(-0.2, 0.3, places[:, 1:2])
+    below = -y - (0.3 + 0.9 * _style(factors, "backward")[..., None]) * high * z
     direction = F.normalize(on_top + 1e-4 * radial, dim=-1) * top[..., None] + below * (1 - top[..., None])
     return F.normalize(_tangent(direction.expand(normal.shape), normal), dim=-1)
 
@@ -252,8 +257,8 @@ def _grow(factors: Factors, root, normal, direction, length, seeds, places, skul
 
 
 def _has_fringe(factors: Factors, places):
-    """Strands that are combed over the forehead and short enough to end there, (B, N)."""
-    return (_style(factors, "forward") > 0.42) & (_style(factors, "fringe") < 0.75) & (places[:, 2] > 0.3)
+    """Strands that are combed forward over the forehead, (B, N)."""
+    return (_style(factors, "forward") > 0.42) & (places[:, 2] > 0.2) & (places[:, 1] > 0.3) & (azimuth(places).abs() < 45)
 
 
 def _curtain(position, fringe):
@@ -308,7 +313,7 @@ def _clump_and_curl(factors: Factors, curves, length, seeds, places, skull: Skul
 def brow_fields(factors: Factors, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Brow coordinates of template places x, y (N,): position from the inner end (0…1) and height above the brow's
     centre line in units of its half thickness, (B, N) each."""
-    knots = torch.tensor([[0.11, 7.455], [0.22, 7.485], [0.33, 7.505], [0.44, 7.485], [0.54, 7.415]], device=x.device)
+    knots = torch.tensor([[0.11, 7.47], [0.22, 7.493], [0.33, 7.505], [0.44, 7.485], [0.54, 7.42]], device=x.device)
     along = ((x.abs() - 0.115) / 0.42)[None]
     centre = interpolate([(float(a), float(b)) for a, b in knots], x.abs())[None]
     arch = column(factors, "skin", "brow_arch")[:, None]

@@ -19,6 +19,8 @@ from swaplib.synthetic.raster import barycentric, rasterize
 
 CLASS = {name: k for k, name in enumerate(CELEBAMASK_HQ)}
 SHADOW_SIZE, HAIR_SHADOW_SIZE = 160, 96
+# Half width of the nose over the height (dm, template).
+_NOSE = ((6.76, 0.0), (6.78, 0.13), (6.86, 0.185), (6.95, 0.165), (7.08, 0.11), (7.22, 0.08), (7.34, 0.06), (7.36, 0.0))
 LIT_WIDTH = 3.4  # dm across a shadow map
 _STRANDS = ("scalp", "brow", "beard", "lash")
 SIZES = (64, 512)
@@ -317,7 +319,7 @@ class Shader:
         jaw = 6.42 + 0.42 * (0.95 - z).clamp(min=0) / 0.6
         under = (y < jaw) & ((local[:, 1] < -0.55) | (z < 0.8)) & (y < 6.75)
         labels[under | (y < 6.12)] = CLASS["neck"]
-        labels[(masks["nose"] > 0.42) & (y < 7.40) & (z > 1.2)] = CLASS["nose"]
+        labels[(x.abs() < hair.interpolate(_NOSE, y)) & (z > 1.2)] = CLASS["nose"]
         left = x > 0
         ears = masks["ears"] > 0.5
         labels[ears & left], labels[ears & ~left] = CLASS["left_ear"], CLASS["right_ear"]
