@@ -1,0 +1,381 @@
+"""How good is a swap? The true-swap score, the papers' own measures, and the comparison table of all families.
+
+Rendered faces have what no photograph has: the picture that a perfect swap would give (`synthetic.true_swap`).
+The true-swap score is the likeness of a family's swap to it. All pictures are compared at 128 pixels; larger and
+smaller ones are resized (bicubic, antialiased) first.
+
+MS-SSIM variant: the five standard scales and weights (Wang, Simoncelli & Bovik 2003), with a Gaussian window of 7
+taps and sigma 1.5 in the place of 11 taps, so that the coarsest scale of a 128-pixel picture (8 pixels) still holds
+whole windows; windows lie wholly inside the picture, values in [0, 1], negative contrast terms count as 0.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from joblib import Parallel, delayed
+from tqdm.auto import tqdm
+
+from swaplib import families, photos, synthetic
+from swaplib.faces import Faces, region, to_uint8, to_unit
+from swaplib.families import Family
+
+SIZE = 128  # pixels a side at which pictures are compared
+SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+_CHUNK = 10  # pairs in one piece of work, whatever the number of processes
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One column of the table: its name, its heading, which way is better, and what it is."""
+
+    name: str
+    title: str
+    better: Literal["higher", "lower"]
+    meaning: str
+
+
+METRICS = (
+    Metric("psnr", "PSNR", "higher", "dB to the true swap, whole picture"),
+    Metric("psnr_face", "PSNR face", "higher", "dB to the true swap, inside its face region"),
+    Metric("ssim", "SSIM", "higher", "to the true swap"),
+    Metric("ssim_face", "SSIM face", "higher", "to the true swap, inside its face region"),
+    Metric("ms_ssim", "MS-SSIM", "higher", "to the true swap"),
+    Metric("ms_ssim_face", "MS-SSIM face", "higher", "to the true swap, inside its face region"),
+    Metric("error", "abs. error", "lower", "mean absolute difference to the true swap, of a range of 1"),
+    Metric("to_source", "id. to source", "lower", "squared Euclidean distance of dlib's descriptors, to the source"),
+    Metric("to_target", "id. to target", "higher", "squared Euclidean distance of dlib's descriptors, to the target"),
+    Metric("nearer_source", "nearer source", "higher", "share of swaps that dlib finds nearer the source"),
+    Metric("detected", "detected", "higher", "share of swaps in which dlib detects a face"),
+    Metric("reconstruction_error", "rec. error", "lower", "decode(encode(x)) to x, mean absolute difference"),
+    Metric("reconstruction_ms_ssim", "rec. MS-SSIM", "higher", "decode(encode(x)) to x"),
+    Metric("twice_error", "twice error", "lower", "swapped and swapped back, to the first picture (RSGAN, 4.2)"),
+    Metric("twice_ms_ssim", "twice MS-SSIM", "higher", "swapped and swapped back, to the first picture"),
+    Metric("seconds", "s per swap", "lower", f"in batches of {_CHUNK}, one thread; compare within one table only"),
+)
+_NAMES = tuple(metric.name for metric in METRICS)
+
+# ---------------------------------------------------------------------------------------------- two pictures
+
+
+def face_region(labels: torch.Tensor) -> torch.Tensor:
+    """Skin, nose, eyes, brows, lips and mouth: bool, the shape of `labels`."""
+    return region(labels, *synthetic.FACE_REGION)
+
+
+def absolute_error(images: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+    """Mean absolute difference, of a range of 1 (RSGAN, Table 1). Images (B, 3, H, W) in [-1, 1]; returns (B,).
+
+    weight: (B, H, W), what each pixel counts; NaN for a picture where nothing counts. So for every measure here.
+    """
+    return _mean((to_unit(images) - to_unit(truth)).abs(), weight)
+
+
+def psnr(images: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+    """Peak signal-to-noise ratio in dB, (B,); infinite for equal pictures."""
+    return -10 * torch.log10(_mean((to_unit(images) - to_unit(truth)) ** 2, weight))
+
+
+def ssim(images: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor | None = None, taps: int = 7) -> torch.Tensor:
+    """Structural similarity (Wang et al. 2004), Gaussian window of so many taps and sigma 1.5, (B,)."""
+    similarity, _ = _similarity(to_unit(images), to_unit(truth), taps)
+    return _mean(similarity, _inner(weight, taps))
+
+
+def ms_ssim(
+    images: torch.Tensor,
+    truth: torch.Tensor,
+    weight: torch.Tensor | None = None,
+    taps: int = 7,
+    scales: Sequence[float] = SCALES,
+) -> torch.Tensor:
+    """Multi-scale structural similarity, (B,); the variant is stated at the head of this file.
+
+    Raises ValueError for pictures whose coarsest scale is smaller than the window.
+    """
+    least = taps * 2 ** (len(scales) - 1)
+    if min(images.shape[-2:]) < least:
+        raise ValueError(f"pictures of {tuple(images.shape[-2:])} are too small for {len(scales)} scales: {least} px")
+    images, truth = to_unit(images), to_unit(truth)
+    weight = None if weight is None else weight.float()
+    product = torch.ones(len(images), device=images.device)
+    for k, exponent in enumerate(scales):
+        similarity, contrast = _similarity(images, truth, taps)
+        term = _mean(contrast if k < len(scales) - 1 else similarity, _inner(weight, taps))
+        product = product * term.clamp(min=0) ** exponent
+        images, truth = F.avg_pool2d(images, 2), F.avg_pool2d(truth, 2)
+        weight = None if weight is None else F.avg_pool2d(weight[:, None], 2)[:, 0]
+    return product
+
+
+def _similarity(a: torch.Tensor, b: torch.Tensor, taps: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """SSIM and its contrast-structure factor at every whole window, (B, 3, H - taps + 1, W - taps + 1) each."""
+    line = torch.exp(-((torch.arange(taps, device=a.device, dtype=a.dtype) - taps // 2) ** 2) / (2 * 1.5**2))
+    line = line / line.sum()
+
+    def blur(x):
+        x = F.conv2d(x, line.reshape(1, 1, -1, 1).expand(3, -1, -1, -1), groups=3)
+        return F.conv2d(x, line.reshape(1, 1, 1, -1).expand(3, -1, -1, -1), groups=3)
+
+    mean_a, mean_b = blur(a), blur(b)
+    variance = blur(a * a) - mean_a**2 + blur(b * b) - mean_b**2
+    covariance = blur(a * b) - mean_a * mean_b
+    contrast = (2 * covariance + 0.03**2) / (variance + 0.03**2)
+    return contrast * (2 * mean_a * mean_b + 0.01**2) / (mean_a**2 + mean_b**2 + 0.01**2), contrast
+
+
+def _inner(weight: torch.Tensor | None, taps: int) -> torch.Tensor | None:
+    """The weights at the centres of the whole windows."""
+    rim = taps // 2
+    return None if weight is None else weight[:, rim:-rim, rim:-rim]
+
+
+def _mean(values: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+    """Weighted mean of (B, C, H, W) over all but the batch."""
+    values = values.mean(1)
+    if weight is None:
+        return values.mean((1, 2))
+    weight = weight.to(values)
+    return (values * weight).sum((1, 2)) / weight.sum((1, 2))
+
+
+# ---------------------------------------------------------------------------------------------- one swap
+
+
+def likeness(images: torch.Tensor, truth: Faces) -> dict[str, torch.Tensor]:
+    """The true-swap score of images (B, 3, H, W): every measure, on the whole picture and in the truth's face region.
+
+    truth: the true swaps, with labels. Returns name -> (B,).
+    """
+    images, truth = _at(images, SIZE), truth.resize(SIZE)
+    face = face_region(truth.labels)
+    scores = {"error": absolute_error(images, truth.images)}
+    for name, measure in (("psnr", psnr), ("ssim", ssim), ("ms_ssim", ms_ssim)):
+        scores[name] = measure(images, truth.images)
+        scores[f"{name}_face"] = measure(images, truth.images, face)
+    return scores
+
+
+def identity(swapped: Faces, source: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+    """dlib's verdict on swaps: squared Euclidean distances of its descriptors, (B,) each; NaN where it finds no face.
+
+    source, target: their descriptors (B, 128), from `photos.descriptor`. Landmarks, where the swapped faces have
+    them, decide which part of a picture dlib describes; `detected` alone does without.
+    """
+    found = photos.descriptor(swapped)
+    to_source, to_target = ((found - other).pow(2).sum(-1) for other in (source, target))
+    nearer = torch.where(torch.isnan(to_source + to_target), torch.nan, (to_source < to_target).float())
+    detected = [float(len(photos.detect(picture)) > 0) for picture in to_uint8(swapped.images)]
+    return {
+        "to_source": to_source,
+        "to_target": to_target,
+        "nearer_source": nearer,
+        "detected": torch.tensor(detected),
+    }
+
+
+@torch.no_grad()
+def self_consistency(family: Family, faces: Faces, others: Faces) -> dict[str, torch.Tensor]:
+    """Reconstruction, and what is left of a face that was swapped and swapped back (RSGAN, section 4.2).
+
+    Twice: the two faces of a pair are exchanged, then exchanged again; the first picture should come back. What a
+    family needs beside the images (landmarks, labels) the swapped pictures take over from their targets.
+    """
+    into_others, into_faces = family.swap(faces, others), family.swap(others, faces)
+    back = family.swap(_as_target(into_others, others), _as_target(into_faces, faces))
+    truth = _at(faces.images, SIZE)
+    scores = {}
+    for name, images in (("reconstruction", family.decode(family.encode(faces))), ("twice", back)):
+        images = _at(images, SIZE)
+        scores[f"{name}_error"] = absolute_error(images, truth)
+        scores[f"{name}_ms_ssim"] = ms_ssim(images, truth)
+    return scores
+
+
+def _as_target(images: torch.Tensor, target: Faces) -> Faces:
+    """A swapped picture as a record: it shows the target's shot, but not the target's identity and attributes."""
+    return replace(target, images=images, attributes=None, identity=None, factors=None)
+
+
+def _at(images: torch.Tensor, size: int) -> torch.Tensor:
+    return Faces(images=images).resize(size).images
+
+
+# ---------------------------------------------------------------------------------------------- the table
+
+
+def evaluate(
+    names: Sequence[str] | Mapping[str, Family],
+    pairs: int = 500,
+    seed: int = 0,
+    size: int = SIZE,
+    world: str = "calm",
+    preset: str = "demo",
+    jobs: int = 2,
+    surround: Literal["rendered", "target"] = "rendered",
+    progress: bool = True,
+) -> pd.DataFrame:
+    """The comparison table: `summarise` of `measure`, whose arguments it takes."""
+    return summarise(measure(names, pairs, seed, size, world, preset, jobs, surround, progress), seed)
+
+
+def measure(
+    names: Sequence[str] | Mapping[str, Family],
+    pairs: int = 500,
+    seed: int = 0,
+    size: int = SIZE,
+    world: str = "calm",
+    preset: str = "demo",
+    jobs: int = 2,
+    surround: Literal["rendered", "target"] = "rendered",
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Score families on random pairs of rendered faces.
+
+    names: families by name, or families under the names that they shall have. pairs: how many; the first ones are
+    the same for any number. size: pixels a side at which the faces are rendered; a family gets them at its own size.
+    world, surround: as in `synthetic.faces` and `synthetic.true_swap`. jobs: processes; the numbers (but the times)
+    do not depend on it.
+    Returns one row for each system and pair, with the columns `system`, `pair` and the names of `METRICS`. Two rows
+    of each pair are bounds: "source", the source's picture as it is, and "true swap".
+    """
+    if pairs < 1:
+        raise ValueError(f"{pairs} pairs: at least one is needed")
+    systems = dict(names) if isinstance(names, Mapping) else {name: families.load(name, preset) for name in names}
+    taken = [name for name in systems if name in ("source", "true swap")]
+    if taken:
+        raise ValueError(f"{taken[0]!r} is the name of a bound: call the family otherwise")
+    work = (
+        delayed(_measure_chunk)(systems, range(first, min(first + _CHUNK, pairs)), seed, size, world, surround)
+        for first in range(0, pairs, _CHUNK)
+    )
+    done = Parallel(n_jobs=jobs, return_as="generator")(work)
+    chunks = list(tqdm(done, total=-(-pairs // _CHUNK), desc="pairs of faces", unit=f"x{_CHUNK}", disable=not progress))
+    frame = pd.concat(chunks, ignore_index=True)
+    frame.attrs = {"pairs": pairs, "seed": seed, "size": size, "world": world, "preset": preset, "surround": surround}
+    return frame
+
+
+def _measure_chunk(
+    systems: Mapping[str, Family], rows: range, seed: int, size: int, world: str, surround: str
+) -> pd.DataFrame:
+    """Render the pairs of `rows` and score every system on them."""
+    with _one_thread(), torch.random.fork_rng(devices=[]):
+        both = synthetic.faces(2 * len(rows), seed=seed, start=2 * rows.start, world=world, size=size)
+        source, target = both[::2], both[1::2]
+        truth = synthetic.true_swap(source, target, surround=surround)
+        owners = photos.descriptor(source), photos.descriptor(target)
+        scores = {
+            name: dict.fromkeys(_NAMES, np.nan) | likeness(shown.images, truth) | identity(shown, *owners)
+            for name, shown in (("source", source), ("true swap", truth))
+        }
+        for name, family in systems.items():
+            torch.manual_seed(seed + rows.start)  # for families that draw noise
+            scores[name] = _score(family, source, target, truth, owners)
+    parts = []
+    for name, columns in scores.items():
+        values = {key: np.broadcast_to(np.asarray(value, float), len(rows)) for key, value in columns.items()}
+        parts.append(pd.DataFrame({"system": name, "pair": rows, **values}))
+    return pd.concat(parts)[["system", "pair", *_NAMES]]
+
+
+def _score(
+    family: Family, source: Faces, target: Faces, truth: Faces, owners: tuple[torch.Tensor, torch.Tensor]
+) -> dict[str, torch.Tensor | float]:
+    """Every metric of a family's swaps. owners: the descriptors of source and target."""
+    fitting = (lambda faces: faces) if family.any_size else (lambda faces: faces.resize(family.config.size))
+    mine, others = fitting(source), fitting(target)
+    start = time.perf_counter()
+    images = family.swap(mine, others)
+    seconds = (time.perf_counter() - start) / len(source)
+    # dlib looks at the swap where the target's face is, at the size at which the others are shown.
+    swapped = _as_target(_at(images, target.size[0]), target)
+    return {
+        **likeness(images, truth),
+        **identity(swapped, *owners),
+        **self_consistency(family, mine, others),
+        "seconds": seconds,
+    }
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums depend on how they are split among threads; with one they come out alike everywhere."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def summarise(scores: pd.DataFrame, seed: int = 0, draws: int = 2000) -> pd.DataFrame:
+    """One row for each system: for every metric its mean, `_std` (over pairs), and `_low` and `_high`.
+
+    Low and high bound the 95% confidence interval of the mean: percentiles of so many bootstrap draws of the pairs.
+    Pairs without a value (no face found) are left out of that metric. The column `pairs` says how many there were.
+    """
+    table = {}
+    for system, rows in scores.groupby("system", sort=False):
+        row: dict[str, float] = {"pairs": len(rows)}
+        for name in _NAMES:
+            values = rows[name].dropna().to_numpy()
+            keys = (name, f"{name}_std", f"{name}_low", f"{name}_high")
+            row |= dict(zip(keys, _spread(values, seed, draws), strict=True))
+        table[system] = row
+    frame = pd.DataFrame.from_dict(table, orient="index").rename_axis("system")
+    frame.attrs = dict(scores.attrs)
+    return frame
+
+
+def _spread(values: np.ndarray, seed: int, draws: int) -> tuple[float, float, float, float]:
+    """Mean, standard deviation and the bootstrap interval of the mean."""
+    if not len(values):
+        return (np.nan,) * 4
+    if not np.isfinite(values).all():
+        return float(values.mean()), np.nan, np.nan, np.nan
+    picks = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
+    low, high = np.percentile(values[picks].mean(1), [2.5, 97.5])
+    return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else np.nan, float(low), float(high)
+
+
+def table_markdown(table: pd.DataFrame, metrics: Sequence[str] | None = None) -> str:
+    """The table of `summarise` in Markdown: means with half the width of their 95% intervals, and how to read it.
+
+    metrics: which ones, by name; all by default. Raises ValueError for an unknown one.
+    """
+    unknown = [name for name in metrics or () if name not in _NAMES]
+    if unknown:
+        raise ValueError(f"unknown metric {unknown[0]!r}: choose from {', '.join(_NAMES)}")
+    shown = [metric for metric in METRICS if metrics is None or metric.name in metrics]
+    arrow = {"higher": "↑", "lower": "↓"}
+    lines = ["| | " + " | ".join(f"{metric.title} {arrow[metric.better]}" for metric in shown) + " |"]
+    lines.append("|---|" + "---:|" * len(shown))
+    for system, row in table.iterrows():
+        lines.append(f"| {system} | " + " | ".join(_cell(row, metric.name) for metric in shown) + " |")
+    facts = ", ".join(f"{key} {value}" for key, value in table.attrs.items())
+    lines += [
+        "",
+        f"Means ± half the 95% confidence interval (bootstrap over pairs){f'; {facts}' if facts else ''}.",
+        "",
+    ]
+    lines += [f"- {metric.title}: {metric.meaning}" for metric in shown]
+    return "\n".join(lines)
+
+
+def _cell(row: pd.Series, name: str) -> str:
+    mean, half = row[name], (row[f"{name}_high"] - row[f"{name}_low"]) / 2
+    if np.isnan(mean):
+        return "–"
+    if np.isinf(mean):
+        return "∞"
+    digits = 2 if abs(mean) >= 10 else 3 if abs(mean) >= 0.1 else 4
+    return f"{mean:.{digits}f}" + (f" ± {half:.{digits}f}" if np.isfinite(half) else "")
