@@ -30,6 +30,7 @@ from swaplib.families import Family
 
 SIZE = 128  # pixels a side at which pictures are compared
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+HELD_OUT = 10_000_000  # number of the first face that pairs are made of: no training set reaches so far
 _CHUNK = 10  # pairs in one piece of work, whatever the number of processes
 
 
@@ -241,9 +242,10 @@ def measure(
     """Score families on random pairs of rendered faces.
 
     names: families by name, or families under the names that they shall have. pairs: how many; the first ones are
-    the same for any number. size: pixels a side at which the faces are rendered; a family gets them at its own size.
-    world, surround: as in `synthetic.faces` and `synthetic.true_swap`. jobs: processes; the numbers (but the times)
-    do not depend on it.
+    the same for any number. seed: the series of faces, of which only those from number `HELD_OUT` on are taken, so
+    that a family may train on the same series. size: pixels a side at which the faces are rendered; a family gets
+    them at its own size. world, surround: as in `synthetic.faces` and `synthetic.true_swap`. jobs: processes; the
+    numbers (but the times) do not depend on it.
     Returns one row for each system and pair, with the columns `system`, `pair` and the names of `METRICS`. Two rows
     of each pair are bounds: "source", the source's picture as it is, and "true swap".
     """
@@ -269,7 +271,7 @@ def _measure_chunk(
 ) -> pd.DataFrame:
     """Render the pairs of `rows` and score every system on them."""
     with _one_thread(), torch.random.fork_rng(devices=[]):
-        both = synthetic.faces(2 * len(rows), seed=seed, start=2 * rows.start, world=world, size=size)
+        both = synthetic.faces(2 * len(rows), seed, HELD_OUT + 2 * rows.start, world, size)
         source, target = both[::2], both[1::2]
         truth = synthetic.true_swap(source, target, surround=surround)
         owners = photos.descriptor(source), photos.descriptor(target)
