@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -387,17 +387,18 @@ def render(
     out = Path(out)
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
+    if world not in synthetic.WORLDS:
+        raise ValueError(f"unknown world {world!r}: choose one of {', '.join(synthetic.WORLDS)}")
     settings = {"seed": seed, "world": world, "size": size, "validation": validation}
     card = _card("data.render", f"rendered faces, {world} world", (size, size), settings)
     store.start(out, card)
     rows = _rendered(out)
     if len(rows) > count:
         raise ValueError(f"{out} holds {len(rows):,} faces already, more than {count:,}: choose another folder")
-    tasks = []
-    for start in range(0, count, SHARD):
-        missing = [k for k in range(start, min(start + SHARD, count)) if k not in rows]
-        if missing:
-            tasks.append(delayed(_render_shard)(out, settings, missing[0], missing[-1] + 1 - missing[0]))
+    shards = defaultdict(list)
+    for k in (k for k in range(count) if k not in rows):
+        shards[k // SHARD].append(k)
+    tasks = [delayed(_render_shard)(out, settings, wanted) for wanted in shards.values()]
     bar = tqdm(total=count, initial=len(rows), unit="face", disable=not progress)
     store.run(out, tasks, jobs, backend, bar)
     store.finish(out, card, _rendered(out).values(), pd.DataFrame(columns=["source", "cause", "reason"]))
@@ -411,11 +412,13 @@ def _rendered(out: Path) -> dict[int, dict[str, Any]]:
     return {int(row["source"]): row for row in rows}
 
 
-def _render_shard(out: Path, settings: dict[str, Any], start: int, count: int) -> int:
+def _render_shard(out: Path, settings: dict[str, Any], wanted: list[int]) -> int:
+    """Render a whole shard and save the faces of the wanted numbers: their last bits depend on the batch."""
+    start = wanted[0] // SHARD * SHARD
     seed, world, size = settings["seed"], settings["world"], settings["size"]
-    faces = synthetic.faces(count, seed=seed, start=start, world=world, size=size, jobs=1)
+    faces = synthetic.faces(SHARD, seed=seed, start=start, world=world, size=size, jobs=1)
     images, rows = to_uint8(faces.images), []
-    for k in range(count):
+    for k in (number - start for number in wanted):
         name = f"{start + k:08d}.png"
         store.write_picture(out, f"images/{name}", images[k])
         store.write_picture(out, f"labels/{name}", faces.labels[k].numpy())
@@ -425,5 +428,5 @@ def _render_shard(out: Path, settings: dict[str, Any], start: int, count: int) -
         row |= {"landmarks": faces.landmarks[k].ravel().tolist(), "attributes": faces.attributes[k].tolist()}
         row |= {f"factor_{group}": values[k].tolist() for group, values in faces.factors.items()}
         rows.append(row)
-    store.write_record(out, f"{start:08d}-{start + count:08d}", rows)
-    return count
+    store.write_record(out, f"{wanted[0]:08d}-{wanted[-1]:08d}", rows)
+    return len(wanted)

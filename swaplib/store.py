@@ -78,12 +78,13 @@ def start(out: Path, card: dict[str, Any]) -> None:
     old = read_card(out)
     if old is None and out.exists() and (not out.is_dir() or any(path.name != WORK for path in out.iterdir())):
         raise ValueError(f"{out} exists and is no prepared data set: choose an empty or a new folder")
-    if old is not None:
+    begun = (out / "metadata.parquet").exists() or any((out / WORK / "records").glob("*.json"))
+    if old is not None and begun:
         new, before = (_words({"made_by": c["made_by"], **c["settings"]}) for c in (json.loads(json.dumps(card)), old))
         if new != before:
             raise ValueError(f"{out} was made with {before}, not with {new}: choose another folder")
     (out / WORK / "records").mkdir(parents=True, exist_ok=True)
-    if old is None:
+    if not begun:
         _write_card(out, {**card, "complete": False})
 
 
