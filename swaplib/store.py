@@ -12,12 +12,13 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel
+from joblib import Parallel, parallel_config
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -99,9 +100,11 @@ def _write_card(out: Path, card: dict[str, Any]) -> None:
 
 def run(out: Path, tasks: Iterable[Any], jobs: int, backend: str | None, bar: tqdm) -> None:
     """Work through joblib's delayed tasks; each returns how many pictures it finished."""
+    # `Parallel` alone doesn't know joblib's external backends, such as dask.
+    chosen = nullcontext() if backend is None else parallel_config(backend)
     try:
-        with bar:
-            for done in Parallel(n_jobs=jobs, backend=backend, return_as="generator_unordered")(tasks):
+        with bar, chosen:
+            for done in Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks):
                 bar.update(done)
     except OSError as error:
         why = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)

@@ -354,10 +354,21 @@ def test_the_result_does_not_depend_on_jobs(tmp_path):
     variants(tmp_path / "in", 6)
     prepare(tmp_path / "in", tmp_path / "one", jobs=1)
     prepare(tmp_path / "in", tmp_path / "two", jobs=2)
+    prepare(tmp_path / "in", tmp_path / "three", jobs=3, backend="threading")
     with joblib.parallel_config("threading"):
-        prepare(tmp_path / "in", tmp_path / "three", jobs=3)
+        prepare(tmp_path / "in", tmp_path / "four", jobs=3)
+    assert contents(tmp_path / "three") == contents(tmp_path / "four")
     assert contents(tmp_path / "one") == contents(tmp_path / "two") == contents(tmp_path / "three")
     assert len(contents(tmp_path / "one")) == 6 + 3
+
+
+def test_a_dask_cluster_gives_the_same(tmp_path):
+    distributed = pytest.importorskip("distributed", reason="needs the extra swaplib[cluster]")
+    variants(tmp_path / "in", 4)
+    prepare(tmp_path / "in", tmp_path / "one")
+    with distributed.LocalCluster(1, processes=False, dashboard_address=None) as cluster, distributed.Client(cluster):
+        prepare(tmp_path / "in", tmp_path / "two", jobs=2, backend="dask")
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
 def test_killed_half_way_and_started_again(tmp_path):
