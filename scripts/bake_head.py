@@ -198,7 +198,10 @@ def eye_points(loop, vertices) -> list[np.ndarray]:
     """Outer corner, two upper, inner corner, two lower points of a rim loop, as iBUG orders 36–41."""
     points = vertices[loop]
     outer, inner = points[np.abs(points[:, 0]).argmax()], points[np.abs(points[:, 0]).argmin()]
-    middle = points[:, 1] - np.interp(points[:, 0] * np.sign(outer[0]), *zip(*sorted([(abs(inner[0]), inner[1]), (abs(outer[0]), outer[1])]), strict=True))
+    middle = points[:, 1] - np.interp(
+        points[:, 0] * np.sign(outer[0]),
+        *zip(*sorted([(abs(inner[0]), inner[1]), (abs(outer[0]), outer[1])]), strict=True),
+    )
 
     def at(fraction: float, upper: bool) -> np.ndarray:
         side = points[(middle > 0) == upper]
@@ -304,7 +307,19 @@ def jaw_candidates(surface: Surface, count: int = 12):
     over the cheek as the head turns: iBUG's convention for the jaw. Returns ids, weights and the directions.
     """
     pivot = np.array([0.0, 7.12])
-    half = np.array([[0.70, 7.27], [0.70, 7.10], [0.68, 6.93], [0.655, 6.76], [0.60, 6.59], [0.49, 6.44], [0.34, 6.32], [0.175, 6.235], [0.0, 6.20]])
+    half = np.array(
+        [
+            [0.70, 7.27],
+            [0.70, 7.10],
+            [0.68, 6.93],
+            [0.655, 6.76],
+            [0.60, 6.59],
+            [0.49, 6.44],
+            [0.34, 6.32],
+            [0.175, 6.235],
+            [0.0, 6.20],
+        ]
+    )
     contour = np.concatenate([half * [-1, 1], half[-2::-1]])
     outer = (surface.ears < 0.2) & (surface.points[:, 1] < 7.6) & (surface.points[:, 1] > 6.0)
     ids, weights, directions = [], [], []
@@ -352,7 +367,9 @@ def skull_directions() -> np.ndarray:
     """Unit vectors of the grid that hair collides with, (elevations, azimuths, 3); azimuth 0 is the face."""
     elevation = np.linspace(-np.pi / 2, np.pi / 2, SKULL_GRID[0])[:, None]
     azimuth = np.linspace(-np.pi, np.pi, SKULL_GRID[1], endpoint=False)[None]
-    return np.stack([np.cos(elevation) * np.sin(azimuth), np.sin(elevation) + 0 * azimuth, np.cos(elevation) * np.cos(azimuth)], -1)
+    return np.stack(
+        [np.cos(elevation) * np.sin(azimuth), np.sin(elevation) + 0 * azimuth, np.cos(elevation) * np.cos(azimuth)], -1
+    )
 
 
 def skull(vertices, triangles, materials):
@@ -427,15 +444,43 @@ def bake(out: Path) -> None:
     skull_ids, skull_weights = skull(vertices, triangles, materials)
     skin = materials == MATERIALS.index("skin")
     centre = vertices[triangles].mean(1)
-    scalp = skin & (centre[:, 1] > 6.3) & (masks["ears"][triangles].max(1) < 0.3) & ((centre[:, 2] < 0.75) | (centre[:, 1] > 7.45))
+    scalp = (
+        skin
+        & (centre[:, 1] > 6.3)
+        & (masks["ears"][triangles].max(1) < 0.3)
+        & ((centre[:, 2] < 0.75) | (centre[:, 1] > 7.45))
+    )
     scalp &= (centre[:, 1] > 7.7) | (centre[:, 2] < 1.05)
-    beard = skin & (centre[:, 1] > 5.9) & (centre[:, 1] < 7.15) & (centre[:, 2] > 0.55) & (masks["ears"][triangles].max(1) < 0.2) & (masks["lips"][triangles].max(1) < 0.6)
+    beard = (
+        skin
+        & (centre[:, 1] > 5.9)
+        & (centre[:, 1] < 7.15)
+        & (centre[:, 2] > 0.55)
+        & (masks["ears"][triangles].max(1) < 0.2)
+        & (masks["lips"][triangles].max(1) < 0.6)
+    )
     brows = skin & (np.abs(centre[:, 0]) < 0.62) & (centre[:, 1] > 7.36) & (centre[:, 1] < 7.66) & (centre[:, 2] > 1.0)
-    nose = np.max([displacement(shapes, f"nose-{n}", len(vertices)) / displacement(shapes, f"nose-{n}", len(vertices)).max() for n in ("scale-horiz-incr", "width1-incr", "width2-incr", "width3-incr", "point-width-incr", "volume-incr", "flaring-incr")], axis=0)
+    nose = np.max(
+        [
+            displacement(shapes, f"nose-{n}", len(vertices)) / displacement(shapes, f"nose-{n}", len(vertices)).max()
+            for n in (
+                "scale-horiz-incr",
+                "width1-incr",
+                "width2-incr",
+                "width3-incr",
+                "point-width-incr",
+                "volume-incr",
+                "flaring-incr",
+            )
+        ],
+        axis=0,
+    )
     jaw = displacement(shapes, "unit-jawOpen", len(vertices))
     occlusion = ambient_occlusion(vertices, triangles)
     roots = {}
-    for seed, (name, usable, count) in enumerate([("scalp", scalp, 5600), ("beard", beard, 3500), ("brow", brows, 3600)]):
+    for seed, (name, usable, count) in enumerate(
+        [("scalp", scalp, 5600), ("beard", beard, 3500), ("brow", brows, 3600)]
+    ):
         roots[name] = scatter(vertices, triangles, usable, count, seed)
 
     names = list(shapes)
@@ -445,7 +490,9 @@ def bake(out: Path) -> None:
         vertices=vertices.astype(np.float32),
         triangles=triangles.astype(np.uint16),
         materials=materials.astype(np.uint8),
-        masks=np.round(np.stack([masks["lips"], masks["ears"], nose, jaw / jaw.max(), occlusion], 1) * 255).astype(np.uint8),
+        masks=np.round(np.stack([masks["lips"], masks["ears"], nose, jaw / jaw.max(), occlusion], 1) * 255).astype(
+            np.uint8
+        ),
         shape_names=np.array(names),
         shape_offsets=offsets.astype(np.int32),
         shape_rows=np.concatenate([shapes[name][0] for name in names]).astype(np.uint16),
@@ -460,7 +507,10 @@ def bake(out: Path) -> None:
         **{f"{name}_ids": value[0].astype(np.uint16) for name, value in roots.items()},
         **{f"{name}_weights": value[1].astype(np.float16) for name, value in roots.items()},
     )
-    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB, {len(vertices)} vertices, {len(triangles)} triangles, {len(names)} shapes, roots", {k: len(v[0]) for k, v in roots.items()})
+    print(
+        f"{out}: {out.stat().st_size / 1e6:.2f} MB, {len(vertices)} vertices, {len(triangles)} triangles, {len(names)} shapes, roots",
+        {k: len(v[0]) for k, v in roots.items()},
+    )
 
 
 if __name__ == "__main__":

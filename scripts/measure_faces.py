@@ -44,7 +44,9 @@ def agreement(count: int, seed: int, world: str, size: int) -> None:
     found = find(faces)
     seen = np.isfinite(found[:, 0, 0])
     errors = landmark_errors(found, faces.landmarks.numpy())[seen]
-    print(f"{world}, {size} px: dlib finds {seen.mean():.1%} of {count}, {seen[frontal].mean():.1%} of {frontal.sum()} with |yaw| <= 25°")
+    print(
+        f"{world}, {size} px: dlib finds {seen.mean():.1%} of {count}, {seen[frontal].mean():.1%} of {frontal.sum()} with |yaw| <= 25°"
+    )
     near = errors[frontal[seen]]
     groups = ", ".join(f"{name} {np.median(near[:, part].mean(1)):.3f}" for name, part in LANDMARK_GROUPS.items())
     print(f"  landmark error / outer eye distance, |yaw| <= 25°: median {np.median(near.mean(1)):.4f} ({groups})")
@@ -65,7 +67,9 @@ def identities(people: int, views: int, seed: int, world: str, size: int) -> Non
     distance = ((codes[:, None] - codes[None]) ** 2).sum(-1)
     upper = np.triu_indices(len(codes), 1)
     same = (names[:, None] == names[None])[upper]
-    print(f"{world}: dlib's descriptor, {people} people in {views} shots ({seen.mean():.1%} found): AUC {roc_auc_score(same, -distance[upper]):.4f}, squared distance same {distance[upper][same].mean():.3f}, different {distance[upper][~same].mean():.3f}")
+    print(
+        f"{world}: dlib's descriptor, {people} people in {views} shots ({seen.mean():.1%} found): AUC {roc_auc_score(same, -distance[upper]):.4f}, squared distance same {distance[upper][same].mean():.3f}, different {distance[upper][~same].mean():.3f}"
+    )
 
 
 def true_swaps(pairs: int, seed: int, world: str, size: int) -> None:
@@ -75,7 +79,9 @@ def true_swaps(pairs: int, seed: int, world: str, size: int) -> None:
         swap = synthetic.true_swap(source, target, surround)
         codes = [photos.descriptor(faces).numpy() for faces in (swap, source, target)]
         to_source, to_target = (((codes[0] - other) ** 2).sum(-1) for other in codes[1:])
-        print(f"{world}: true swap ({surround}) nearer its source for {(to_source < to_target).mean():.1%} of {pairs} pairs, squared distance to source {to_source.mean():.3f}, to target {to_target.mean():.3f}")
+        print(
+            f"{world}: true swap ({surround}) nearer its source for {(to_source < to_target).mean():.1%} of {pairs} pairs, squared distance to source {to_source.mean():.3f}, to target {to_target.mean():.3f}"
+        )
 
 
 def speed(count: int, size: int) -> None:
@@ -83,7 +89,9 @@ def speed(count: int, size: int) -> None:
         synthetic.faces(8 * jobs, size=size, jobs=jobs)  # start the workers, compile the kernel
         start = time.perf_counter()
         synthetic.faces(count, size=size, jobs=jobs)
-        print(f"{size} px, 2 x 2 samples, {jobs} process{'es' * (jobs > 1)}: {count / (time.perf_counter() - start):.1f} pictures/s")
+        print(
+            f"{size} px, 2 x 2 samples, {jobs} process{'es' * (jobs > 1)}: {count / (time.perf_counter() - start):.1f} pictures/s"
+        )
 
 
 if __name__ == "__main__":

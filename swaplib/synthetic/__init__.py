@@ -106,8 +106,12 @@ def true_swap(source: Faces, target: Faces, surround: str = "rendered", supersam
     if surround not in ("rendered", "target"):
         raise ValueError(f"surround must be 'rendered' or 'target', got {surround!r}")
     if len(source) != len(target) or source.size != target.size:
-        raise ValueError(f"{len(source)} sources of {source.size} do not pair with {len(target)} targets of {target.size}")
-    swapped = render(swap_identity(source.factors, target.factors), target.size[0], supersample, str(target.images.device))
+        raise ValueError(
+            f"{len(source)} sources of {source.size} do not pair with {len(target)} targets of {target.size}"
+        )
+    swapped = render(
+        swap_identity(source.factors, target.factors), target.size[0], supersample, str(target.images.device)
+    )
     swapped = replace(swapped, identity=source.identity)
     return swapped if surround == "rendered" else _composite(swapped, target)
 

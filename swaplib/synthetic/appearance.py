@@ -87,7 +87,9 @@ def bump(x, y, cx, cy, rx, ry):
 # ----------------------------------------------------------------------------------------------------------- skin
 
 
-def skin_albedo(factors: Factors, place: torch.Tensor, masks: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def skin_albedo(
+    factors: Factors, place: torch.Tensor, masks: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Colour (N, 3) and shine (N,) of skin, lips, brows' and hair's roots at template places (N, 3)."""
 
     def get(name: str) -> float:
@@ -136,9 +138,13 @@ def skin_albedo(factors: Factors, place: torch.Tensor, masks: dict[str, torch.Te
     wave = 0.05 * coarse[:, 1] + 0.02 * torch.cos(6 * x)
     forehead = (torch.sin((y + wave) * 62) * 0.5 + 0.5) ** 4 * bump(ax, y, 0, 7.80, 0.34, 0.16) * front
     frown = bump(ax, y, 0.055, 7.46, 0.012, 0.07) * front
-    crow = (torch.sin((y - 7.26 - (ax - 0.5) * (y - 7.26) * 3) * 120) * 0.5 + 0.5) ** 3 * bump(ax, y, 0.55, 7.27, 0.06, 0.08)
+    crow = (torch.sin((y - 7.26 - (ax - 0.5) * (y - 7.26) * 3) * 120) * 0.5 + 0.5) ** 3 * bump(
+        ax, y, 0.55, 7.27, 0.06, 0.08
+    )
     fold_x = 0.17 + 0.62 * (6.95 - y)
-    fold = torch.exp(-(((ax - fold_x) / 0.018) ** 2)) * smoothstep(6.58, 6.68, y) * (1 - smoothstep(6.88, 6.96, y)) * front
+    fold = (
+        torch.exp(-(((ax - fold_x) / 0.018) ** 2)) * smoothstep(6.58, 6.68, y) * (1 - smoothstep(6.88, 6.96, y)) * front
+    )
     lines = age * (0.28 * forehead + 0.25 * frown + 0.28 * crow + 0.42 * fold)
     colour = colour * (1 - torch.tensor([0.55, 0.68, 0.70], device=device) * lines[:, None])
 
@@ -146,7 +152,11 @@ def skin_albedo(factors: Factors, place: torch.Tensor, masks: dict[str, torch.Te
     colour, shine = _lips(factors, colour, shine, masks["lips"], fine, base)
     shade = get("eyeshadow") * smoothstep(7.28, 7.31, y) * bump(ax, y, 0.31, 7.34, 0.19, 0.055) * front
     hue = torch.tensor(get("eyeshadow_hue"), device=device)
-    colour = torch.lerp(colour, 0.55 * colour * (0.5 + hsv(hue, torch.tensor(0.5, device=device), torch.tensor(0.9, device=device))), (0.75 * shade)[:, None])
+    colour = torch.lerp(
+        colour,
+        0.55 * colour * (0.5 + hsv(hue, torch.tensor(0.5, device=device), torch.tensor(0.9, device=device))),
+        (0.75 * shade)[:, None],
+    )
     return _hair_roots(factors, colour, place, fine), shine
 
 
@@ -155,10 +165,14 @@ def _lips(factors: Factors, colour, shine, lips, fine, base):
         return float(column(factors, "skin", name)[0])
 
     amount = smoothstep(0.28, 0.62, lips + 0.05 * fine[:, 1])
-    natural = base * torch.tensor([0.86, 0.56, 0.58], device=base.device) + torch.tensor([0.03, 0.008, 0.012], device=base.device)
+    natural = base * torch.tensor([0.86, 0.56, 0.58], device=base.device) + torch.tensor(
+        [0.03, 0.008, 0.012], device=base.device
+    )
     natural = natural * (0.85 + 0.3 * get("lip_colour"))
     hue = torch.tensor((0.93 + 0.11 * get("lipstick_hue")) % 1.0, device=base.device)
-    stick = hsv(hue, torch.tensor(0.72, device=base.device), torch.tensor(0.45 + 0.35 * get("lip_colour"), device=base.device))
+    stick = hsv(
+        hue, torch.tensor(0.72, device=base.device), torch.tensor(0.45 + 0.35 * get("lip_colour"), device=base.device)
+    )
     tint = torch.lerp(natural, stick, 0.75 * get("lipstick"))
     tint = tint * (1 + 0.10 * fine[:, :1])
     return torch.lerp(colour, tint, (amount * 0.92)[:, None]), shine + amount * (0.25 + 0.6 * get("lipstick"))
@@ -175,11 +189,20 @@ def _hair_roots(factors: Factors, colour, place, fine):
     beard = hair.beard_cover(factors, place)[0] * (place[:, 2] > 0.3).float()
     speckle = (0.75 + 0.5 * fine[:, 0]).clamp(0, 1.2)
     colour = torch.lerp(colour, 0.75 * hair_colour(factors, "scalp"), (0.88 * scalp * speckle.clamp(max=1))[:, None])
-    colour = torch.lerp(colour, hair_colour(factors, "brow"), (brow * (0.30 + 0.45 * density) * speckle.clamp(max=1))[:, None])
+    colour = torch.lerp(
+        colour, hair_colour(factors, "brow"), (brow * (0.30 + 0.45 * density) * speckle.clamp(max=1))[:, None]
+    )
     stubble = float(column(factors, "skin", "stubble")[0])
-    long = float(column(factors, "skin", "beard_length")[0]) > 0.01 and float(column(factors, "skin", "goatee")[0] + column(factors, "skin", "moustache")[0]) > 0
+    long = (
+        float(column(factors, "skin", "beard_length")[0]) > 0.01
+        and float(column(factors, "skin", "goatee")[0] + column(factors, "skin", "moustache")[0]) > 0
+    )
     strength = 0.72 if long else 0.55 * stubble**0.5
-    return torch.lerp(colour, 0.8 * hair_colour(factors, "beard") + 0.06 * colour, (beard * strength * speckle.clamp(max=1)).clamp(0, 0.9)[:, None])
+    return torch.lerp(
+        colour,
+        0.8 * hair_colour(factors, "beard") + 0.06 * colour,
+        (beard * strength * speckle.clamp(max=1)).clamp(0, 0.9)[:, None],
+    )
 
 
 @torch.no_grad()
@@ -188,7 +211,9 @@ def hair_colour(factors: Factors, kind: str) -> torch.Tensor:
     if kind == "scalp":
         melanin, red, grey = (float(column(factors, "hair", name)[0]) for name in ("melanin", "redness", "grey"))
     else:
-        darkness, warmth, tone = (float(column(factors, "skin", name)[0]) for name in ("brow_darkness", "brow_warmth", "tone"))
+        darkness, warmth, tone = (
+            float(column(factors, "skin", name)[0]) for name in ("brow_darkness", "brow_warmth", "tone")
+        )
         melanin = max(0.45 + 0.5 * darkness, 0.5 + 0.5 * tone)
         red = 0.15 + 0.45 * warmth
         age = float(column(factors, "skin", "age")[0])
@@ -274,13 +299,17 @@ class Light:
         exposed = radiance * self.exposure
         knee = 0.58
         over = (exposed - knee).clamp(min=0)
-        return linear_to_srgb(torch.where(exposed > knee, knee + (1 - knee) * (1 - torch.exp(-over / (1 - knee))), exposed))
+        return linear_to_srgb(
+            torch.where(exposed > knee, knee + (1 - knee) * (1 - torch.exp(-over / (1 - knee))), exposed)
+        )
 
 
 # ------------------------------------------------------------------------------------------------ eyes, mouth, cloth
 
 
-def eye_colours(factors: Factors, offset: torch.Tensor, gaze: torch.Tensor, up: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def eye_colours(
+    factors: Factors, offset: torch.Tensor, gaze: torch.Tensor, up: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Colour (N, 3) and wetness (N,) of the eyeball at unit offsets (N, 3) from its centre, looking along gaze (3,)."""
 
     def get(name: str) -> torch.Tensor:

@@ -197,7 +197,9 @@ def _sample_shape(rng: np.random.Generator) -> dict[str, float]:
         if name.startswith("asym"):
             out[name] = 0.0
             continue
-        scale = next((s for start, s in specific.items() if name.startswith(start)), calmer.get(name.split("-")[0], 1.0))
+        scale = next(
+            (s for start, s in specific.items() if name.startswith(start)), calmer.get(name.split("-")[0], 1.0)
+        )
         out[name] = float(np.clip(rng.normal(0, 0.30), -1.0, 1.0)) * scale
     likely = np.array([1, 1, 2.5, 0.5, 1.5, 0.3, 1.0])
     for k in rng.choice(len(head.HEAD_SHAPES), 2, replace=False, p=likely / likely.sum()):
@@ -244,7 +246,9 @@ def _sample_skin(rng: np.random.Generator, shape: dict[str, float], ties: Ties) 
         "moustache": float(bearded and kind != "stubble"),
         "goatee": float(bearded and kind in ("full", "goatee")),
         "cheek_beard": float(bearded and kind == "full"),
-        "stubble": float(rng.uniform(0.3, 0.9) if (bearded and kind == "stubble") else (rng.uniform(0, 0.25) if male else 0)),
+        "stubble": float(
+            rng.uniform(0.3, 0.9) if (bearded and kind == "stubble") else (rng.uniform(0, 0.25) if male else 0)
+        ),
         "texture_seed": float(rng.integers(1 << 20)),
     }
 
@@ -281,7 +285,9 @@ def _sample_hair(rng: np.random.Generator, shape: dict[str, float], world: World
                 odds[k] = 0.15
     style = str(rng.choice(world.styles, p=odds / odds.sum()))
     numbers = np.array(_STYLE_TABLE[style]) * np.clip(rng.normal(1, 0.14, 15), 0.6, 1.45)
-    top, side, back, fringe, lift, volume, forward, sideways, backward, parted, curl, turns, wave, frizz, clump = numbers
+    top, side, back, fringe, lift, volume, forward, sideways, backward, parted, curl, turns, wave, frizz, clump = (
+        numbers
+    )
     if style in ("bob", "long", "long_wavy") and rng.random() < 0.3:  # a fringe
         fringe, forward, parted = float(rng.uniform(0.52, 0.66)), 1.0, 0.3 * parted
     age = shape["age"]
@@ -491,8 +497,12 @@ def attributes(factors: Factors) -> torch.Tensor:
         "Bags_Under_Eyes": get("shape", "eye-bag") + age > 0.9,
         "Bald": styled("bald"),
         "Bangs": (get("hair", "fringe") > 0.4) & (get("hair", "forward") > 0.45) & hairy,
-        "Big_Lips": get("shape", "mouth-upperlip-volume") + get("shape", "mouth-lowerlip-volume") + get("shape", "mouth-scale-vert") > 0.45,
-        "Big_Nose": get("shape", "nose-scale-horiz") + get("shape", "nose-volume") + get("shape", "nose-scale-vert") > 0.45,
+        "Big_Lips": get("shape", "mouth-upperlip-volume")
+        + get("shape", "mouth-lowerlip-volume")
+        + get("shape", "mouth-scale-vert")
+        > 0.45,
+        "Big_Nose": get("shape", "nose-scale-horiz") + get("shape", "nose-volume") + get("shape", "nose-scale-vert")
+        > 0.45,
         "Black_Hair": coloured & (melanin > 0.88),
         "Blond_Hair": coloured & (melanin < 0.32) & ~red,
         "Brown_Hair": coloured & (melanin >= 0.32) & (melanin <= 0.88) & ~red,
@@ -507,7 +517,8 @@ def attributes(factors: Factors) -> torch.Tensor:
         "Male": male,
         "Mouth_Slightly_Open": (open_jaw > 0.08) | (act("mouthUpperUp") + act("mouthLowerDown") > 0.45),
         "Mustache": moustache,
-        "Narrow_Eyes": get("shape", "eye-height2") + get("shape", "eye-height1") - act("eyeSquint") - act("eyeBlink") < -0.45,
+        "Narrow_Eyes": get("shape", "eye-height2") + get("shape", "eye-height1") - act("eyeSquint") - act("eyeBlink")
+        < -0.45,
         "No_Beard": ~(moustache | goatee | cheeks | stubble),
         "Oval_Face": get("shape", "head-oval") > 0.2,
         "Pale_Skin": get("skin", "tone") < 0.14,

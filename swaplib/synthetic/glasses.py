@@ -79,7 +79,9 @@ def build(factors: Factors, points: torch.Tensor, turn: torch.Tensor) -> torch.T
         rims.append(torch.stack([x + local[:, :1], y.expand_as(x), front - bend], -1))
     span = torch.linspace(-1, 1, 7, device=points.device)[None]
     gap = (apart * 1.04 - wide) * 1.02
-    bridge = torch.stack([gap * span + local[:, :1], local[:, 1:2] + 0.02 + 0.035 * (1 - span**2), front + 0.02 + 0 * span], -1)
+    bridge = torch.stack(
+        [gap * span + local[:, :1], local[:, 1:2] + 0.02 + 0.035 * (1 - span**2), front + 0.02 + 0 * span], -1
+    )
     radius = (0.011 + 0.017 * get("thickness"))[:, 0]
     tubes = [_tube(rims[0], radius), _tube(rims[1], radius), _tube(bridge, radius)]
     for k, side in enumerate((1, -1)):
@@ -110,4 +112,6 @@ def _ear_tops(device: str) -> list[int]:
 def _bridge(device: str) -> torch.Tensor:
     """Vertices of the bridge of the nose where the frame rests."""
     points = head.tensors(device)["vertices"]
-    return ((points[:, 0].abs() < 0.05) & (points[:, 1] > 7.17) & (points[:, 1] < 7.3) & (points[:, 2] > 1.3)).nonzero()[:, 0]
+    return (
+        (points[:, 0].abs() < 0.05) & (points[:, 1] > 7.17) & (points[:, 1] < 7.3) & (points[:, 2] > 1.3)
+    ).nonzero()[:, 0]

@@ -17,7 +17,6 @@ from swaplib.synthetic import head
 from swaplib.synthetic.factors import HAIR_STYLES, Factors, column, columns
 
 SKULL_CENTRE = (0.0, 7.45, 0.55)
-POINTS = 16  # points of a scalp strand
 _FREE = -1.15  # height over the skull's centre (dm) below which hair no longer rests on the head
 _GUIDES = 170  # strands that the others clump around
 KINDS = ("scalp", "brow", "beard")
@@ -29,17 +28,19 @@ _CURTAIN = ((5.6, 30), (6.1, 44), (6.5, 56), (7.0, 62), (7.35, 60), (7.6, 50), (
 
 
 class Strands(NamedTuple):
-    """Ribbons of one kind for a batch.
+    """Strands of one kind on one face (B is 1: people differ in how many they have).
 
-    points (B, N, K, 3) in the world; width (B, N, K) in dm; colour seeds (N, 2) in 0…1; height (B, N, K): how far
-    outside the hair's volume a point lies, 0 at the skin, 1 outermost; kept (B, N): whether the root grows at all
+    points (B, N, K, 3) in the world; width (B, N, K) in dm; seeds (N, 2) in 0…1, for the colour; height (B, N, K): how
+    far outside in the hair's volume a point lies, 0 at the skin, 1 outermost
     """
 
     points: torch.Tensor
     width: torch.Tensor
     seeds: torch.Tensor
     height: torch.Tensor
-    kept: torch.Tensor
+
+    def take(self, rows: torch.Tensor) -> Strands:
+        return Strands(self.points[:, rows], self.width[:, rows], self.seeds[rows], self.height[:, rows])
 
 
 def interpolate(table, at: torch.Tensor) -> torch.Tensor:
@@ -172,39 +173,65 @@ def _style(factors: Factors, name: str) -> torch.Tensor:
     return column(factors, "hair", name)[:, None]
 
 
+def _points_per_strand(factors: Factors) -> int:
+    """Enough points to follow the curls and the fall of the hair."""
+    curly = float(column(factors, "hair", "curl_radius")[0]) > 0.02
+    long = float(column(factors, "hair", "length_top")[0]) > 1.0
+    return 16 if curly else 11 if long else 7
+
+
 def scalp(factors: Factors, points: torch.Tensor, normals: torch.Tensor, skull: Skull) -> Strands:
-    """The hair of the head. points, normals: posed vertices (B, V, 3)."""
-    places, ids, weights, seeds = _roots("scalp", str(points.device))
+    """The hair of one head. points, normals: posed vertices (1, V, 3)."""
+    roots = _roots("scalp", str(points.device))
+    above = hairline_height(factors, roots.places)[0]
+    kept = (above + 0.05 * (roots.seeds[:, 0] - 0.5) > 0) & (roots.seeds[:, 1] < _style(factors, "density")[0])
+    kept &= round(float(_style(factors, "style"))) != HAIR_STYLES.index("bald")
+    grows = kept.clone()
+    grows[:_GUIDES] = True  # the others clump around these, even where they don't grow themselves
+    owner = _clumps(str(points.device))[grows]
+    places, ids, weights, seeds = (values[grows] for values in roots)
     root = skull.to_head(head.surface_points(points, ids, weights))
     normal = F.normalize(head.surface_points(normals, ids, weights), dim=-1) @ skull.turn
-    above = hairline_height(factors, places)
-    kept = (above + 0.05 * (seeds[:, 0] - 0.5) > 0) & (seeds[:, 1] < _style(factors, "density"))
-    kept &= column(factors, "hair", "style").round()[:, None] != HAIR_STYLES.index("bald")
-
     top = head.smoothstep(0.25, 0.62, places[:, 1] + 0.15 * (places[:, 2] > 0.2))[None]
+    length = _lengths(factors, places, seeds, above[grows], top)
+    direction = _comb(factors, places, normal, top)
+    count = _points_per_strand(factors)
+    curves, height = _grow(factors, root, normal, direction, length, seeds, places, skull, count)
+    curves = _clump_and_curl(factors, curves, length, seeds, places, owner, skull)
+    t = torch.linspace(0, 1, count, device=points.device)
+    thick = 0.019 + 0.010 * seeds[:, 3:4]
+    width = ((1 - 0.75 * t**3)[None] * thick)[None] * (length[..., None].clamp(max=0.3) / 0.3).clamp(min=0.35)
+    return Strands(skull.to_world(curves), width, seeds[:, 2:4], height).take(kept[grows].nonzero()[:, 0])
+
+
+def _lengths(factors: Factors, places, seeds, above, top) -> torch.Tensor:
+    """Length of each strand (dm), (1, N)."""
     front = head.smoothstep(0.42, 0.8, places[:, 2])[None] * head.smoothstep(0.3, 0.45, places[:, 1])[None]
     back = 1 - head.smoothstep(-0.4, 0.05, places[:, 2])[None]
-    side_length = _style(factors, "length_side") * (1 - back) + _style(factors, "length_back") * back
-    length = side_length * (1 - top) + _style(factors, "length_top") * top
+    side = _style(factors, "length_side") * (1 - back) + _style(factors, "length_back") * back
+    length = side * (1 - top) + _style(factors, "length_top") * top
     length = length * (1 - front) + _style(factors, "fringe") * front
     length = length * (0.82 + 0.3 * seeds[:, 2]) * head.smoothstep(-0.02, 0.22, above).clamp(min=0.35)
     # Short hair is cut shorter towards the hairline at the sides and the nape.
-    cut = 0.06 + 0.6 * above.clamp(min=0)
-    short = (side_length < 0.75) & (places[:, 1] < 0.4)
+    cut = 0.05 + (0.25 + 0.35 * head.smoothstep(-0.3, 0.2, places[:, 1])) * above.clamp(min=0)
+    beside_ear = torch.exp(-(((azimuth(places).abs() - 86) / 24) ** 2)) * (places[:, 1] < 0.1)
+    cut = cut * (1 - 0.65 * beside_ear)
+    short = (side < 0.75) & (places[:, 1] < 0.4)
     length = torch.where(short, torch.minimum(length, cut), length)
     # A fringe ends a little above the eyes, wherever it starts.
     rise = torch.asin((places[:, 1] / places.norm(dim=-1)).clamp(-1, 1)) - 0.13
     length = torch.where(_has_fringe(factors, places), torch.minimum(length, 1.15 * rise + 0.12 * seeds[:, 3]), length)
-    length = length.clamp(min=0.02)
+    length = torch.where(_tied(factors), (_knot(places) - places).norm(dim=-1) * (0.9 + 0.15 * seeds[:, 3]), length)
+    return length.clamp(min=0.02)
 
-    direction = _comb(factors, places, normal, top)
-    curves, height = _grow(factors, root, normal, direction, length, seeds, places, skull)
-    curves = _clump_and_curl(factors, curves, length, seeds, places, skull)
-    t = torch.linspace(0, 1, POINTS, device=points.device)
-    thick = 0.019 + 0.010 * seeds[:, 3:4]
-    taper = (1 - 0.75 * t**3)[None] * thick
-    width = taper[None] * (length[..., None].clamp(max=0.3) / 0.3).clamp(min=0.35)
-    return Strands(skull.to_world(curves), width, seeds[:, 2:4], height, kept)
+
+def _tied(factors: Factors) -> torch.Tensor:
+    return _style(factors, "style").round() == HAIR_STYLES.index("tied_back")
+
+
+def _knot(places: torch.Tensor) -> torch.Tensor:
+    """Where tied hair comes together, at the back of the head, relative to the skull's centre."""
+    return places.new_tensor([0.0, 0.15, -1.02])
 
 
 def _comb(factors: Factors, places, normal, top) -> torch.Tensor:
@@ -222,27 +249,33 @@ def _comb(factors: Factors, places, normal, top) -> torch.Tensor:
     high = head.smoothstep(-0.2, 0.3, places[:, 1:2])
     below = -y - (0.3 + 0.9 * _style(factors, "backward")[..., None]) * high * z
     direction = F.normalize(on_top + 1e-4 * radial, dim=-1) * top[..., None] + below * (1 - top[..., None])
+    direction = torch.where(_tied(factors)[..., None], _knot(places) - places, direction)
     return F.normalize(_tangent(direction.expand(normal.shape), normal), dim=-1)
 
 
-def _grow(factors: Factors, root, normal, direction, length, seeds, places, skull: Skull):
+def _grow(factors: Factors, root, normal, direction, length, seeds, places, skull: Skull, count: int):
     """Integrate the strands step by step: inertia, gravity, staying outside the head and off the face."""
     down = -skull.turn[:, 1][:, None]  # gravity in the head's frame
     lift = _style(factors, "lift")[..., None]
     volume = _style(factors, "volume")
-    tied = (column(factors, "hair", "style").round() == HAIR_STYLES.index("tied_back")).float()[:, None]
+    tied = _tied(factors).float()
     stiff = (1.0 / (0.35 + length)).clamp(max=2.5)[..., None]
     layer = 0.2 + 0.8 * seeds[:, 2]
     fringe = _has_fringe(factors, places)
     afro = (lift > 1.2).float()
+    # Hair lies flat along a parting.
+    flat = head.smoothstep(0.0, 0.22, (places[:, 0] - _style(factors, "part")).abs())
+    flat = torch.where(_style(factors, "parted") > 0.4, 0.15 + 0.85 * flat, torch.ones_like(flat))
+    volume, lift = volume * flat, lift * flat[..., None]
     heading = F.normalize(normal * lift + direction, dim=-1)
-    step = (length / (POINTS - 1))[..., None]
+    step = (length / (count - 1))[..., None]
     position, curves, heights = root, [root], [torch.zeros_like(length)]
-    for k in range(1, POINTS):
-        t = k / (POINTS - 1)
-        fall = (0.55 * step / stiff * (1 - 0.9 * afro)) * (1 - 0.7 * tied[..., None])
+    for k in range(1, count):
+        t = k / (count - 1)
+        fall = (0.55 * step / stiff * (1 - 0.9 * afro)) * (1 - tied[..., None])
         outward = F.normalize(position, dim=-1)
-        heading = F.normalize(heading + (5.0 * fall) * down + 0.10 * (1 - afro) * direction * (1 - t), dim=-1)
+        aim = tied[..., None] * 0.5 * F.normalize(_knot(places) - position, dim=-1)
+        heading = F.normalize(heading + aim + (5.0 * fall) * down + 0.10 * (1 - afro) * direction * (1 - t), dim=-1)
         position = position + heading * step
         radius = position.norm(dim=-1)
         limit = skull.surface(position) + 0.012 + volume * layer * min(1.0, 3.0 * t)
@@ -258,7 +291,9 @@ def _grow(factors: Factors, root, normal, direction, length, seeds, places, skul
 
 def _has_fringe(factors: Factors, places):
     """Strands that are combed forward over the forehead, (B, N)."""
-    return (_style(factors, "forward") > 0.42) & (places[:, 2] > 0.2) & (places[:, 1] > 0.3) & (azimuth(places).abs() < 45)
+    return (
+        (_style(factors, "forward") > 0.42) & (places[:, 2] > 0.2) & (places[:, 1] > 0.3) & (azimuth(places).abs() < 45)
+    )
 
 
 def _curtain(position, fringe):
@@ -271,10 +306,10 @@ def _curtain(position, fringe):
     return torch.stack([flat * torch.sin(wanted), position[..., 1], flat * torch.cos(wanted)], -1)
 
 
-def _clump_and_curl(factors: Factors, curves, length, seeds, places, skull: Skull):
+def _clump_and_curl(factors: Factors, curves, length, seeds, places, owner, skull: Skull):
     """Draw strands towards their guide, then add waves, curls and frizz; keep the roots where they are."""
-    owner = _clumps(str(curves.device))
-    t = torch.linspace(0, 1, POINTS, device=curves.device)
+    count = curves.shape[2]
+    t = torch.linspace(0, 1, count, device=curves.device)
     # A strand joins its guide only on the same side of the parting.
     part = _style(factors, "part")
     together = torch.sign(places[:, 0] - part) == torch.sign(places[owner, 0] - part)
@@ -291,7 +326,7 @@ def _clump_and_curl(factors: Factors, curves, length, seeds, places, skull: Skul
     phase = 6.28 * seeds[owner, 0][:, None] + 0.9 * (seeds[:, 0][:, None] - 0.5)
     ramp = head.smoothstep(0, 0.25, t)
     turns = _style(factors, "curl_turns")[..., None] * (0.75 + 0.5 * seeds[owner, 1])[:, None]
-    turns = turns.clamp(max=POINTS / 4.2)
+    turns = turns.clamp(max=count / 4.2)  # a turn needs four points
     angle = 6.28 * turns * t + phase
     radius = _style(factors, "curl_radius")[..., None] * ramp * (0.6 + 0.8 * seeds[:, 1:2])
     curl = radius[..., None] * (torch.cos(angle)[..., None] * across + torch.sin(angle)[..., None] * up)
@@ -334,20 +369,34 @@ def brow_cover(factors: Factors, x: torch.Tensor, y: torch.Tensor) -> torch.Tens
 def beard_cover(factors: Factors, places: torch.Tensor) -> torch.Tensor:
     """How much beard grows at template places (N, 3) in absolute coordinates, (B, N)."""
     x, y, z = places[:, 0].abs(), places[:, 1], places[:, 2]
-    above_lip = head.smoothstep(6.70, 6.73, y) * (1 - head.smoothstep(6.79, 6.83, y)) * (1 - head.smoothstep(0.25, 0.31, x))
-    beside = (1 - head.smoothstep(0.30, 0.36, x)) * head.smoothstep(0.2, 0.25, x) * head.smoothstep(6.3, 6.4, y) * (1 - head.smoothstep(6.72, 6.80, y))
+    above_lip = (
+        head.smoothstep(6.70, 6.73, y) * (1 - head.smoothstep(6.79, 6.83, y)) * (1 - head.smoothstep(0.25, 0.31, x))
+    )
+    beside = (
+        (1 - head.smoothstep(0.30, 0.36, x))
+        * head.smoothstep(0.2, 0.25, x)
+        * head.smoothstep(6.3, 6.4, y)
+        * (1 - head.smoothstep(6.72, 6.80, y))
+    )
     chin = (1 - head.smoothstep(0.22, 0.33, x)) * (1 - head.smoothstep(6.46, 6.50, y)) * head.smoothstep(6.02, 6.1, y)
     patch = (1 - head.smoothstep(0.05, 0.09, x)) * (1 - head.smoothstep(6.49, 6.53, y)) * head.smoothstep(6.3, 6.35, y)
     upper = 6.72 + 0.55 * ((x - 0.30) / 0.40).clamp(0, 1) ** 1.6
-    cheek = head.smoothstep(0.26, 0.36, x) * (1 - head.smoothstep(-0.05, 0.05, y - upper)) * head.smoothstep(6.0, 6.15, y)
+    cheek = (
+        head.smoothstep(0.26, 0.36, x) * (1 - head.smoothstep(-0.05, 0.05, y - upper)) * head.smoothstep(6.0, 6.15, y)
+    )
     cheek = torch.maximum(cheek, (1 - head.smoothstep(6.36, 6.46, y)) * head.smoothstep(6.0, 6.15, y))
     cheek = cheek * head.smoothstep(0.45, 0.6, z)
 
     def has(name):
         return column(factors, "skin", name)[:, None]
 
-    full = torch.maximum(torch.maximum(has("moustache") * above_lip, has("goatee") * torch.maximum(chin, torch.maximum(beside, patch))), has("cheek_beard") * cheek)
-    stubble = has("stubble") * torch.maximum(torch.maximum(above_lip, torch.maximum(chin, patch)), torch.maximum(cheek, beside))
+    full = torch.maximum(
+        torch.maximum(has("moustache") * above_lip, has("goatee") * torch.maximum(chin, torch.maximum(beside, patch))),
+        has("cheek_beard") * cheek,
+    )
+    stubble = has("stubble") * torch.maximum(
+        torch.maximum(above_lip, torch.maximum(chin, patch)), torch.maximum(cheek, beside)
+    )
     return torch.maximum(full, 0.55 * stubble)
 
 
@@ -382,27 +431,25 @@ def face_hair(kind: str, factors: Factors, points, normals, skull: Skull, turn) 
     sag = -0.3 * (length[..., None] * t**2)[..., None] * up[:, :, None]
     curve = root[:, :, None] + lift + direction[:, :, None] * reach + sag * (kind == "beard")
     width = (thick * (1 - 0.7 * t**2)).expand(*length.shape, count)
-    return Strands(curve, width, seeds[:, 2:4], t.expand(*length.shape, count), kept)
+    return Strands(curve, width, seeds[:, 2:4], t.expand(*length.shape, count)).take(kept[0].nonzero()[:, 0])
 
 
 def ribbons(strands: Strands, eye: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Strips that face the camera at `eye` (B, 3): vertices (B, N·K·2, 3), tangents of the same shape, and triangles.
-
-    Strands that are not kept shrink to a point, which covers no sample.
-    """
+    """Strips that face the camera at `eye` (B, 3): vertices (B, N·K·2, 3), tangents of the same shape, and triangles."""
     points = strands.points
     tangent = torch.diff(points, dim=2, append=2 * points[:, :, -1:] - points[:, :, -2:-1])
     tangent = F.normalize(tangent + 1e-9, dim=-1)
     view = F.normalize(eye[:, None, None] - points, dim=-1)
     across = F.normalize(torch.linalg.cross(tangent, view), dim=-1) * (strands.width / 2)[..., None]
     both = torch.stack([points - across, points + across], 3)
-    both = torch.where(strands.kept[:, :, None, None, None], both, points[:, :, :1, None])
     count, length = points.shape[1:3]
-    return both.flatten(1, 3), tangent[:, :, :, None].expand_as(both).flatten(1, 3), ribbon_triangles(count, length, str(points.device))
+    tangents = tangent[:, :, :, None].expand_as(both).flatten(1, 3)
+    return both.flatten(1, 3), tangents, _strip(8192, length, str(points.device))[: count * (length - 1) * 2]
 
 
 @cache
-def ribbon_triangles(count: int, length: int, device: str) -> torch.Tensor:
+def _strip(count: int, length: int, device: str) -> torch.Tensor:
+    """Triangles of `count` strips of 2·length vertices each, strip by strip."""
     start = torch.arange(count, device=device)[:, None] * length * 2 + torch.arange(length - 1, device=device) * 2
     quad = torch.stack([start, start + 1, start + 2, start + 1, start + 3, start + 2], -1)
     return quad.view(-1, 3)

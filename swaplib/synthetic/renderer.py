@@ -6,6 +6,7 @@ triangle at every sample, paint and light the samples, take the majority label a
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -27,7 +28,7 @@ SIZES = (64, 512)
 
 
 class Scene(NamedTuple):
-    """Posed meshes of a batch, the midpoint of the eyes at the origin.
+    """Posed meshes of one face (B is 1), the midpoint of the eyes at the origin.
 
     points (B, V, 3); triangles (T, 3); spans: kind -> (first, last) triangle; starts: kind -> first vertex;
     normals of the head's vertices; tangents, seeds, height of the ribbons by kind
@@ -72,12 +73,15 @@ def _lashes(points: torch.Tensor, turn: torch.Tensor) -> hair.Strands:
     direction = F.normalize(front + side * left * (bend - 0.25) * 1.3 - 0.15 * up, dim=-1)
     length = (0.034 + 0.026 * bend[:, 0]).expand(root.shape[:2])
     reach = (length[..., None] * t)[..., None]
-    curve = root[:, :, None] + direction[:, :, None] * reach + (length[..., None] * 0.9 * t**2)[..., None] * up[:, :, None]
+    curve = (
+        root[:, :, None] + direction[:, :, None] * reach + (length[..., None] * 0.9 * t**2)[..., None] * up[:, :, None]
+    )
     width = (0.0085 * (1 - 0.8 * t)).expand(*length.shape, 4)
     seeds = torch.zeros(len(ids), 2, device=points.device)
-    return hair.Strands(curve, width, seeds, t.expand(*length.shape, 4), torch.ones_like(length, dtype=torch.bool))
+    return hair.Strands(curve, width, seeds, t.expand(*length.shape, 4))
 
 
+@cache
 def _lash_roots(device: str, between: int = 5) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Pairs of neighbouring rim vertices (N, 2), where between them a lash stands (N,), and its signed place: 0 at the
     inner corner, ±1 at the outer one (positive on the left eye)."""
@@ -131,7 +135,9 @@ def build(factors: Factors) -> Scene:
         triangles.append(faces + starts[kind])
     spans["lens"] = (spans["lash"][1], spans["lash"][1] + len(lenses))
     triangles.append(lenses + starts["frame"])
-    return Scene(torch.cat(vertices, 1), torch.cat(triangles), spans, starts, normals, tangents, strands, turn, skull.centre)
+    return Scene(
+        torch.cat(vertices, 1), torch.cat(triangles), spans, starts, normals, tangents, strands, turn, skull.centre
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- camera
@@ -159,10 +165,9 @@ def project(factors: Factors, points: torch.Tensor, size: int) -> torch.Tensor:
 class Shader:
     """Paints the samples of one picture."""
 
-    def __init__(self, factors: Factors, scene: Scene, row: int, samples: int, supersample: int):
-        self.factors = {group: values[row : row + 1] for group, values in factors.items()}
-        self.scene, self.row, self.samples, self.supersample = scene, row, samples, supersample
-        self.points = scene.points[row]
+    def __init__(self, factors: Factors, scene: Scene, samples: int, supersample: int):
+        self.factors, self.scene, self.samples, self.supersample = factors, scene, samples, supersample
+        self.points = scene.points[0]
         self.camera = camera_position(self.factors)[0]
         self.light = Light(self.factors)
         self.baked = head.tensors(str(self.points.device))
@@ -179,7 +184,9 @@ class Shader:
         labels = torch.zeros(size * size, dtype=torch.uint8, device=ids.device)
         empty = ids < 0
         unit = 2 / size
-        radiance[empty] = appearance.background(self.factors, (self.x[empty] + 0.5) * unit - 1, (self.y[empty] + 0.5) * unit - 1)
+        radiance[empty] = appearance.background(
+            self.factors, (self.x[empty] + 0.5) * unit - 1, (self.y[empty] + 0.5) * unit - 1
+        )
         for kind, (first, last) in self.scene.spans.items():
             chosen = ((ids >= first) & (ids < last)).nonzero()[:, 0]
             if kind == "lens" or len(chosen) == 0:
@@ -278,7 +285,7 @@ class Shader:
         corners, weights = self._gather(chosen, ids)
         template = self._mean(self.baked["vertices"], corners, weights)
         world = self._mean(self.points, corners, weights)
-        normal = F.normalize(self._mean(self.scene.normals[self.row], corners, weights), dim=-1)
+        normal = F.normalize(self._mean(self.scene.normals[0], corners, weights), dim=-1)
         values = self._mean(self.baked["masks"], corners, weights)
         masks = {name: values[:, k] for k, name in enumerate(head.MASKS)}
         material = self.baked["materials"][ids]
@@ -297,24 +304,30 @@ class Shader:
             if len(part):
                 take = {key: value[part] for key, value in masks.items()}
                 paint = getattr(self, f"_{name}")
-                radiance[part], labels[part] = paint(template[part], world[part], normal[part], view[part], shadow[part], take, material[part])
+                radiance[part], labels[part] = paint(
+                    template[part], world[part], normal[part], view[part], shadow[part], take, material[part]
+                )
         return radiance, labels
 
     def _skin(self, template, world, normal, view, shadow, masks, material):
         albedo, shine = appearance.skin_albedo(self.factors, template, masks)
         grain = appearance.noise(template, 34.0)
-        normal = F.normalize(normal + 0.035 * (grain[:, :1] * self.scene.turn[self.row, :, 0] + grain[:, 1:] * self.scene.turn[self.row, :, 1]), dim=-1)
+        normal = F.normalize(
+            normal + 0.035 * (grain[:, :1] * self.scene.turn[0, :, 0] + grain[:, 1:] * self.scene.turn[0, :, 1]), dim=-1
+        )
         edge = appearance.neckline(self.factors, template)[0]
         near_cloth = 1 - 0.4 * head.smoothstep(-0.12, 0.0, edge) * (template[:, 1] < 6.3)
         occlusion = (masks["occlusion"] * 1.05).clamp(0, 1) * near_cloth
         socket = material == head.MATERIALS.index("eye_socket")
         albedo = torch.where(socket[:, None], albedo * torch.tensor([0.95, 0.72, 0.70], device=albedo.device), albedo)
-        return self.light.skin(albedo, normal, view, shadow, occlusion, shine), self._skin_labels(template, normal, masks)
+        return self.light.skin(albedo, normal, view, shadow, occlusion, shine), self._skin_labels(
+            template, normal, masks
+        )
 
     def _skin_labels(self, template, normal, masks):
         x, y, z = template.unbind(-1)
         labels = torch.full((len(x),), CLASS["skin"], dtype=torch.uint8, device=x.device)
-        local = normal @ self.scene.turn[self.row]
+        local = normal @ self.scene.turn[0]
         # The neck starts behind the jaw line, where the skin under the chin turns down or back.
         jaw = 6.42 + 0.42 * (0.95 - z).clamp(min=0) / 0.6
         under = (y < jaw) & ((local[:, 1] < -0.55) | (z < 0.8)) & (y < 6.75)
@@ -345,19 +358,22 @@ class Shader:
         left = material == head.MATERIALS.index("left_eye")
         radiance = torch.zeros_like(world)
         labels = torch.where(left, CLASS["left_eye"], CLASS["right_eye"]).to(torch.uint8)
-        up = self.scene.turn[self.row, :, 1]
+        up = self.scene.turn[0, :, 1]
         for k, mask in enumerate((left, ~left)):
             part = mask.nonzero()[:, 0]
             if len(part) == 0:
                 continue
-            centre = head.eyeballs(self.scene.points[self.row : self.row + 1])[0, k]
+            centre = head.eyeballs(self.scene.points)[0, k]
             offset = F.normalize(world[part] - centre, dim=-1)
             colour, wet = appearance.eye_colours(self.factors, offset, self._gaze(k, centre), up)
             # The lids shade the upper part of the ball.
             lid = 1 - 0.55 * head.smoothstep(0.05, 0.42, offset @ up)
             hidden = masks["occlusion"][part].clamp(0.25, 1) * lid
             light = self.light.plain(colour, offset, (0.35 + 0.65 * shadow[part]) * lid, hidden)
-            spark = self.light.specular(offset, view[part], 0.16) * 0.035 * wet + self.light.specular(offset, view[part], 0.30) * 0.012
+            spark = (
+                self.light.specular(offset, view[part], 0.16) * 0.035 * wet
+                + self.light.specular(offset, view[part], 0.30) * 0.012
+            )
             radiance[part] = light + (spark * lid * (0.3 + 0.7 * shadow[part]))[:, None] * self.light.key
         return radiance, labels
 
@@ -385,8 +401,13 @@ class Shader:
         dim = torch.where(tongue, 0.35, 0.10 + 0.75 * front**2)
         labels = torch.full((len(world),), CLASS["mouth"], dtype=torch.uint8, device=world.device)
         lips = masks["lips"] > 0.45
-        labels[lips & (masks["jaw"] <= 0.42)], labels[lips & (masks["jaw"] > 0.42)] = CLASS["upper_lip"], CLASS["lower_lip"]
-        return self.light.plain(flesh, normal, 0.5 * shadow, 0.8 * torch.ones(len(world), device=world.device)) * dim, labels
+        labels[lips & (masks["jaw"] <= 0.42)], labels[lips & (masks["jaw"] > 0.42)] = (
+            CLASS["upper_lip"],
+            CLASS["lower_lip"],
+        )
+        return self.light.plain(
+            flesh, normal, 0.5 * shadow, 0.8 * torch.ones(len(world), device=world.device)
+        ) * dim, labels
 
     def _frame(self, kind, chosen, ids):
         corners, weights = self._gather(chosen, ids)
@@ -397,8 +418,12 @@ class Shader:
         normal = normal * torch.sign((normal * view).sum(-1, keepdim=True))
         colour = float(column(self.factors, "glasses", "colour")[0])
         palette = ("14110f", "2b1a12", "5a4632", "3c3f45", "20262e")
-        albedo = appearance.rgb(palette[min(int(colour * len(palette)), len(palette) - 1)], world.device).expand_as(world)
-        radiance = self.light.plain(albedo, normal, torch.ones(len(world), device=world.device), torch.ones(len(world), device=world.device))
+        albedo = appearance.rgb(palette[min(int(colour * len(palette)), len(palette) - 1)], world.device).expand_as(
+            world
+        )
+        radiance = self.light.plain(
+            albedo, normal, torch.ones(len(world), device=world.device), torch.ones(len(world), device=world.device)
+        )
         radiance = radiance + self.light.specular(normal, view, 0.25)[:, None] * 0.05 * self.light.key
         return radiance, torch.full((len(world),), CLASS["eye_glasses"], dtype=torch.uint8, device=world.device)
 
@@ -410,11 +435,11 @@ class Shader:
         length = strands.points.shape[2]
         owner = torch.div(vertex, 2 * length, rounding_mode="floor")
         world = self._mean(self.points, corners, weights)
-        tangent = F.normalize(self._mean(self.scene.tangents[kind][self.row], corners - first, weights), dim=-1)
-        height = strands.height[self.row].flatten().repeat_interleave(2)
+        tangent = F.normalize(self._mean(self.scene.tangents[kind][0], corners - first, weights), dim=-1)
+        height = strands.height[0].flatten().repeat_interleave(2)
         depth = self._mean(height[:, None], corners - first, weights)[:, 0]
         view = F.normalize(self.camera - world, dim=-1)
-        outward = F.normalize(world - self.scene.centre[self.row], dim=-1)
+        outward = F.normalize(world - self.scene.centre[0], dim=-1)
         seeds = strands.seeds[owner]
         if kind == "scalp":
             shadow = self.lit(world, 0.06, 0.5)
@@ -424,11 +449,13 @@ class Shader:
             shine = float(column(self.factors, "hair", "shine")[0])
         else:
             shadow = self.lit(world, 0.08, 0.1)
-            albedo = appearance.hair_colour(self.factors, "beard" if kind == "lash" else kind).expand(len(world), 3) * (0.7 + 0.6 * seeds[:, 1:2])
+            albedo = appearance.hair_colour(self.factors, "beard" if kind == "lash" else kind).expand(len(world), 3) * (
+                0.7 + 0.6 * seeds[:, 1:2]
+            )
             albedo = albedo * 0.4 if kind == "lash" else albedo
             depth, shine = 0.45 + 0.55 * depth, 0.25
         label = {"scalp": "hair", "beard": "skin"}.get(kind)
-        left = ((world @ self.scene.turn[self.row, :, 0]) > 0)
+        left = (world @ self.scene.turn[0, :, 0]) > 0
         stem = {"brow": "brow", "lash": "eye"}.get(kind)
         labels = torch.where(left, CLASS[label or f"left_{stem}"], CLASS[label or f"right_{stem}"]).to(torch.uint8)
         return self.light.hair(albedo, tangent, outward, view, shadow, depth, shine), labels
@@ -441,7 +468,9 @@ class Shader:
         dark = appearance.hair_colour(pigment, "scalp")
         white = dark.new_tensor(appearance._WHITE_HAIR)
         share = head.smoothstep(-0.25, 0.25, grey * 1.3 - 0.15 - seeds[:, :1])
-        return torch.lerp(dark.expand(len(seeds), 3), white.expand(len(seeds), 3), share) * (0.68 + 0.64 * seeds[:, 1:2])
+        return torch.lerp(dark.expand(len(seeds), 3), white.expand(len(seeds), 3), share) * (
+            0.68 + 0.64 * seeds[:, 1:2]
+        )
 
     def _lenses(self, colour, labels) -> None:
         """Lay the lenses over the finished samples, in place."""
@@ -451,7 +480,9 @@ class Shader:
         ids = rasterize(self.screen[None], self.scene.triangles[first:last], self.samples)[0].flatten()
         covered = (ids >= 0).nonzero()[:, 0]
         # Frame and hair in front of the lens stay in front.
-        covered = covered[(labels[covered] != CLASS["hair"]) & (labels[covered] != CLASS["eye_glasses"]) & (labels[covered] != 0)]
+        covered = covered[
+            (labels[covered] != CLASS["hair"]) & (labels[covered] != CLASS["eye_glasses"]) & (labels[covered] != 0)
+        ]
         tint = float(column(self.factors, "glasses", "tint")[0])
         sheen = ((self.x[covered] + self.y[covered]) / self.samples * 9).sin().clamp(min=0)[:, None] ** 3 * 0.05
         colour[covered] = (colour[covered] * (0.96 - 0.80 * tint) + 0.02 + sheen).clamp(0, 1)
@@ -470,10 +501,10 @@ def _majority(labels: torch.Tensor, supersample: int) -> torch.Tensor:
     return votes.gather(-1, counts.argmax(-1, keepdim=True))[..., 0]
 
 
-def _grain(factors: Factors, row: int, size: int) -> torch.Tensor:
+def _grain(factors: Factors, size: int) -> torch.Tensor:
     """Sensor noise, drawn on the CPU so that every device shows the same."""
-    generator = torch.Generator().manual_seed(int(column(factors, "camera", "seed")[row]))
-    strength = float(column(factors, "camera", "noise")[row])
+    generator = torch.Generator().manual_seed(int(column(factors, "camera", "seed")[0]))
+    strength = float(column(factors, "camera", "noise")[0])
     return torch.randn(size, size, 3, generator=generator) * strength
 
 
@@ -485,12 +516,15 @@ def render(factors: Factors, size: int = 128, supersample: int = 2, device: str 
     name a person. Raises ValueError for sizes outside the range.
     """
     if not SIZES[0] <= size <= SIZES[1]:
-        raise ValueError(f"size must be {SIZES[0]} to {SIZES[1]} pixels, got {size}: render at a size in between and resize")
+        raise ValueError(
+            f"size must be {SIZES[0]} to {SIZES[1]} pixels, got {size}: render at a size in between and resize"
+        )
     factors = {group: values.to(device) for group, values in factors.items()}
-    batches = []
-    for start in range(0, len(factors["shape"]), 4):
-        batches.append(_render_batch({group: values[start : start + 4] for group, values in factors.items()}, size, supersample))
-    images, labels, landmarks = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    rows = range(len(factors["shape"]))
+    pictures = [
+        _render_one({group: values[k : k + 1] for group, values in factors.items()}, size, supersample) for k in rows
+    ]
+    images, labels, landmarks = (torch.stack(parts) for parts in zip(*pictures, strict=True))
     return Faces(
         images=images,
         labels=labels,
@@ -501,19 +535,15 @@ def render(factors: Factors, size: int = 128, supersample: int = 2, device: str 
     )
 
 
-def _render_batch(factors: Factors, size: int, supersample: int):
+def _render_one(factors: Factors, size: int, supersample: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Image (3, S, S), labels (S, S) and landmarks (68, 2) of one face."""
     samples = size * supersample
     scene = build(factors)
     screen = project(factors, scene.points, samples)
-    solid = scene.triangles[: scene.spans["lens"][0]]
-    ids = rasterize(screen, solid, samples)
-    images, labels = [], []
-    for row in range(len(screen)):
-        colour, label = Shader(factors, scene, row, samples, supersample).paint(screen[row], ids[row])
-        pixels = colour.view(size, supersample, size, supersample, 3).mean((1, 3))
-        pixels = (pixels + _grain(factors, row, size).to(pixels.device)).clamp(0, 1)
-        images.append(pixels.permute(2, 0, 1) * 2 - 1)
-        labels.append(_majority(label, supersample))
-    head_count = scene.starts["frame"]
-    marks = head.landmark_points(scene.points[:, :head_count], lambda p: project(factors, p, size)[..., :2])
-    return torch.stack(images), torch.stack(labels), marks
+    ids = rasterize(screen, scene.triangles[: scene.spans["lens"][0]], samples)
+    colour, label = Shader(factors, scene, samples, supersample).paint(screen[0], ids[0])
+    pixels = colour.view(size, supersample, size, supersample, 3).mean((1, 3))
+    pixels = (pixels + _grain(factors, size).to(pixels.device)).clamp(0, 1)
+    vertices = scene.points[:, : scene.starts["frame"]]
+    marks = head.landmark_points(vertices, lambda p: project(factors, p, size)[..., :2])
+    return pixels.permute(2, 0, 1) * 2 - 1, _majority(label, supersample), marks[0]

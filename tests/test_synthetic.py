@@ -1,0 +1,340 @@
+"""Rendered faces: what is claimed to be known about them must be so, bit for bit where nothing random is left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from swaplib import photos, synthetic
+from swaplib.faces import CELEBA_ATTRIBUTES, CELEBAMASK_HQ, SYNTHETIC_ATTRIBUTES, region, to_uint8
+from swaplib.synthetic import IDENTITY, Ties, columns, head, sample_factors
+from swaplib.synthetic.factors import HAIR_STYLES, column
+from swaplib.synthetic.raster import rasterize
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return synthetic.faces(6, seed=4, world="calm", size=96)
+
+
+def same(a, b) -> bool:
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in ("images", "labels", "landmarks"))
+
+
+def grown(mask, pixels: int):
+    """The mask (B, H, W), widened."""
+    return torch.nn.functional.max_pool2d(mask[:, None].float(), 2 * pixels + 1, 1, pixels)[:, 0] > 0
+
+
+def changed(faces, group: str, name: str, value: float):
+    """The same faces with one column set to a value."""
+    factors = {key: values.clone() for key, values in faces.factors.items()}
+    factors[group][:, columns()[group].index(name)] = value
+    return synthetic.render(factors, faces.size[0])
+
+
+# ------------------------------------------------------------------------------------------------- determinism
+
+
+def test_a_face_depends_on_seed_and_index_only(faces):
+    alone = synthetic.faces(1, seed=4, start=3, world="calm", size=96)
+    assert same(alone, faces[[3]])
+    assert alone.identity.tolist() == [3]
+    assert not same(synthetic.faces(1, seed=5, start=3, world="calm", size=96), alone)
+
+
+def test_processes_do_not_change_the_pictures(faces):
+    assert same(synthetic.faces(6, seed=4, world="calm", size=96, jobs=2), faces)
+
+
+def test_worlds_share_their_people():
+    """Nuisance differs between the worlds, people do not."""
+    calm, wild = sample_factors(5, seed=2, world="calm"), sample_factors(5, seed=2, world="wild")
+    assert all(torch.equal(calm[group], wild[group]) for group in IDENTITY)
+    assert not torch.equal(calm["pose"], wild["pose"])
+
+
+def test_calm_is_calm():
+    factors = sample_factors(200, seed=1, world="calm")
+    for name, limit in (("yaw", 20), ("pitch", 12), ("roll", 8)):
+        assert column(factors, "pose", name).abs().max() <= limit
+    styles = {HAIR_STYLES[int(k)] for k in column(factors, "hair", "style")}
+    assert not styles & {"afro", "curly_short", "long_curly"}
+    assert 0.03 < column(factors, "glasses", "worn").mean() < 0.14
+
+
+@pytest.mark.parametrize("size", [64, 160])
+def test_shapes_and_ranges(size):
+    faces = synthetic.faces(1, size=size, supersample=1)
+    assert faces.images.shape == (1, 3, size, size)
+    assert faces.images.dtype == torch.float32
+    assert faces.images.abs().max() <= 1
+    assert faces.images.std() > 0.1
+    assert faces.labels.dtype == torch.uint8
+    assert faces.landmarks.shape == (1, 68, 2)
+
+
+def test_bad_arguments_are_refused():
+    factors = sample_factors(1)
+    with pytest.raises(ValueError, match="64 to 512"):
+        synthetic.render(factors, 32)
+    with pytest.raises(ValueError, match="calm, wild"):
+        sample_factors(1, world="stormy")
+    with pytest.raises(ValueError, match="at least 1"):
+        sample_factors(0)
+
+
+# ----------------------------------------------------------------------------------------------------- true swap
+
+
+@pytest.mark.parametrize("surround", ["rendered", "target"])
+def test_true_swap_with_oneself_is_the_picture_itself(faces, surround):
+    assert same(synthetic.true_swap(faces, faces, surround), faces)
+
+
+def test_true_swap_takes_the_person_and_leaves_the_shot(faces):
+    source, target = faces[[0, 1]], faces[[2, 3]]
+    swap = synthetic.true_swap(source, target)
+    for group in columns():
+        wanted = source if group in IDENTITY else target
+        assert torch.equal(swap.factors[group], wanted.factors[group])
+    assert swap.identity.tolist() == source.identity.tolist()
+    eyes = [batch.landmarks[:, 36:48].mean(1) for batch in (swap, target)]
+    assert (eyes[0] - eyes[1]).norm(dim=-1).max() < 3  # the eyes stay where the camera had them
+    heads = (swap.labels > 0) | (target.labels > 0)
+    outside = ~grown(heads, 1)  # pixels at the edge hold a share of the head
+    assert outside.float().mean() > 0.1
+    gap = (swap.images - target.images).abs().amax(1)
+    assert (gap[outside] == 0).float().mean() > 0.995
+
+
+def test_composited_true_swap_keeps_the_targets_surround(faces):
+    source, target = faces[[0, 1]], faces[[2, 3]]
+    swap = synthetic.true_swap(source, target, "target")
+    rendered = synthetic.true_swap(source, target)
+    touched = region(rendered.labels, *synthetic.FACE_REGION) | region(target.labels, *synthetic.FACE_REGION)
+    far = ~grown(touched, 4)
+    assert torch.equal(swap.images.permute(0, 2, 3, 1)[far], target.images.permute(0, 2, 3, 1)[far])
+
+
+def test_true_swap_needs_rendered_pairs(faces):
+    with pytest.raises(ValueError, match="rendered faces"):
+        synthetic.true_swap(replace(faces, factors=None), faces)
+    with pytest.raises(ValueError, match="do not pair"):
+        synthetic.true_swap(faces[[0]], faces)
+    with pytest.raises(ValueError, match="surround"):
+        synthetic.true_swap(faces, faces, "none")
+
+
+# --------------------------------------------------------------------------------------------- separate factors
+
+
+def test_background_and_light_move_nothing(faces):
+    for group, name, value in (("background", "brightness", 0.9), ("light", "azimuth", 60.0)):
+        other = changed(faces, group, name, value)
+        assert torch.equal(other.labels, faces.labels)
+        assert torch.equal(other.landmarks, faces.landmarks)
+        assert not torch.equal(other.images, faces.images)
+
+
+def test_background_leaves_the_person_alone(faces):
+    other = changed(faces, "background", "brightness", 0.9)
+    inside = ~grown(region(faces.labels, "background", "hair"), 1)  # one sees the background between strands
+    gap = (other.images - faces.images).abs().amax(1)
+    assert inside.float().mean() > 0.2
+    assert (gap[inside] == 0).float().mean() > 0.998  # a gap between two strands may be narrower than a pixel
+
+
+def test_skin_tone_moves_nothing_and_leaves_hair_and_surround_alone(faces):
+    other = changed(faces, "skin", "tone", 0.95)
+    assert torch.equal(other.labels, faces.labels)
+    assert torch.equal(other.landmarks, faces.landmarks)
+    away = ~region(faces.labels, "background", "cloth")
+    near = grown(away, 1)
+    gap = (other.images - faces.images).abs().amax(1)
+    assert gap[~near].max() == 0
+    skin = region(faces.labels, "skin", "nose")
+    assert gap[skin].mean() > 0.1
+
+
+def test_hair_leaves_the_face_where_it_is(faces):
+    other = changed(faces, "hair", "melanin", 0.1)
+    assert torch.equal(other.landmarks, faces.landmarks)
+    assert torch.equal(other.labels, faces.labels)
+    bald = changed(faces, "hair", "style", HAIR_STYLES.index("bald"))
+    assert torch.equal(bald.landmarks, faces.landmarks)
+    assert not region(bald.labels, "hair").any()
+    free = ~region(faces.labels, "hair")
+    assert (bald.labels[free] == faces.labels[free]).float().mean() > 0.995
+
+
+def test_glasses_leave_landmarks_and_the_lower_face_alone(faces):
+    without, worn = changed(faces, "glasses", "worn", 0.0), changed(faces, "glasses", "worn", 1.0)
+    assert torch.equal(without.landmarks, worn.landmarks)
+    assert not region(without.labels, "eye_glasses").any()
+    assert region(worn.labels, "eye_glasses").flatten(1).any(1).all()
+    for k in range(len(faces)):
+        below = int(faces.landmarks[k, 48:68, 1].min())
+        assert torch.equal(without.images[k, :, below:], worn.images[k, :, below:])
+
+
+def test_expression_opens_the_mouth_and_keeps_identity_columns(faces):
+    closed, opened = changed(faces, "expression", "jawOpen", 0.0), changed(faces, "expression", "jawOpen", 0.7)
+    gap = [(f.landmarks[:, 66] - f.landmarks[:, 62]).norm(dim=-1) for f in (closed, opened)]
+    assert (gap[1] > gap[0] + 3).all()
+    brows = [f.landmarks[:, 17:31] for f in (closed, opened)]
+    assert (brows[0] - brows[1]).norm(dim=-1).max() < 0.75
+
+
+def test_yaw_turns_the_head_to_the_persons_left():
+    faces = synthetic.faces(2, seed=8, size=96, supersample=1)
+    left, right = changed(faces, "pose", "yaw", 25.0), changed(faces, "pose", "yaw", -25.0)
+    middle = [f.landmarks[:, 30, 0] - f.landmarks[:, [0, 16], 0].mean(1) for f in (left, right)]
+    assert (middle[0] > 5).all()
+    assert (middle[1] < -5).all()
+
+
+# ------------------------------------------------------------------------------------------------------- the truth
+
+
+def test_labels_and_landmarks_agree(faces):
+    for k in range(len(faces)):
+        for name, part in (("right_eye", slice(36, 42)), ("left_eye", slice(42, 48)), ("nose", slice(27, 36))):
+            rows, cols = region(faces.labels[k], name).nonzero(as_tuple=True)
+            if len(rows) < 4:
+                continue  # closed, or behind sunglasses
+            centre = torch.stack([cols.float().mean(), rows.float().mean()])
+            assert (centre - faces.landmarks[k, part].mean(0)).norm() < 6
+        rows, cols = region(faces.labels[k], "left_eye").nonzero(as_tuple=True)
+        others = region(faces.labels[k], "right_eye").nonzero(as_tuple=True)[1]
+        if len(cols) and len(others):
+            assert cols.float().mean() > others.float().mean()  # the person's left is on the right of the picture
+
+
+def test_jaw_points_lie_on_the_visible_contour():
+    """Just outside the far cheek's points there is no skin any more."""
+    factors = sample_factors(3, seed=21)
+    factors["pose"][:, columns()["pose"].index("yaw")] = 35.0
+    for name in ("moustache", "goatee", "cheek_beard", "stubble"):  # a beard is skin, and hangs over the contour
+        factors["skin"][:, columns()["skin"].index(name)] = 0.0
+    faces = synthetic.render(factors, 128)
+    middle = faces.landmarks[:, 27:36].mean(1)
+    for k in range(len(faces)):
+        for point in faces.landmarks[k, 12:16]:
+            out = point + 5 * torch.nn.functional.normalize(point - middle[k], dim=0)
+            x, y = out.round().long().clamp(0, 127).tolist()
+            assert CELEBAMASK_HQ[int(faces.labels[k, y, x])] not in ("skin", "nose", "mouth")
+
+
+def test_attributes_follow_the_factors():
+    factors = sample_factors(300, seed=0, world="wild")
+    values = synthetic.attributes(factors)
+    assert values.shape == (300, 40)
+    known = [CELEBA_ATTRIBUTES.index(name) for name in SYNTHETIC_ATTRIBUTES]
+    unknown = sorted(set(range(40)) - set(known))
+    assert set(values[:, known].unique().tolist()) == {0.0, 1.0}
+    assert values[:, unknown].isnan().all()
+    named = {name: values[:, k] for k, name in enumerate(CELEBA_ATTRIBUTES)}
+    assert torch.equal(named["Eyeglasses"], column(factors, "glasses", "worn"))
+    colours = sum(named[f"{c}_Hair"] for c in ("Black", "Blond", "Brown", "Gray"))
+    assert colours.max() <= 1
+    assert (named["Bald"] * colours).max() == 0
+    for name in ("Male", "Smiling", "Young", "Black_Hair", "No_Beard", "Mouth_Slightly_Open", "Eyeglasses"):
+        assert 0.08 < named[name].mean() < 0.92, name
+
+
+def test_factors_are_tied_only_where_the_options_say():
+    def correlation(factors, a, b):
+        return float(np.corrcoef(column(factors, *a), column(factors, *b))[0, 1])
+
+    tied = sample_factors(500, seed=3, world="wild")
+    untied = sample_factors(500, seed=3, world="wild", ties=Ties(0, 0, 0, 0))
+    age, grey = ("shape", "age"), ("hair", "grey")
+    assert correlation(tied, age, grey) > 0.4
+    assert abs(correlation(untied, age, grey)) < 0.12
+    sex, beard = ("shape", "masculine"), ("skin", "moustache")
+    assert correlation(tied, sex, beard) > 0.25
+    assert abs(correlation(untied, sex, beard)) < 0.12
+    for other in (age, sex, ("hair", "melanin"), ("hair", "style"), ("shape", "african"), ("glasses", "worn")):
+        assert abs(correlation(tied, ("skin", "tone"), other)) < 0.13
+
+
+# --------------------------------------------------------------------------------------------------- the rasteriser
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 60))
+def test_both_rasterisers_agree(seed, count):
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.rand(1, 3 * count, 3, generator=generator) * torch.tensor([40.0, 40.0, 1.0]) - torch.tensor(
+        [4.0, 4.0, -0.1]
+    )
+    triangles = torch.arange(3 * count).view(-1, 3)
+    fast, plain = rasterize(points, triangles, 32), rasterize(points, triangles, 32, plain=True)
+    assert torch.equal(fast, plain)
+
+
+def test_rasteriser_finds_the_nearest_triangle():
+    square = [[0, 0], [7, 0], [0, 7], [7, 7]]
+    points = torch.tensor([[[*xy, 1.0] for xy in square] + [[*xy, 2.0] for xy in ([2, 2], [5, 2], [2, 5])]])
+    triangles = torch.tensor([[0, 1, 2], [1, 3, 2], [4, 5, 6]])
+    ids = rasterize(points, triangles, 9)[0]
+    assert ids[3, 3] == 2  # in front
+    assert ids[0, 0] == 0
+    assert ids[6, 6] == 1
+    assert ids[8, 8] == -1
+
+
+# -------------------------------------------------------------------------------------------------------- the head
+
+
+def test_macro_weights_interpolate():
+    names = head.shape_columns()
+    shape = torch.zeros(1, len(names))
+    for name, value in {"masculine": 0.3, "age": 0.6, "weight": 0.8, "muscle": 0.2, "african": 1.0}.items():
+        shape[0, names.index(name)] = value
+    weights = head.weights(shape)[0]
+    universal = [k for k, name in enumerate(head.shape_names()) if name.startswith("universal")]
+    # Average build at average weight is the base mesh itself and has no shape: its share, 0.4 x 0.4, is left out.
+    assert weights[universal].sum() == pytest.approx(1 - 0.4 * 0.4, abs=1e-5)
+    strongest = head.shape_names()[universal[int(weights[universal].argmax())]]
+    assert strongest == "universal-female-old-minmuscle-maxweight"
+    race = [k for k, name in enumerate(head.shape_names()) if name.startswith("african")]
+    assert weights[race].sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_head_is_small_and_complete():
+    assert len(head.shape_names()) > 400
+    assert len(head.expression_columns()) == 51
+    from importlib.resources import files
+
+    assert (files("swaplib.synthetic") / "head.npz").stat().st_size < 1_300_000
+
+
+# ------------------------------------------------------------------------------------------- an independent judge
+
+
+def test_dlib_finds_the_faces_where_they_are():
+    """dlib had no part in making the head: its points are an independent check of ours (median within 6%)."""
+    faces = synthetic.faces(12, seed=31, world="calm", size=192)
+    errors = []
+    for picture, known in zip(to_uint8(faces.images), faces.landmarks.numpy(), strict=True):
+        found = photos.detect(picture)
+        if found:
+            apart = np.linalg.norm(known[36] - known[45])
+            errors.append(np.linalg.norm(found[0].landmarks - known, axis=1).mean() / apart)
+    assert len(errors) >= 11
+    assert np.median(errors) < 0.06
+
+
+def test_dlib_takes_a_true_swap_for_its_source():
+    source = synthetic.faces(8, seed=41, world="calm", size=160)
+    target = synthetic.faces(8, seed=41, start=8, world="calm", size=160)
+    codes = [photos.descriptor(faces) for faces in (synthetic.true_swap(source, target), source, target)]
+    to_source, to_target = (((codes[0] - other) ** 2).sum(-1) for other in codes[1:])
+    assert (to_source < to_target).float().mean() >= 7 / 8
