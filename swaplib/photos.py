@@ -278,7 +278,7 @@ def _head_and_shoulders(points: np.ndarray, height: int, width: int) -> tuple[np
         return (x / half_width) ** 2 + ((y - centre) / half_height) ** 2 < 1
 
     neck = (np.abs(x) < 0.22) & (y < -0.8) & (y > -1.15)
-    core = ellipse(-0.1, 0.48, 0.82) | ellipse(0.5, 0.32, 0.6) | neck | _hull(points, height, width)
+    core = ellipse(-0.1, 0.48, 0.82) | ellipse(0.4, 0.32, 0.4) | neck | _hull(points, height, width)
     shoulders = (y < -0.9) & (np.abs(x) < 0.5 + 1.6 * np.maximum(0, -0.75 - y))
     return core, ellipse(0.15, 0.81, 1.13) | shoulders
 
