@@ -16,7 +16,7 @@ help:
 	@echo "make workbook   run the notebooks into build/ and fill figures/   (ARGS='--preset smoke' for a quick look)"
 	@echo "make test       lint and tests"
 	@echo "make lab        open the notebooks in JupyterLab"
-	@echo "make refresh    run the notebooks and put the results back into notebooks/"
+	@echo "make refresh    make what is committed anew: the 500-pair table, figures/, executed notebooks/"
 	@echo "make clean      remove build/ and .venv"
 
 workbook: $(READY)
@@ -31,7 +31,8 @@ lab: $(READY)
 	$(BIN)/swaplib lab
 
 refresh: $(READY)
-	$(BIN)/swaplib run --update $(ARGS)
+	$(BIN)/swaplib run 50_compare --set pairs=500 --figures figures
+	$(BIN)/swaplib run --update
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

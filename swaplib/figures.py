@@ -44,7 +44,7 @@ from swaplib.provenance import (
 
 STYLE = {
     "figure.dpi": 100,
-    "savefig.dpi": 180,
+    "savefig.dpi": 140,
     "figure.constrained_layout.use": True,
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -212,6 +212,7 @@ def sheet(pictures: Sequence[Any], titles: Sequence[str], columns: int = 3, size
     figure, axes = plt.subplots(down, columns, squeeze=False, figsize=(size * columns, 0.62 * size * down))
     for ax in axes.flat:
         ax.set_axis_off()
+        ax.set_anchor("N")
     for ax, picture, title in zip(axes.flat, pictures, titles, strict=False):
         ax.imshow(_picture(picture))
         ax.set_title(title, fontsize=8, color=INK)

@@ -341,7 +341,7 @@ _PAGE = """<!doctype html>
 body {{ font: 16px/1.55 system-ui, sans-serif; color: #22272e; max-width: 54rem; margin: 2.5rem auto; padding: 0 1rem }}
 table {{ border-collapse: collapse; display: block; overflow-x: auto }}
 td, th {{ padding: .35rem .8rem .35rem 0; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top }}
-img {{ max-width: 100% }} a {{ color: #2f5d8a }} .muted {{ color: #6b737c }}
+img {{ max-width: 100% }} a {{ color: #2f5d8a }} .anchor-link {{ display: none }} .muted {{ color: #6b737c }}
 </style></head><body>
 {body}
 </body></html>
