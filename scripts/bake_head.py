@@ -508,7 +508,8 @@ def bake(out: Path) -> None:
         **{f"{name}_weights": value[1].astype(np.float16) for name, value in roots.items()},
     )
     print(
-        f"{out}: {out.stat().st_size / 1e6:.2f} MB, {len(vertices)} vertices, {len(triangles)} triangles, {len(names)} shapes, roots",
+        f"{out}: {out.stat().st_size / 1e6:.2f} MB, {len(vertices)} vertices, {len(triangles)} triangles,"
+        f" {len(names)} shapes, roots",
         {k: len(v[0]) for k, v in roots.items()},
     )
 

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from swaplib import photos, synthetic
 from swaplib.faces import LANDMARK_GROUPS, Faces, to_uint8
-from swaplib.synthetic import IDENTITY, sample_factors
+from swaplib.synthetic import sample_factors
 
 
 def find(faces: Faces) -> np.ndarray:
@@ -45,7 +45,8 @@ def agreement(count: int, seed: int, world: str, size: int) -> None:
     seen = np.isfinite(found[:, 0, 0])
     errors = landmark_errors(found, faces.landmarks.numpy())[seen]
     print(
-        f"{world}, {size} px: dlib finds {seen.mean():.1%} of {count}, {seen[frontal].mean():.1%} of {frontal.sum()} with |yaw| <= 25°"
+        f"{world}, {size} px: dlib finds {seen.mean():.1%} of {count},"
+        f" {seen[frontal].mean():.1%} of the {frontal.sum()} with |yaw| <= 25°"
     )
     near = errors[frontal[seen]]
     groups = ", ".join(f"{name} {np.median(near[:, part].mean(1)):.3f}" for name, part in LANDMARK_GROUPS.items())
@@ -67,8 +68,10 @@ def identities(people: int, views: int, seed: int, world: str, size: int) -> Non
     distance = ((codes[:, None] - codes[None]) ** 2).sum(-1)
     upper = np.triu_indices(len(codes), 1)
     same = (names[:, None] == names[None])[upper]
+    auc, apart = roc_auc_score(same, -distance[upper]), distance[upper]
     print(
-        f"{world}: dlib's descriptor, {people} people in {views} shots ({seen.mean():.1%} found): AUC {roc_auc_score(same, -distance[upper]):.4f}, squared distance same {distance[upper][same].mean():.3f}, different {distance[upper][~same].mean():.3f}"
+        f"{world}: dlib's descriptor, {people} people in {views} shots ({seen.mean():.1%} found): AUC {auc:.4f},"
+        f" squared distance same {apart[same].mean():.3f}, different {apart[~same].mean():.3f}"
     )
 
 
@@ -79,8 +82,10 @@ def true_swaps(pairs: int, seed: int, world: str, size: int) -> None:
         swap = synthetic.true_swap(source, target, surround)
         codes = [photos.descriptor(faces).numpy() for faces in (swap, source, target)]
         to_source, to_target = (((codes[0] - other) ** 2).sum(-1) for other in codes[1:])
+        nearer = (to_source < to_target).float().mean()
         print(
-            f"{world}: true swap ({surround}) nearer its source for {(to_source < to_target).mean():.1%} of {pairs} pairs, squared distance to source {to_source.mean():.3f}, to target {to_target.mean():.3f}"
+            f"{world}: true swap ({surround}) nearer its source for {nearer:.1%} of {pairs}"
+            f" pairs, squared distance to source {to_source.mean():.3f}, to target {to_target.mean():.3f}"
         )
 
 
@@ -89,9 +94,8 @@ def speed(count: int, size: int) -> None:
         synthetic.faces(8 * jobs, size=size, jobs=jobs)  # start the workers, compile the kernel
         start = time.perf_counter()
         synthetic.faces(count, size=size, jobs=jobs)
-        print(
-            f"{size} px, 2 x 2 samples, {jobs} process{'es' * (jobs > 1)}: {count / (time.perf_counter() - start):.1f} pictures/s"
-        )
+        rate = count / (time.perf_counter() - start)
+        print(f"{size} px, 2 x 2 samples, {jobs} process{'es' * (jobs > 1)}: {rate:.1f} pictures/s")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What a rendered face is made from: groups of named columns, and how they are drawn at random.
 
 Each group is a float32 tensor (faces, columns), so exchanging a factor means exchanging one tensor. `shape` and `skin`
-are the person; everything else is the shot. Each face draws from its own random stream, fixed by (seed, index), and each
-group from its own part of it, so that a change in one group's sampling leaves the others as they were.
+are the person; everything else is the shot. Each face draws from its own random stream, fixed by (seed, index), and
+each group from its own part of it, so that a change in one group's sampling leaves the others as they were.
 
 Distribution. Sex, age, skin tone, build, hair style and hair colour are drawn independently of each other, but for what
 the `Ties` say: older people have grey hair more often, men have beards, short or receding hair and no make-up more
@@ -40,7 +40,10 @@ GLASSES = ("worn", "width", "height", "roundness", "thickness", "colour", "tint"
 LIGHT = ("azimuth", "elevation", "strength", "warmth", "fill", "sky_warmth", "ground", "rim", "softness", "exposure")
 BACKGROUND = ("kind", "hue", "saturation", "brightness", "contrast", "angle", "hue2", "blur", "seed")
 CAMERA = ("half_width", "distance", "shift_x", "shift_y", "noise", "seed")
-BODY = ("masculine", "age", "weight", "muscle", "eye_x", "eye_y", "eye_z", "neckline", "hue", "saturation", "brightness", "collar", "pattern")  # fmt: skip
+BODY = (
+    "masculine", "age", "weight", "muscle", "eye_x", "eye_y", "eye_z", "neckline", "hue", "saturation", "brightness",
+    "collar", "pattern",
+)  # fmt: skip
 POSE = ("pitch", "yaw", "roll")
 
 HAIR_STYLES = (
@@ -104,8 +107,8 @@ CALM = World(
     expressions={"neutral": 0.5, "smile": 0.25, "grin": 0.15, "sad": 0.10}, framing=0.0,
 )  # fmt: skip
 WILD = World(
-    yaw=(17, 50), pitch=(8, 22), roll=(5, 15), key_azimuth=75, key_elevation=(-5, 65), warmth=0.5, fill=(0.35, 0.95),
-    exposure=0.25, styles=HAIR_STYLES, glasses=0.16, sunglasses=0.15, backgrounds=(0, 1, 2, 3),
+    yaw=(17, 50), pitch=(8, 22), roll=(5, 15), key_azimuth=75, key_elevation=(-5, 65), warmth=0.5, fill=(0.5, 0.95),
+    exposure=0.2, styles=HAIR_STYLES, glasses=0.16, sunglasses=0.15, backgrounds=(0, 1, 2, 3),
     expressions={
         "neutral": 0.28, "smile": 0.18, "grin": 0.14, "open": 0.10, "surprise": 0.08, "anger": 0.06, "sad": 0.06,
         "pucker": 0.04, "random": 0.06,
@@ -192,7 +195,10 @@ def _sample_shape(rng: np.random.Generator) -> dict[str, float]:
         "caucasian": race[2],
     }
     calmer = {"ear": 0.8, "eye": 0.8, "neck": 0.4, "asym": 0.0}
-    specific = {"head-scale": 0.45, "head-angle": 0.4, "forehead-": 0.45, "chin-width": 0.45, "chin-bones": 0.45, "neck-double": 0.5, "head-fat": 0.6, "head-back": 0.4}  # fmt: skip
+    specific = {
+        "head-scale": 0.45, "head-angle": 0.4, "forehead-": 0.45, "chin-width": 0.45, "chin-bones": 0.45,
+        "neck-double": 0.5, "head-fat": 0.6, "head-back": 0.4,
+    }  # fmt: skip
     for name in head.shape_columns()[len(head.MACRO) :]:
         if name.startswith("asym"):
             out[name] = 0.0
@@ -253,7 +259,8 @@ def _sample_skin(rng: np.random.Generator, shape: dict[str, float], ties: Ties) 
     }
 
 
-# length top, side, back, fringe (dm); lift, volume; forward, sideways, backward; parted; curl radius, turns; wave; frizz; clump
+# length top, side, back, fringe (dm); lift, volume; forward, sideways, backward; parted; curl radius (dm), turns;
+# wave, frizz, clump
 _STYLE_TABLE = {
     "bald": (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
     "buzz": (0.05, 0.03, 0.03, 0.05, 0.9, 0.03, 0.3, 0, 0, 0, 0, 0, 0, 0.1, 0),

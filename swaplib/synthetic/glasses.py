@@ -1,4 +1,4 @@
-"""Spectacles: two rims, a bridge and temples as tubes, and two lenses. Built on the posed head, so they fit everybody."""
+"""Spectacles: rims, bridge and temples as tubes, and two lenses. Built on the posed head, so they fit everybody."""
 
 from __future__ import annotations
 

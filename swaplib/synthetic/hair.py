@@ -22,7 +22,10 @@ _GUIDES = 170  # strands that the others clump around
 KINDS = ("scalp", "brow", "beard")
 
 # Height of the hairline (dm, template) over the azimuth (degrees from the face).
-_HAIRLINE = ((0, 8.00), (14, 8.00), (26, 7.99), (38, 7.90), (50, 7.70), (60, 7.50), (68, 7.22), (76, 7.12), (84, 7.30), (92, 7.50), (104, 7.42), (115, 7.05), (130, 6.72), (155, 6.58), (180, 6.55))  # fmt: skip
+_HAIRLINE = (
+    (0, 8.00), (14, 8.00), (26, 7.99), (38, 7.90), (50, 7.70), (60, 7.50), (68, 7.22), (76, 7.12), (84, 7.30),
+    (92, 7.50), (104, 7.42), (115, 7.05), (130, 6.72), (155, 6.58), (180, 6.55),
+)  # fmt: skip
 # How far from the middle of the face (degrees of azimuth) hair without a fringe stays, over the height (dm, template).
 _CURTAIN = ((5.6, 30), (6.1, 44), (6.5, 56), (7.0, 62), (7.35, 60), (7.6, 50), (7.85, 26), (8.05, 0))
 
@@ -57,8 +60,8 @@ def azimuth(points: torch.Tensor) -> torch.Tensor:
 
 
 class Roots(NamedTuple):
-    """Template places relative to the skull's centre (N, 3), the triangles' vertices and weights there (N, 3), and random
-    numbers that belong to each root (N, 4)."""
+    """Template places relative to the skull's centre (N, 3), the triangles' vertices and weights there (N, 3), and
+    random numbers that belong to each root (N, 4)."""
 
     places: torch.Tensor
     ids: torch.Tensor
@@ -94,7 +97,7 @@ def _extreme(device: str, **groups: dict[str, float]) -> Factors:
 
 @cache
 def _clumps(device: str) -> torch.Tensor:
-    """Nearest guide strand of every scalp strand, (N,). Roots are stored in random order, so the first are spread out."""
+    """Nearest guide of every scalp strand, (N,). Roots are stored in random order, so the first are spread out."""
     places = _roots("scalp", device).places
     return torch.cdist(places, places[:_GUIDES]).argmin(1)
 
@@ -116,7 +119,7 @@ def hairline_height(factors: Factors, places: torch.Tensor) -> torch.Tensor:
 
 
 def scalp_cover(factors: Factors, places: torch.Tensor) -> torch.Tensor:
-    """Share of the scalp that is hidden by hair (0…1) at template places relative to the skull, for painting the roots."""
+    """Share of the scalp that hair hides (0…1) at template places relative to the skull, for painting the roots."""
     style = column(factors, "hair", "style").round()
     hairy = (style != HAIR_STYLES.index("bald")).float().view(-1, *[1] * (places.ndim - 1))
     return hairy * head.smoothstep(-0.05, 0.09, hairline_height(factors, places))
@@ -200,7 +203,8 @@ def scalp(factors: Factors, points: torch.Tensor, normals: torch.Tensor, skull: 
     curves = _clump_and_curl(factors, curves, length, seeds, places, owner, skull)
     t = torch.linspace(0, 1, count, device=points.device)
     thick = 0.019 + 0.010 * seeds[:, 3:4]
-    width = ((1 - 0.75 * t**3)[None] * thick)[None] * (length[..., None].clamp(max=0.3) / 0.3).clamp(min=0.35)
+    thick = thick * (1 + 0.6 * (length[0, :, None] - 0.5).clamp(0, 1))  # long strands spread over a larger area
+    width = ((1 - 0.7 * t**4)[None] * thick)[None] * (length[..., None].clamp(max=0.3) / 0.3).clamp(min=0.35)
     return Strands(skull.to_world(curves), width, seeds[:, 2:4], height).take(kept[grows].nonzero()[:, 0])
 
 
@@ -435,7 +439,7 @@ def face_hair(kind: str, factors: Factors, points, normals, skull: Skull, turn) 
 
 
 def ribbons(strands: Strands, eye: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Strips that face the camera at `eye` (B, 3): vertices (B, N·K·2, 3), tangents of the same shape, and triangles."""
+    """Strips that face the camera at `eye` (B, 3): vertices (B, N·K·2, 3), their tangents, and triangles."""
     points = strands.points
     tangent = torch.diff(points, dim=2, append=2 * points[:, :, -1:] - points[:, :, -2:-1])
     tangent = F.normalize(tangent + 1e-9, dim=-1)

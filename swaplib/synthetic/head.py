@@ -15,7 +15,9 @@ import torch
 MATERIALS = ("skin", "eye_socket", "mouth_cavity", "left_eye", "right_eye", "upper_teeth", "lower_teeth", "tongue")
 MASKS = ("lips", "ears", "nose", "jaw", "occlusion")  # painted per vertex, 0…1
 
-_OPPOSITES = {"incr": "decr", "up": "down", "out": "in", "forward": "backward", "convex": "concave", "uncompress": "compress"}  # fmt: skip
+_OPPOSITES = {
+    "incr": "decr", "up": "down", "out": "in", "forward": "backward", "convex": "concave", "uncompress": "compress",
+}  # fmt: skip
 MACRO = ("masculine", "age", "weight", "muscle", "african", "asian", "caucasian")
 HEAD_SHAPES = ("diamond", "invertedtriangular", "oval", "rectangular", "round", "square", "triangular")
 NECK_PIVOT = (0.0, 6.25, 0.35)  # the head turns about this point
@@ -166,7 +168,7 @@ def _teeth_rows(device: str) -> torch.Tensor:
 
 
 def rotation(pose: torch.Tensor) -> torch.Tensor:
-    """Pitch (nod, down positive), yaw (to the person's left positive) and roll in degrees (B, 3) to matrices (B, 3, 3)."""
+    """Pitch (down positive), yaw (to the person's left positive) and roll in degrees (B, 3) to matrices (B, 3, 3)."""
     pitch, yaw, roll = torch.deg2rad(pose).unbind(-1)
     zero, one = torch.zeros_like(pitch), torch.ones_like(pitch)
     cos, sin = torch.cos, torch.sin

@@ -7,6 +7,7 @@ triangle at every sample, paint and light the samples, take the majority label a
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -98,7 +99,7 @@ def _lash_roots(device: str, between: int = 5) -> tuple[torch.Tensor, torch.Tens
         chord = points[inner, 1] + (x - x.min()) / (x.max() - x.min()) * (points[outer, 1] - points[inner, 1])
         upper = loop[points[loop, 1] >= chord - 1e-4]
         upper = upper[points[upper, 0].abs().argsort()]
-        for a, b in zip(upper[:-1], upper[1:], strict=True):
+        for a, b in pairwise(upper):
             for k in range(between):
                 ids.append(torch.stack([a, b]))
                 share.append(k / between)
