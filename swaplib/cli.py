@@ -88,7 +88,7 @@ def prepare(
     folder: Annotated[Path, typer.Argument(help="Photographs, or a published dataset in its own layout.")],
     out: Annotated[Path, typer.Argument(help="Where the prepared dataset goes.")],
     layout: Annotated[str, typer.Option(help="auto, or the dataset's name.")] = "auto",
-    kind: Annotated[str, typer.Option(help="Alignment: ffhq, celeba or five_point.")] = "ffhq",
+    kind: Annotated[str, typer.Option(help="Alignment: portrait, ffhq, celeba or five_point.")] = "portrait",
     size: Annotated[int, typer.Option(min=16, help="Edge of the aligned pictures in pixels.")] = 256,
     jobs: Jobs = 2,
 ) -> None:

@@ -210,7 +210,7 @@ def prepare(
     folder: str | os.PathLike,
     out: str | os.PathLike,
     layout: str = "auto",
-    kind: photos.Kind = "ffhq",
+    kind: photos.Kind = "portrait",
     size: int | tuple[int, int] | None = 256,
     jobs: int = 2,
     *,

@@ -78,7 +78,7 @@ def swap_photographs(
     family: Family,
     source: Photo,
     target: Photo,
-    kind: photos.Kind = "ffhq",
+    kind: photos.Kind = "portrait",
     size: int | None = None,
     source_face: Face = "largest",
     target_face: Face = "largest",

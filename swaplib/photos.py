@@ -176,7 +176,7 @@ def find(
 
 def prepare(
     picture: str | os.PathLike | Image.Image | np.ndarray,
-    kind: Kind = "ffhq",
+    kind: Kind = "portrait",
     size: int | tuple[int, int] | None = 256,
     face: str | int | tuple[float, float] = "largest",
     smallest: float = 32,

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 import torch
 
-from swaplib.faces import Faces, from_uint8, to_uint8
+from swaplib.faces import PORTRAIT_MARGIN, Faces, from_uint8, to_uint8
 
-Kind = Literal["ffhq", "celeba", "five_point", "as_is"]
-KINDS = ("ffhq", "celeba", "five_point", "as_is")
-_CANVAS = {"ffhq": (256, 256), "celeba": (218, 178), "five_point": (256, 256), "as_is": (256, 256)}
+Kind = Literal["portrait", "ffhq", "celeba", "five_point", "as_is"]
+KINDS = ("portrait", "ffhq", "celeba", "five_point", "as_is")
+_CANVAS = {"portrait": (256, 256), "ffhq": (256, 256), "celeba": (218, 178), "five_point": (256, 256), "as_is": (256, 256)}
 # Eyes, tip of the nose and mouth corners, from left to right in the picture.
 _TEMPLATE = {
     # The means of CelebA's published landmarks (Liu et al. 2015, align-and-crop set).
@@ -51,12 +51,13 @@ def canvas(kind: Kind, size: int | tuple[int, int] | None = None) -> tuple[int, 
 
 def alignment(
     landmarks: np.ndarray,
-    kind: Kind = "ffhq",
+    kind: Kind = "portrait",
     size: int | tuple[int, int] | None = None,
     shape: tuple[int, ...] | None = None,
 ) -> np.ndarray:
     """The 3x3 matrix from photo pixels to aligned pixels, for landmarks (68, 2).
 
+    portrait    FFHQ's crop, wider by `faces.PORTRAIT_MARGIN`: how rendered faces are framed
     ffhq        Karras et al. 2019: a rotated square, sized by the eyes' distance and that of eyes and mouth
     celeba      Liu et al. 2015: the similarity that fits five points to the means of CelebA's aligned pictures
     five_point  Gu et al. 2019 (MGPE): the same with MGPE's centres of eyes and mouth
@@ -75,18 +76,18 @@ def alignment(
     five = np.stack([points[36:42].mean(0), points[42:48].mean(0), nose, points[48], points[54]])
     if np.ptp(five[:2], axis=0).max() < 1e-3:
         raise ValueError("both eyes lie on the same point: these landmarks belong to no face")
-    if kind == "ffhq":
-        return _ffhq(five, height)
+    if kind in ("portrait", "ffhq"):
+        return _ffhq(five, height, PORTRAIT_MARGIN if kind == "portrait" else 1.0)
     template = (np.array(_TEMPLATE[kind], float) + 0.5) * (height / _CANVAS[kind][0]) - 0.5
     return _similarity(five, template)
 
 
-def _ffhq(five: np.ndarray, size: int) -> np.ndarray:
-    """FFHQ's crop: x along the eyes and square to the line from eyes to mouth, both counted (dataset script)."""
+def _ffhq(five: np.ndarray, size: int, margin: float) -> np.ndarray:
+    """FFHQ's crop, `margin` times as wide: x along the eyes and square to the line from eyes to mouth, both counted."""
     eye, mouth = five[:2].mean(0), five[3:].mean(0)
     eyes, down = five[1] - five[0], mouth - eye
     x = eyes - np.array([-down[1], down[0]])
-    x *= max(np.hypot(*eyes) * 2.0, np.hypot(*down) * 1.8) / np.hypot(*x)
+    x *= margin * max(np.hypot(*eyes) * 2.0, np.hypot(*down) * 1.8) / np.hypot(*x)
     y = np.array([-x[1], x[0]])
     centre = eye + 0.1 * down
     corners = np.stack([centre - x - y, centre + x - y, centre + x + y])
@@ -159,7 +160,7 @@ def warp_photo(photo: np.ndarray, matrix: np.ndarray, shape: tuple[int, int]) ->
     return np.rint(picture + (blurred.astype(np.float32) - picture) * weight).astype(np.uint8)
 
 
-def align(faces: Faces, kind: Kind = "ffhq", size: int | tuple[int, int] | None = None) -> Faces:
+def align(faces: Faces, kind: Kind = "portrait", size: int | tuple[int, int] | None = None) -> Faces:
     """Faces with known landmarks (rendered ones, say), aligned without detecting anything; labels move along."""
     if faces.landmarks is None:
         raise ValueError("these faces have no landmarks to align by: use photos.prepare, which finds them")

@@ -147,23 +147,19 @@ def sample_factors(
         world = WORLDS[world]
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
-    rows = [_one(seed, start + k, world, ties) for k in range(count)]
-    factors = {
-        group: torch.tensor(np.array([[row[group][name] for name in names] for row in rows]), dtype=torch.float32)
-        for group, names in columns().items()
-        if group not in ("camera", "body")
-    }
-    _stand_up(factors, [row["body"] for row in rows], [row["camera"] for row in rows])
-    return {group: factors[group] for group in columns()}
+    faces = [_one(seed, start + k, world, ties) for k in range(count)]
+    return {group: torch.cat([face[group] for face in faces]) for group in columns()}
 
 
-def _one(seed: int, index: int, world: World, ties: Ties) -> dict[str, dict[str, float]]:
+def _one(seed: int, index: int, world: World, ties: Ties) -> Factors:
+    """One face. Faces are made one by one, since sums over a batch round differently from batch to batch."""
+
     def stream(part: int) -> np.random.Generator:
         return np.random.default_rng([seed, index, part])
 
     shape = _sample_shape(stream(0))
     skin = _sample_skin(stream(1), shape, ties)
-    return {
+    drawn = {
         "shape": shape,
         "skin": skin,
         "hair": _sample_hair(stream(2), shape, world, ties),
@@ -172,9 +168,9 @@ def _one(seed: int, index: int, world: World, ties: Ties) -> dict[str, dict[str,
         "pose": {name: _clipped(stream(5 + k), getattr(world, name)) for k, name in enumerate(POSE)},
         "light": _sample_light(stream(8), world),
         "background": _sample_background(stream(9), world),
-        "camera": _sample_camera(stream(10), world),
-        "body": _sample_body(stream(11)),
     }
+    made = {group: torch.tensor([[row[name] for name in columns()[group]]]).float() for group, row in drawn.items()}
+    return made | _stand_up(made["shape"], _sample_body(stream(11)), _sample_camera(stream(10), world))
 
 
 def _clipped(rng: np.random.Generator, spread: tuple[float, float]) -> float:
@@ -430,31 +426,35 @@ def _sample_body(rng: np.random.Generator) -> dict[str, float]:
     }
 
 
-def _stand_up(factors: Factors, bodies: list[dict], cameras: list[dict]) -> None:
-    """Fill in what follows from the person who stood for the shot: the shoulders, and the camera's framing in dm.
+def _stand_up(shape: torch.Tensor, body: dict[str, float], camera: dict[str, float]) -> Factors:
+    """The groups that follow from the person who stood for the shot: the shoulders, and the camera's framing in dm.
 
     Framing follows FFHQ's crop of the neutral, frontal face, widened by `PORTRAIT_MARGIN`.
     """
-    shape = factors["shape"]
-    points = head.vertices(head.weights(shape))
-    eye = head.eye_midpoint(points)
-    marks = head.landmark_points(points - eye[:, None], lambda p: p[..., :2])
-    eyes = (marks[:, 36:42].mean(1), marks[:, 42:48].mean(1))
-    mouth = (marks[:, 48] + marks[:, 54]) / 2
-    middle = (eyes[0] + eyes[1]) / 2
-    across, down = (eyes[1] - eyes[0]).norm(dim=-1), (mouth - middle).norm(dim=-1)
-    half = PORTRAIT_MARGIN * torch.maximum(2.0 * across, 1.8 * down)
     macro = {name: shape[:, head.shape_columns().index(name)] for name in ("masculine", "age", "weight", "muscle")}
+    both = torch.cat([head.weights(shape), head.weights(shoulders(macro, shape))])
+    points, build = head.vertices(both).chunk(2)
+    eye = head.eye_midpoint(points)
+    marks = head.landmark_points(points - eye[:, None], lambda p: p[..., :2])[0]
+    eyes, mouth = (marks[36:42].mean(0), marks[42:48].mean(0)), (marks[48] + marks[54]) / 2
+    across, down = (eyes[1] - eyes[0]).norm(), (mouth - (eyes[0] + eyes[1]) / 2).norm()
+    half = PORTRAIT_MARGIN * torch.maximum(2.0 * across, 1.8 * down)
     # How high the eyes stand over the base of the neck, on the shoulders that `shoulders` builds.
-    eye = eye - head.neck_base(points) + head.neck_base(head.vertices(head.weights(shoulders(macro, shape))))
-    rows = {name: torch.tensor([body[name] for body in bodies]) for name in bodies[0]}
-    rows |= macro | {f"eye_{axis}": eye[:, k] for k, axis in enumerate("xyz")}
-    factors["body"] = torch.stack([rows[name].float() for name in BODY], 1)
-    shots = {name: torch.tensor([camera[name] for camera in cameras]) for name in CAMERA}
-    shots["shift_x"] = shots["shift_x"] * half
-    shots["shift_y"] = shots["shift_y"] * half - 0.1 * down
-    shots["half_width"] = shots["half_width"] * half
-    factors["camera"] = torch.stack([shots[name].float() for name in CAMERA], 1)
+    height = (eye - head.neck_base(points) + head.neck_base(build))[0]
+    body = (
+        body
+        | {name: value[0] for name, value in macro.items()}
+        | dict(zip(("eye_x", "eye_y", "eye_z"), height, strict=True))
+    )
+    shot = camera | {
+        "shift_x": camera["shift_x"] * half,
+        "shift_y": camera["shift_y"] * half - 0.1 * down,
+        "half_width": camera["half_width"] * half,
+    }
+    return {
+        "body": torch.tensor([[float(body[name]) for name in BODY]]),
+        "camera": torch.tensor([[float(shot[name]) for name in CAMERA]]),
+    }
 
 
 def shoulders(macro: dict[str, torch.Tensor], like: torch.Tensor) -> torch.Tensor:

@@ -51,9 +51,9 @@ class Scene(NamedTuple):
 
 def head_points(factors: Factors) -> torch.Tensor:
     """Posed vertices of head and shoulders (B, V, 3), the garment standing off the skin."""
-    person = head.vertices(head.weights(factors["shape"], factors["expression"]))
     macro = {name: column(factors, "body", name) for name in ("masculine", "age", "weight", "muscle")}
-    body = head.vertices(head.weights(shoulders(macro, factors["shape"])))
+    person = head.weights(factors["shape"], factors["expression"])
+    person, body = head.vertices(torch.cat([person, head.weights(shoulders(macro, factors["shape"]))])).chunk(2)
     eye = torch.stack([column(factors, "body", f"eye_{axis}") for axis in "xyz"], -1)
     points = head.place(person, body, eye, factors["pose"])
     baked = head.tensors(str(points.device))
