@@ -18,6 +18,7 @@ from swaplib.synthetic.factors import HAIR_STYLES, Factors, column, columns
 
 SKULL_CENTRE = (0.0, 7.45, 0.55)
 _FREE = -1.15  # height over the skull's centre (dm) below which hair no longer rests on the head
+_HOLLOW = 0.25  # dm
 _GUIDES = 170  # strands that the others clump around
 KINDS = ("scalp", "brow", "beard")
 
@@ -167,6 +168,18 @@ class Skull:
         high = at(row + 1, left) * (1 - x) + at(row + 1, right) * x
         return low * (1 - y) + high * y
 
+    def push_out(self, points: torch.Tensor, height: float | torch.Tensor) -> torch.Tensor:
+        """Move points (B, N, 3) that lie inside the head outwards, to `height` dm over its surface.
+
+        Below the jaw hair hangs free, and a point far below the surface is not inside the head but in the hollow
+        between neck and shoulder, where the head is not star-shaped.
+        """
+        radius = points.norm(dim=-1)
+        surface = self.surface(points)
+        limit = surface + height
+        inside = (radius < limit) & (radius > surface - _HOLLOW) & (points[..., 1] > _FREE)
+        return torch.where(inside[..., None], points * (limit / radius.clamp(min=1e-6))[..., None], points)
+
 
 def _tangent(vector: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
     return vector - normal * (vector * normal).sum(-1, keepdim=True)
@@ -281,11 +294,7 @@ def _grow(factors: Factors, root, normal, direction, length, seeds, places, skul
         aim = tied[..., None] * 0.5 * F.normalize(_knot(places) - position, dim=-1)
         heading = F.normalize(heading + aim + (5.0 * fall) * down + 0.10 * (1 - afro) * direction * (1 - t), dim=-1)
         position = position + heading * step
-        radius = position.norm(dim=-1)
-        limit = skull.surface(position) + 0.012 + volume * layer * min(1.0, 3.0 * t)
-        # Below the jaw hair hangs free: where it would enter the shoulders it simply passes behind them.
-        limit = torch.where(position[..., 1] < _FREE, torch.zeros_like(limit), limit)
-        position = torch.where((radius < limit)[..., None], F.normalize(position, dim=-1) * limit[..., None], position)
+        position = skull.push_out(position, 0.012 + volume * layer * min(1.0, 3.0 * t))
         position = _curtain(position, fringe)
         heading = F.normalize(0.6 * heading + 0.4 * F.normalize(position - curves[-1] + 1e-6 * outward, dim=-1), dim=-1)
         curves.append(position)
@@ -339,10 +348,7 @@ def _clump_and_curl(factors: Factors, curves, length, seeds, places, owner, skul
     jitter = (seeds[:, None, :3] - 0.5) * wild[..., None]
     curves = curves + curl + sway[..., None] * across + jitter
     curves = _curtain(curves, _has_fringe(factors, places)[..., None])
-    radius = curves.norm(dim=-1)
-    limit = skull.surface(curves.flatten(1, 2)).view(radius.shape) + 0.008
-    limit = torch.where(curves[..., 1] < _FREE, torch.zeros_like(limit), limit)
-    outside = torch.where((radius < limit)[..., None], F.normalize(curves, dim=-1) * limit[..., None], curves)
+    outside = skull.push_out(curves.flatten(1, 2), 0.008).view(curves.shape)
     return torch.cat([curves[:, :, :1], outside[:, :, 1:]], 2)
 
 

@@ -21,8 +21,11 @@ _OPPOSITES = {
 MACRO = ("masculine", "age", "weight", "muscle", "african", "asian", "caucasian")
 HEAD_SHAPES = ("diamond", "invertedtriangular", "oval", "rectangular", "round", "square", "triangular")
 NECK_PIVOT = (0.0, 6.25, 0.35)  # the head turns about this point
-# The base mesh looks half asleep: every face gets these on top of its own shape.
-_OPEN_EYES = {"eye-height2": 0.30, "eye-height1": 0.16, "eye-height3": 0.16, "eye-scale": 0.22}
+# The base mesh looks half asleep and boxy: every face gets these on top of its own shape.
+_BIAS = {
+    "eye-height2": 0.30, "eye-height1": 0.16, "eye-height3": 0.16, "eye-scale": 0.22, "head-oval": 0.28,
+    "chin-width": -0.16, "chin-bones": -0.12, "head-scale-horiz": -0.06,
+}  # fmt: skip
 
 
 @cache
@@ -135,7 +138,7 @@ def weights(shape: torch.Tensor, expression: torch.Tensor | None = None) -> torc
     total = _macro_weights(macro, len(shape), device)
     local = shape.clone()
     local[:, : len(MACRO)] = 0
-    for name, extra in _OPEN_EYES.items():
+    for name, extra in _BIAS.items():
         local[:, columns.index(name)] += extra
     up, down = _signed(device)
     total = total + local.clamp(min=0) @ up + (-local).clamp(min=0) @ down
