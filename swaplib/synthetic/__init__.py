@@ -117,8 +117,9 @@ def true_swap(source: Faces, target: Faces, surround: str = "rendered", supersam
 
 
 def _composite(swapped: Faces, target: Faces) -> Faces:
-    """The swapped face region inside the target's own picture."""
-    mask = (region(swapped.labels, *FACE_REGION) | region(target.labels, *FACE_REGION))[:, None].float()
+    """The swapped face region inside the target's own picture; what lies behind lenses is part of the face."""
+    shown = (*FACE_REGION, "eye_glasses")
+    mask = (region(swapped.labels, *shown) | region(target.labels, *shown))[:, None].float()
     width = max(3, swapped.size[0] // 32 | 1)
     soft = F.avg_pool2d(mask, width, 1, width // 2, count_include_pad=False)
     same = (swapped.images == target.images).all(1, keepdim=True)
