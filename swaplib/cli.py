@@ -88,15 +88,19 @@ def prepare(
     folder: Annotated[Path, typer.Argument(help="Photographs, or a published dataset in its own layout.")],
     out: Annotated[Path, typer.Argument(help="Where the prepared dataset goes.")],
     layout: Annotated[str, typer.Option(help="auto, or the dataset's name.")] = "auto",
-    kind: Annotated[str, typer.Option(help="Alignment: portrait, ffhq, celeba or five_point.")] = "portrait",
+    kind: Annotated[
+        str, typer.Option(help="Alignment: portrait (as the rendered faces), ffhq, celeba, five_point or as_is.")
+    ] = "portrait",
     size: Annotated[int, typer.Option(min=16, help="Edge of the aligned pictures in pixels.")] = 256,
     jobs: Jobs = 2,
+    backend: Annotated[str | None, typer.Option(help="joblib's backend, such as dask for a cluster.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many files.")] = None,
 ) -> None:
     """Find, align and label the faces of a folder. Stopped and started again, it goes on where it was."""
     with _sentences():
         from swaplib import data
 
-        typer.echo(data.prepare(folder, out, layout=layout, kind=kind, size=size, jobs=jobs))
+        typer.echo(data.prepare(folder, out, layout, kind, size, jobs, backend=backend, limit=limit))
 
 
 @app.command()
@@ -105,7 +109,7 @@ def render(
     count: Annotated[int, typer.Option(min=1, help="Number of faces.")] = 100,
     seed: Seed = 0,
     world: World = "calm",
-    size: Annotated[int, typer.Option(min=16, max=512, help="Edge of the pictures in pixels.")] = 128,
+    size: Annotated[int, typer.Option(min=64, max=512, help="Edge of the pictures in pixels.")] = 128,
     jobs: Jobs = 2,
 ) -> None:
     """Render faces with their labels, landmarks, attributes and factors into a prepared dataset."""
@@ -124,7 +128,7 @@ def evaluate(
         "evaluation.csv"
     ),
     seed: Seed = 0,
-    size: Annotated[int, typer.Option(min=32, max=512, help="Edge of the pictures in pixels.")] = 128,
+    size: Annotated[int, typer.Option(min=64, max=512, help="Edge of the pictures in pixels.")] = 128,
     world: World = "calm",
     preset: Preset = "demo",
     jobs: Jobs = 2,
@@ -136,12 +140,13 @@ def evaluate(
 
         names = [name.strip() for name in families.split(",") if name.strip()]
         table = metrics.evaluate(names, pairs=pairs, seed=seed, size=size, world=world, preset=preset, jobs=jobs)
-        text = metrics.table_markdown(table)
         with replacing(out) as temporary:
             table.to_csv(temporary)
         with replacing(out.with_suffix(".md")) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
-        typer.echo(f"{text}\n\n{out} and {out.with_suffix('.md')}")
+            temporary.write_text(metrics.table_markdown(table) + "\n", encoding="utf-8")
+        narrow = ["psnr", "psnr_face", "ms_ssim_face", "to_source", "nearer_source", "seconds"]
+        typer.echo(metrics.table_markdown(table, narrow))
+        typer.echo(f"\nThe whole table: {out} and {out.with_suffix('.md')}")
 
 
 @app.command()
