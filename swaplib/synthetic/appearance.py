@@ -130,10 +130,10 @@ def skin_albedo(
     colour = colour * (1 + torch.tensor([0.10, -0.26, -0.16], device=device) * blush[:, None])
 
     # Freckles, moles and blemishes.
-    spots = noise(shifted + 31, 20.0)[:, 0]
+    spots = noise(shifted + 31, 20.0)[:, 0] if get("freckles") else torch.zeros_like(x)
     where = (bump(ax, y, 0.28, 7.0, 0.34, 0.24) + 0.4 * bump(ax, y, 0, 7.7, 0.5, 0.3)) * front
     freckle = smoothstep(0.35, 0.7, spots) * where * get("freckles")
-    patch = smoothstep(0.55, 0.95, noise(shifted + 57, 5.0)[:, 0]) * get("blemishes") * (0.2 + get("age"))
+    patch = smoothstep(0.55, 0.95, 0.8 * coarse[:, 1] + 0.3 * fine[:, 1]) * get("blemishes") * (0.2 + get("age"))
     colour = colour * (1 - torch.tensor([0.20, 0.32, 0.38], device=device) * (freckle + 0.30 * patch)[:, None])
 
     # Lines of age: forehead, between the brows, crow's feet, from nose to mouth.

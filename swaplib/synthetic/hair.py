@@ -27,6 +27,8 @@ _HAIRLINE = (
     (0, 8.00), (14, 8.00), (26, 7.99), (38, 7.90), (50, 7.70), (60, 7.50), (68, 7.22), (76, 7.12), (84, 7.30),
     (92, 7.50), (104, 7.42), (115, 7.05), (130, 6.72), (155, 6.58), (180, 6.55),
 )  # fmt: skip
+# Centre line of the brow: height over the distance from the midline (dm, template). The bake's landmarks use the same.
+_BROW = ((0.11, 7.47), (0.22, 7.493), (0.33, 7.505), (0.44, 7.485), (0.54, 7.42))
 # How far from the middle of the face (degrees of azimuth) hair without a fringe stays, over the height (dm, template).
 _CURTAIN = ((5.6, 30), (6.1, 44), (6.5, 56), (7.0, 62), (7.35, 60), (7.6, 50), (7.85, 26), (8.05, 0))
 
@@ -47,9 +49,14 @@ class Strands(NamedTuple):
         return Strands(self.points[:, rows], self.width[:, rows], self.seeds[rows], self.height[:, rows])
 
 
-def interpolate(table, at: torch.Tensor) -> torch.Tensor:
+@cache
+def _knots(table: tuple, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    return tuple(torch.tensor(values, dtype=torch.float32, device=device) for values in zip(*table, strict=True))
+
+
+def interpolate(table: tuple, at: torch.Tensor) -> torch.Tensor:
     """Piecewise-linear look-up in ((x, y), …)."""
-    x, y = (torch.tensor(values, dtype=at.dtype, device=at.device) for values in zip(*table, strict=True))
+    x, y = _knots(table, str(at.device))
     k = torch.searchsorted(x, at.contiguous()).clamp(1, len(x) - 1)
     t = ((at - x[k - 1]) / (x[k] - x[k - 1])).clamp(0, 1)
     return y[k - 1] + t * (y[k] - y[k - 1])
@@ -358,9 +365,8 @@ def _clump_and_curl(factors: Factors, curves, length, seeds, places, owner, skul
 def brow_fields(factors: Factors, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Brow coordinates of template places x, y (N,): position from the inner end (0…1) and height above the brow's
     centre line in units of its half thickness, (B, N) each."""
-    knots = torch.tensor([[0.11, 7.47], [0.22, 7.493], [0.33, 7.505], [0.44, 7.485], [0.54, 7.42]], device=x.device)
     along = ((x.abs() - 0.115) / 0.42)[None]
-    centre = interpolate([(float(a), float(b)) for a, b in knots], x.abs())[None]
+    centre = interpolate(_BROW, x.abs())[None]
     arch = column(factors, "skin", "brow_arch")[:, None]
     centre = centre + 0.035 * arch * torch.exp(-(((along - 0.62) / 0.28) ** 2)) - 0.015 * arch
     thick = 0.022 + 0.034 * column(factors, "skin", "brow_thickness")[:, None]

@@ -106,36 +106,57 @@ def _signed(device: str) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(up).to(device), torch.from_numpy(down).to(device)
 
 
-def _levels(value: torch.Tensor) -> dict[str, torch.Tensor]:
-    """min / average / max shares of a 0…1 value, piecewise linear and summing to one."""
+_LEVELS = ("min", "average", "max")
+
+
+def _levels(value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Shares of the three levels of a 0…1 value, piecewise linear and summing to one."""
     high = (value * 2 - 1).clamp(0, 1)
     low = (1 - value * 2).clamp(0, 1)
-    return {"min": low, "average": 1 - low - high, "max": high}
+    return low, 1 - low - high, high
 
 
-def _macro_weights(macro: dict[str, torch.Tensor], count: int, device: str) -> torch.Tensor:
-    weights = torch.zeros(count, len(shape_names()), device=device)
-    genders = {"male": macro["masculine"], "female": 1 - macro["masculine"]}
-    ages = {"old": macro["age"], "young": 1 - macro["age"]}
-    muscles, fats = _levels(macro["muscle"]), _levels(macro["weight"])
+@cache
+def _macro_parts(device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Numbers (M,) of the shapes that depend on the macro columns, and the four shares whose product is the weight,
+    as numbers (M, 4) into the row that `_macro_weights` lays out."""
+    order = (
+        "male",
+        "female",
+        "old",
+        "young",
+        *(f"{level}{kind}" for kind in ("muscle", "weight") for level in _LEVELS),
+    )
+    order = (*order, "african", "asian", "caucasian", "one")
+    numbers, parts = [], []
     for k, name in enumerate(shape_names()):
         words = name.split("-")
         if words[0] == "universal":
-            share = muscles[words[3].removesuffix("muscle")] * fats[words[4].removesuffix("weight")]
+            parts.append(words[1:5])
         elif words[0] in ("african", "asian", "caucasian"):
-            share = macro[words[0]]
+            parts.append([words[1], words[2], words[0], "one"])
         else:
             continue
-        weights[:, k] = genders[words[1]] * ages[words[2]] * share
-    return weights
+        numbers.append(k)
+    table = [[order.index(word) for word in row] for row in parts]
+    return torch.tensor(numbers, device=device), torch.tensor(table, device=device)
+
+
+def _macro_weights(shape: torch.Tensor) -> torch.Tensor:
+    """Blend-shape weights (B, K) of the macro columns; 0 for every other shape."""
+    masculine, age, weight, muscle, *races = shape[:, : len(MACRO)].unbind(1)
+    row = [masculine, 1 - masculine, age, 1 - age, *_levels(muscle), *_levels(weight), *races, torch.ones_like(age)]
+    numbers, table = _macro_parts(str(shape.device))
+    total = torch.zeros(len(shape), len(shape_names()), device=shape.device)
+    total[:, numbers] = torch.stack(row, 1)[:, table].prod(-1)
+    return total
 
 
 def weights(shape: torch.Tensor, expression: torch.Tensor | None = None) -> torch.Tensor:
     """Blend-shape weights (B, K) of shape columns (B, S) and expression columns (B, E)."""
     device = str(shape.device)
     columns = shape_columns()
-    macro = {name: shape[:, columns.index(name)] for name in MACRO}
-    total = _macro_weights(macro, len(shape), device)
+    total = _macro_weights(shape)
     local = shape.clone()
     local[:, : len(MACRO)] = 0
     for name, extra in _BIAS.items():

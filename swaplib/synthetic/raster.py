@@ -31,20 +31,22 @@ def rasterize(screen: torch.Tensor, triangles: torch.Tensor, size: int, plain: b
 def _rasterize_numba(points, triangles, ids, nearest):  # pragma: no cover (compiled)
     size = ids.shape[0]
     one, zero = np.float32(1), np.float32(0)
-    slack = np.float32(-SLACK)
+    slack, last = np.float32(-SLACK), np.float32(size - 1)
     for k in range(triangles.shape[0]):
         a, b, c = triangles[k, 0], triangles[k, 1], triangles[k, 2]
         ax, ay, bx, by, cx, cy = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
         if area == zero or not np.isfinite(area):
             continue
-        left, right = max(0, int(np.ceil(min(ax, bx, cx)))), min(size - 1, int(np.floor(max(ax, bx, cx))))
-        top, bottom = max(0, int(np.ceil(min(ay, by, cy)))), min(size - 1, int(np.floor(max(ay, by, cy))))
+        left, right = max(zero, np.ceil(min(ax, bx, cx))), min(last, np.floor(max(ax, bx, cx)))
+        top, bottom = max(zero, np.ceil(min(ay, by, cy))), min(last, np.floor(max(ay, by, cy)))
+        if left > right or top > bottom:  # most strands of hair fall between the samples
+            continue
         inverse = one / area
         az, bz, cz = points[a, 2], points[b, 2], points[c, 2]
-        for row in range(top, bottom + 1):
+        for row in range(int(top), int(bottom) + 1):
             y = np.float32(row)
-            for column in range(left, right + 1):
+            for column in range(int(left), int(right) + 1):
                 x = np.float32(column)
                 u = ((x - ax) * (cy - ay) - (y - ay) * (cx - ax)) * inverse
                 v = ((bx - ax) * (y - ay) - (by - ay) * (x - ax)) * inverse

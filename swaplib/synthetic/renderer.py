@@ -56,11 +56,15 @@ def head_points(factors: Factors) -> torch.Tensor:
     person, body = head.vertices(torch.cat([person, head.weights(shoulders(macro, factors["shape"]))])).chunk(2)
     eye = torch.stack([column(factors, "body", f"eye_{axis}") for axis in "xyz"], -1)
     points = head.place(person, body, eye, factors["pose"])
-    baked = head.tensors(str(points.device))
-    below = appearance.neckline(factors, baked["vertices"])
-    cloth = head.smoothstep(-0.01, 0.05, below) * (baked["vertices"][:, 1] < 6.3)
-    skin = baked["triangles"][baked["materials"] == 0]
-    return points + 0.035 * cloth[..., None] * head.normals(points, skin)
+    template = head.tensors(str(points.device))["vertices"]
+    cloth = head.smoothstep(-0.01, 0.05, appearance.neckline(factors, template)) * (template[:, 1] < 6.3)
+    return points + 0.035 * cloth[..., None] * _template_normals(str(points.device))
+
+
+@cache
+def _template_normals(device: str) -> torch.Tensor:
+    baked = head.tensors(device)
+    return head.normals(baked["vertices"][None], baked["triangles"])
 
 
 def _lashes(points: torch.Tensor, turn: torch.Tensor) -> hair.Strands:
@@ -239,25 +243,32 @@ class Shader:
         helper = torch.tensor([0.0, 1.0, 0.02], device=toward.device)
         one = F.normalize(torch.linalg.cross(helper, toward), dim=0)
         self.frame_of_light = torch.stack([one, torch.linalg.cross(toward, one), toward], 1)
-        self.head_depth = self._depth_from_light("head", SHADOW_SIZE)
-        depth = self._depth_from_light("scalp", HAIR_SHADOW_SIZE)
+        self.head_depth = self._head_from_light()
+        self.hair_shadow = self._hair_from_light()
+
+    def _hair_from_light(self) -> torch.Tensor:
+        """Cover and mean depth of the hair towards the light, blurred so that strands shade softly, (1, 2, S, S)."""
+        size = HAIR_SHADOW_SIZE
+        place = self._in_light(self.scene.strands["scalp"].points[0].flatten(0, 1), size)
+        col, row = (place[:, k].round().long().clamp(0, size - 1) for k in (0, 1))
+        depth = torch.zeros(size * size, device=place.device)
+        depth.scatter_reduce_(0, row * size + col, place[:, 2], "amax")
+        depth = depth.view(size, size)
         seen = torch.stack([(depth > 0).float(), depth])[None]
         for _ in range(2):
             seen = F.avg_pool2d(seen, 5, 1, 2)
         cover, depth = seen[0]
-        self.hair_shadow = torch.stack([cover, depth / cover.clamp(min=1e-4)])[None]
+        # Strands are sampled at their points only: what is half covered by them is covered.
+        return torch.stack([(1.6 * cover).clamp(0, 1), depth / cover.clamp(min=1e-4)])[None]
 
-    def _depth_from_light(self, kind: str, size: int) -> torch.Tensor:
-        """Depth towards the light of one kind's surface (size, size), 0 where there is none."""
-        first, last = self.scene.spans[kind]
-        triangles = self.scene.triangles[first:last]
-        flat = self._in_light(self.points, size)
-        ids = rasterize(flat[None], triangles, size)[0]
+    def _head_from_light(self) -> torch.Tensor:
+        """Depth of the head towards the light (S, S), 0 where there is none."""
+        flat = self._in_light(self.points[: len(self.baked["vertices"])], SHADOW_SIZE)
+        ids = rasterize(flat[None], self.baked["triangles"], SHADOW_SIZE)[0]
         rows, cols = (ids >= 0).nonzero(as_tuple=True)
-        corners = triangles[ids[rows, cols]]
-        depth = torch.zeros(size, size, device=ids.device)
-        # Orthographic: depth is linear over the triangle, and the mean of its corners is exact enough for a shadow.
-        depth[rows, cols] = flat[corners, 2].mean(1)
+        depth = torch.zeros(SHADOW_SIZE, SHADOW_SIZE, device=ids.device)
+        # The mean of a triangle's corners is exact enough for a shadow.
+        depth[rows, cols] = flat[self.baked["triangles"][ids[rows, cols]], 2].mean(1)
         return depth
 
     def _in_light(self, points: torch.Tensor, size: int) -> torch.Tensor:
