@@ -401,7 +401,7 @@ class Shader:
         height = torch.where(upper, (y - 6.60) / 0.23, (6.71 - y) / 0.29)
         colour = appearance.teeth_colour(template[:, 0], height)
         depth = head.smoothstep(0.9, 1.45, template[:, 2])
-        inside = (0.25 + 0.75 * depth) * torch.where(upper, 0.85, 0.6)
+        inside = (0.25 + 0.75 * depth) * torch.where(upper, 0.72, 0.5)
         labels = torch.full((len(y),), CLASS["mouth"], dtype=torch.uint8, device=y.device)
         radiance = self.light.plain(colour, normal, 0.4 + 0.6 * shadow, 0.8 * torch.ones_like(y)) * inside[:, None]
         return radiance, labels
