@@ -82,7 +82,7 @@ def true_swaps(pairs: int, seed: int, world: str, size: int) -> None:
         swap = synthetic.true_swap(source, target, surround)
         codes = [photos.descriptor(faces).numpy() for faces in (swap, source, target)]
         to_source, to_target = (((codes[0] - other) ** 2).sum(-1) for other in codes[1:])
-        nearer = (to_source < to_target).float().mean()
+        nearer = (to_source < to_target).mean()
         print(
             f"{world}: true swap ({surround}) nearer its source for {nearer:.1%} of {pairs}"
             f" pairs, squared distance to source {to_source.mean():.3f}, to target {to_target.mean():.3f}"
