@@ -37,6 +37,7 @@ LEFT_OUT = (
     "neck-scale-vert", "forehead-nubian", "head-age",
 )  # fmt: skip
 LOCAL_FOLDERS = ("nose", "eyes", "mouth", "chin", "cheek", "head", "ears", "eyebrows", "forehead", "neck", "asym")
+ROOTS = {"scalp": 5600, "beard": 3500, "brow": 3600}  # at most so many hairs of each kind
 SKULL_CENTRE = np.array([0.0, 7.45, 0.55])
 SKULL_GRID = (48, 96)  # elevations from straight down to straight up, azimuths from the back through +x to the back
 
@@ -434,83 +435,60 @@ def scatter(vertices, triangles, usable, count: int, seed: int):
 # ------------------------------------------------------------------------------------------------------- the file
 
 
+def root_regions(vertices, triangles, materials, masks) -> dict[str, np.ndarray]:
+    """Triangles (T,) from which scalp hair, beard and brows may grow; the renderer decides where they do."""
+    skin = materials == MATERIALS.index("skin")
+    x, y, z = vertices[triangles].mean(1).T
+    ears, lips = masks["ears"][triangles].max(1), masks["lips"][triangles].max(1)
+    above_the_brow = (y > 7.7) | (z < 1.05)
+    return {
+        "scalp": skin & (y > 6.3) & (ears < 0.3) & ((z < 0.75) | (y > 7.45)) & above_the_brow,
+        "beard": skin & (y > 5.9) & (y < 7.15) & (z > 0.55) & (ears < 0.2) & (lips < 0.6),
+        "brow": skin & (np.abs(x) < 0.62) & (y > 7.36) & (y < 7.66) & (z > 1.0),
+    }
+
+
+def packed_shapes(shapes) -> dict[str, np.ndarray]:
+    """All blend shapes end to end: shape k has the rows offsets[k] … offsets[k + 1]."""
+    rows, deltas = zip(*shapes.values(), strict=True)
+    return {
+        "shape_names": np.array(list(shapes)),
+        "shape_offsets": np.cumsum([0, *map(len, rows)]).astype(np.int32),
+        "shape_rows": np.concatenate(rows).astype(np.uint16),
+        "shape_deltas": np.concatenate(deltas).astype(np.float16),
+    }
+
+
 def bake(out: Path) -> None:
     root = assets()
     vertices, triangles, materials, masks, ids = cut_out(root)
     shapes = blend_shapes(root, ids)
     surface = Surface(vertices, triangles, materials, masks["ears"])
-    landmark_ids, landmark_weights = landmarks(vertices, triangles, materials, masks, shapes, surface)
     jaw_ids, jaw_weights, jaw_directions = jaw_candidates(surface)
-    skull_ids, skull_weights = skull(vertices, triangles, materials)
-    skin = materials == MATERIALS.index("skin")
-    centre = vertices[triangles].mean(1)
-    scalp = (
-        skin
-        & (centre[:, 1] > 6.3)
-        & (masks["ears"][triangles].max(1) < 0.3)
-        & ((centre[:, 2] < 0.75) | (centre[:, 1] > 7.45))
-    )
-    scalp &= (centre[:, 1] > 7.7) | (centre[:, 2] < 1.05)
-    beard = (
-        skin
-        & (centre[:, 1] > 5.9)
-        & (centre[:, 1] < 7.15)
-        & (centre[:, 2] > 0.55)
-        & (masks["ears"][triangles].max(1) < 0.2)
-        & (masks["lips"][triangles].max(1) < 0.6)
-    )
-    brows = skin & (np.abs(centre[:, 0]) < 0.62) & (centre[:, 1] > 7.36) & (centre[:, 1] < 7.66) & (centre[:, 2] > 1.0)
-    nose = np.max(
-        [
-            displacement(shapes, f"nose-{n}", len(vertices)) / displacement(shapes, f"nose-{n}", len(vertices)).max()
-            for n in (
-                "scale-horiz-incr",
-                "width1-incr",
-                "width2-incr",
-                "width3-incr",
-                "point-width-incr",
-                "volume-incr",
-                "flaring-incr",
-            )
-        ],
-        axis=0,
-    )
-    jaw = displacement(shapes, "unit-jawOpen", len(vertices))
-    occlusion = ambient_occlusion(vertices, triangles)
-    roots = {}
-    for seed, (name, usable, count) in enumerate(
-        [("scalp", scalp, 5600), ("beard", beard, 3500), ("brow", brows, 3600)]
-    ):
-        roots[name] = scatter(vertices, triangles, usable, count, seed)
-
-    names = list(shapes)
-    offsets = np.cumsum([0] + [len(shapes[name][0]) for name in names])
+    places = {
+        "landmark": landmarks(vertices, triangles, materials, masks, shapes, surface),
+        "jaw": (jaw_ids, jaw_weights),
+        "skull": skull(vertices, triangles, materials),
+    }
+    regions = root_regions(vertices, triangles, materials, masks)
+    for seed, name in enumerate(ROOTS):
+        places[name] = scatter(vertices, triangles, regions[name], ROOTS[name], seed)
+    drop = displacement(shapes, "unit-jawOpen", len(vertices))
+    painted = [masks["lips"], masks["ears"], drop / drop.max(), ambient_occlusion(vertices, triangles)]
     np.savez_compressed(
         out,
         vertices=vertices.astype(np.float32),
         triangles=triangles.astype(np.uint16),
         materials=materials.astype(np.uint8),
-        masks=np.round(np.stack([masks["lips"], masks["ears"], nose, jaw / jaw.max(), occlusion], 1) * 255).astype(
-            np.uint8
-        ),
-        shape_names=np.array(names),
-        shape_offsets=offsets.astype(np.int32),
-        shape_rows=np.concatenate([shapes[name][0] for name in names]).astype(np.uint16),
-        shape_deltas=np.concatenate([shapes[name][1] for name in names]).astype(np.float16),
-        landmark_ids=landmark_ids.astype(np.uint16),
-        landmark_weights=landmark_weights.astype(np.float16),
-        jaw_ids=jaw_ids.astype(np.uint16),
-        jaw_weights=jaw_weights.astype(np.float16),
+        masks=np.round(np.stack(painted, 1) * 255).astype(np.uint8),
         jaw_directions=jaw_directions.astype(np.float32),
-        skull_ids=skull_ids.astype(np.uint16),
-        skull_weights=skull_weights.astype(np.float16),
-        **{f"{name}_ids": value[0].astype(np.uint16) for name, value in roots.items()},
-        **{f"{name}_weights": value[1].astype(np.float16) for name, value in roots.items()},
+        **packed_shapes(shapes),
+        **{f"{name}_ids": numbers.astype(np.uint16) for name, (numbers, _) in places.items()},
+        **{f"{name}_weights": weights.astype(np.float16) for name, (_, weights) in places.items()},
     )
     print(
         f"{out}: {out.stat().st_size / 1e6:.2f} MB, {len(vertices)} vertices, {len(triangles)} triangles,"
-        f" {len(names)} shapes, roots",
-        {k: len(v[0]) for k, v in roots.items()},
+        f" {len(shapes)} shapes, roots: {', '.join(f'{len(places[name][0])} {name}' for name in ROOTS)}"
     )
 
 

@@ -90,77 +90,93 @@ def bump(x, y, cx, cy, rx, ry):
 # ----------------------------------------------------------------------------------------------------------- skin
 
 
+class _Skin:
+    """The places of the samples and what several layers of the skin share: noise, the person's numbers."""
+
+    def __init__(self, factors: Factors, place: torch.Tensor):
+        self.factors = factors
+        self.x, self.y, z = place.unbind(-1)
+        self.aside = self.x.abs()  # distance from the midline
+        self.front = smoothstep(0.7, 1.2, z)
+        self.shifted = place + self.get("texture_seed") % 97
+        self.coarse, self.fine = noise(self.shifted, 2.2, 2), noise(self.shifted, 14.0, 2)
+
+    def get(self, name: str) -> float:
+        return float(column(self.factors, "skin", name)[0])
+
+    def spot(self, cx: float, cy: float, rx: float, ry: float) -> torch.Tensor:
+        """Soft elliptic spot on both sides of the face, (N,)."""
+        return bump(self.aside, self.y, cx, cy, rx, ry)
+
+    def tint(self, colour: torch.Tensor, change: tuple[float, float, float], amount: torch.Tensor) -> torch.Tensor:
+        """Colour (N, 3) with each channel changed by its share, as far as `amount` (N,) says."""
+        return colour * (1 + colour.new_tensor(change) * amount[:, None])
+
+
 def skin_albedo(
     factors: Factors, place: torch.Tensor, masks: dict[str, torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Colour (N, 3) and shine (N,) of skin, lips, brows' and hair's roots at template places (N, 3)."""
+    skin = _Skin(factors, place)
+    base = _tone(skin)
+    colour = base * (1 + 0.05 * skin.coarse[:, :1] + 0.055 * skin.fine[:, :1])
+    colour = _spots(skin, _blood(skin, colour, masks["ears"]))
+    colour = skin.tint(colour, (-0.55, -0.68, -0.70), _lines(skin))
+    shine = 0.55 + 0.5 * bump(skin.aside, skin.y, 0, 7.3, 0.25, 0.6) + 0.3 * skin.spot(0.42, 7.05, 0.16, 0.1)
+    colour, shine = _lips(factors, colour, shine * skin.get("shine"), masks["lips"], skin.fine, base)
+    return _hair_roots(factors, _eyeshadow(skin, colour), place, skin.fine), shine
 
-    def get(name: str) -> float:
-        return float(column(factors, "skin", name)[0])
 
-    x, y, z = place.unbind(-1)
-    ax, tone = x.abs(), get("tone")
-    device = place.device
-    palette = torch.stack([rgb(code, device) for code in _TONES])
-    position = tone * (len(palette) - 1)
+def _tone(skin: _Skin) -> torch.Tensor:
+    """The person's own colour, (3,)."""
+    palette = torch.stack([rgb(code, skin.x.device) for code in _TONES])
+    position = skin.get("tone") * (len(palette) - 1)
     low = min(int(position), len(palette) - 2)
     base = torch.lerp(palette[low], palette[low + 1], position - low)
-    warm = torch.tensor([0.02, 0.0, -0.03], device=device) * get("undertone")
-    base = base * (1 + warm * 2)
+    return base * (1 + base.new_tensor([0.04, 0.0, -0.06]) * skin.get("undertone"))
 
-    seed = get("texture_seed") % 97
-    shifted = place + seed
-    coarse = noise(shifted, 2.2, 2)
-    fine = noise(shifted, 14.0, 2)
-    front = smoothstep(0.7, 1.2, z)
 
-    # Blood under the skin: cheeks, nose, ears, chin, lids; visible on light skin, a deepening on dark skin.
-    red = 0.75 * bump(ax, y, 0.40, 6.95, 0.20, 0.16) + 0.8 * bump(ax, y, 0.0, 6.93, 0.16, 0.13) * front
-    red = red + 0.35 * bump(ax, y, 0.0, 6.33, 0.2, 0.12) * front + 0.45 * masks["ears"]
-    red = red + 0.35 * bump(ax, y, 0.31, 7.28, 0.20, 0.12) * front
-    red = red * get("redness") * (0.55 + 0.45 * (1 - tone)) + 0.25 * coarse[:, 0] * get("redness")
-    blush = get("blush") * bump(ax, y, 0.47, 6.98, 0.19, 0.13)
-    # Darker around the eyes and at the sides; a yellower forehead.
-    socket = bump(ax, y, 0.30, 7.21, 0.17, 0.07) * front
-    tired = (0.25 + 0.75 * get("age")) * socket
-    colour = base * (1 + 0.05 * coarse[:, :1] + 0.055 * fine[:, :1])
-    blood = torch.tensor([0.02, -0.16, -0.13], device=device)
-    colour = colour * (1 + blood * red.clamp(-0.5, 1.5)[:, None])
-    colour = colour * (1 - torch.tensor([0.10, 0.16, 0.12], device=device) * tired[:, None])
-    colour = colour * (1 + torch.tensor([0.10, -0.26, -0.16], device=device) * blush[:, None])
+def _blood(skin: _Skin, colour, ears):
+    """Blood under the skin of cheeks, nose, ears, chin and lids: seen on light skin, a deepening on dark skin."""
+    red = 0.75 * skin.spot(0.40, 6.95, 0.20, 0.16) + 0.45 * ears
+    red = red + (0.8 * skin.spot(0.0, 6.93, 0.16, 0.13) + 0.35 * skin.spot(0.0, 6.33, 0.2, 0.12)) * skin.front
+    red = red + 0.35 * skin.spot(0.31, 7.28, 0.20, 0.12) * skin.front
+    red = (red * (1 - 0.45 * skin.get("tone")) + 0.25 * skin.coarse[:, 0]) * skin.get("redness")
+    tired = (0.25 + 0.75 * skin.get("age")) * skin.spot(0.30, 7.21, 0.17, 0.07) * skin.front
+    colour = skin.tint(colour, (0.02, -0.16, -0.13), red.clamp(-0.5, 1.5))
+    colour = skin.tint(colour, (-0.10, -0.16, -0.12), tired)
+    return skin.tint(colour, (0.10, -0.26, -0.16), skin.get("blush") * skin.spot(0.47, 6.98, 0.19, 0.13))
 
-    # Freckles, moles and blemishes.
-    spots = noise(shifted + 31, 20.0)[:, 0] if get("freckles") else torch.zeros_like(x)
-    where = (bump(ax, y, 0.28, 7.0, 0.34, 0.24) + 0.4 * bump(ax, y, 0, 7.7, 0.5, 0.3)) * front
-    freckle = smoothstep(0.35, 0.7, spots) * where * get("freckles")
-    patch = smoothstep(0.55, 0.95, 0.8 * coarse[:, 1] + 0.3 * fine[:, 1]) * get("blemishes") * (0.2 + get("age"))
-    colour = colour * (1 - torch.tensor([0.20, 0.32, 0.38], device=device) * (freckle + 0.30 * patch)[:, None])
 
-    # Lines of age: forehead, between the brows, crow's feet, from nose to mouth.
-    age = max(0.0, get("age") - 0.25) / 0.75
-    wave = 0.05 * coarse[:, 1] + 0.02 * torch.cos(6 * x)
-    forehead = (torch.sin((y + wave) * 62) * 0.5 + 0.5) ** 4 * bump(ax, y, 0, 7.80, 0.34, 0.16) * front
-    frown = bump(ax, y, 0.055, 7.46, 0.012, 0.07) * front
-    crow = (torch.sin((y - 7.26 - (ax - 0.5) * (y - 7.26) * 3) * 120) * 0.5 + 0.5) ** 3 * bump(
-        ax, y, 0.55, 7.27, 0.06, 0.08
-    )
-    fold_x = 0.17 + 0.62 * (6.95 - y)
-    fold = (
-        torch.exp(-(((ax - fold_x) / 0.018) ** 2)) * smoothstep(6.58, 6.68, y) * (1 - smoothstep(6.88, 6.96, y)) * front
-    )
-    lines = age * (0.28 * forehead + 0.25 * frown + 0.28 * crow + 0.42 * fold)
-    colour = colour * (1 - torch.tensor([0.55, 0.68, 0.70], device=device) * lines[:, None])
+def _spots(skin: _Skin, colour):
+    """Freckles, moles and blemishes."""
+    freckle = torch.zeros_like(skin.x)
+    if skin.get("freckles"):
+        where = (skin.spot(0.28, 7.0, 0.34, 0.24) + 0.4 * skin.spot(0, 7.7, 0.5, 0.3)) * skin.front
+        freckle = smoothstep(0.35, 0.7, noise(skin.shifted + 31, 20.0)[:, 0]) * where * skin.get("freckles")
+    patch = smoothstep(0.55, 0.95, 0.8 * skin.coarse[:, 1] + 0.3 * skin.fine[:, 1])
+    patch = patch * skin.get("blemishes") * (0.2 + skin.get("age"))
+    return skin.tint(colour, (-0.20, -0.32, -0.38), freckle + 0.30 * patch)
 
-    shine = get("shine") * (0.55 + 0.5 * bump(ax, y, 0, 7.3, 0.25, 0.6) + 0.3 * bump(ax, y, 0.42, 7.05, 0.16, 0.1))
-    colour, shine = _lips(factors, colour, shine, masks["lips"], fine, base)
-    shade = get("eyeshadow") * smoothstep(7.28, 7.31, y) * bump(ax, y, 0.31, 7.34, 0.19, 0.055) * front
-    hue = torch.tensor(get("eyeshadow_hue"), device=device)
-    colour = torch.lerp(
-        colour,
-        0.55 * colour * (0.5 + hsv(hue, torch.tensor(0.5, device=device), torch.tensor(0.9, device=device))),
-        (0.75 * shade)[:, None],
-    )
-    return _hair_roots(factors, colour, place, fine), shine
+
+def _lines(skin: _Skin) -> torch.Tensor:
+    """Depth of the lines of age (N,): on the forehead, between the brows, crow's feet, from nose to mouth."""
+    x, y = skin.aside, skin.y
+    wave = 0.05 * skin.coarse[:, 1] + 0.02 * torch.cos(6 * x)
+    forehead = (torch.sin((y + wave) * 62) * 0.5 + 0.5) ** 4 * skin.spot(0, 7.80, 0.34, 0.16) * skin.front
+    frown = skin.spot(0.055, 7.46, 0.012, 0.07) * skin.front
+    fan = torch.sin((y - 7.26 - (x - 0.5) * (y - 7.26) * 3) * 120) * 0.5 + 0.5
+    crow = fan**3 * skin.spot(0.55, 7.27, 0.06, 0.08)
+    fold = torch.exp(-(((x - 0.17 - 0.62 * (6.95 - y)) / 0.018) ** 2)) * skin.front
+    fold = fold * smoothstep(6.58, 6.68, y) * (1 - smoothstep(6.88, 6.96, y))
+    age = max(0.0, skin.get("age") - 0.25) / 0.75
+    return age * (0.28 * forehead + 0.25 * frown + 0.28 * crow + 0.42 * fold)
+
+
+def _eyeshadow(skin: _Skin, colour):
+    amount = skin.get("eyeshadow") * smoothstep(7.28, 7.31, skin.y) * skin.spot(0.31, 7.34, 0.19, 0.055) * skin.front
+    hue, saturation, value = colour.new_tensor([skin.get("eyeshadow_hue"), 0.5, 0.9])
+    return torch.lerp(colour, 0.55 * colour * (0.5 + hsv(hue, saturation, value)), (0.75 * amount)[:, None])
 
 
 def _lips(factors: Factors, colour, shine, lips, fine, base):
