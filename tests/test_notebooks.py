@@ -8,6 +8,7 @@ import statistics
 from io import BytesIO
 
 import nbformat
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -114,6 +115,24 @@ def test_previews_are_sound_pictures(book):
         with Image.open(BytesIO(base64.b64decode(code))) as image:
             assert min(image.size) > 50
             assert any(high - low > 60 for low, high in image.getextrema()), "an empty picture"
+
+
+def test_prose_of_the_comparison_agrees_with_its_numbers():
+    """What 50_compare says in words about its tables, checked on the committed tables."""
+    folder = workbook.root() / "figures" / "compare"
+    seen = pd.read_csv(folder / "what_metrics_see.csv", index_col=0)
+    assert (seen.psnr[["shifted 2 px", "brighter"]] < seen.psnr["blurred"]).all()
+    assert seen.ms_ssim["brighter"] > seen.ms_ssim["blurred"] > seen.ms_ssim["shifted 2 px"]
+    assert (seen.to_source[["shifted 2 px", "brighter"]] < 1.3 * seen.to_source["nothing"]).all()
+    assert 0 < seen.to_source["nothing"] < seen.to_source["blurred"]
+    assert seen.to_source["half source"] < 0.6 * seen.to_source["blurred"]
+    assert seen.psnr["the target"] > seen.psnr["the source"]
+    assert seen.psnr_face["the target"] < seen.psnr_face["the source"]
+    for count in (40, 500):
+        table = pd.read_csv(folder / f"table_{count}.csv", index_col=0)
+        assert (table.pairs == count).all()
+        assert abs(table.psnr_face["landmarks"] - table.psnr_face["target"]) < 1.5
+        assert table.to_source["true swap"] < table.to_source["landmarks"] < table.to_source["target"]
 
 
 @pytest.mark.parametrize("preset", workbook.PRESETS)
