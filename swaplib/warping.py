@@ -17,7 +17,7 @@ from swaplib.faces import PORTRAIT_MARGIN, Faces, from_uint8, to_uint8
 
 Kind = Literal["portrait", "ffhq", "celeba", "five_point", "as_is"]
 KINDS = ("portrait", "ffhq", "celeba", "five_point", "as_is")
-_CANVAS = {"portrait": (256, 256), "ffhq": (256, 256), "celeba": (218, 178), "five_point": (256, 256), "as_is": (256, 256)}
+_CANVAS = dict.fromkeys(KINDS, (256, 256)) | {"celeba": (218, 178)}
 # Eyes, tip of the nose and mouth corners, from left to right in the picture.
 _TEMPLATE = {
     # The means of CelebA's published landmarks (Liu et al. 2015, align-and-crop set).
