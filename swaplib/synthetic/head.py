@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 MATERIALS = ("skin", "eye_socket", "mouth_cavity", "left_eye", "right_eye", "upper_teeth", "lower_teeth", "tongue")
-MASKS = ("lips", "ears", "nose", "jaw", "occlusion")  # painted per vertex, 0…1
+MASKS = ("lips", "ears", "jaw", "occlusion")  # painted per vertex, 0…1
 
 _OPPOSITES = {
     "incr": "decr", "up": "down", "out": "in", "forward": "backward", "convex": "concave", "uncompress": "compress",
