@@ -385,7 +385,7 @@ def _sample_light(rng: np.random.Generator, world: World) -> dict[str, float]:
         "ground": float(rng.uniform(0.3, 0.6)),
         "rim": float(rng.uniform(0, 1)) if world.key_azimuth > 30 else 0.25,
         "softness": float(rng.uniform(0.3, 1)),
-        "exposure": float(rng.normal(0, world.exposure)) if world.exposure else 0.0,
+        "exposure": float(np.clip(rng.normal(0.05, world.exposure), -0.25, 0.4)) if world.exposure else 0.0,
     }
 
 
