@@ -1,0 +1,277 @@
+"""From a state to a picture: what the studio shows, without any widget."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from swaplib import figures, latent, photos, synthetic
+from swaplib.faces import Faces, to_uint8
+from swaplib.families import Codes, Family
+from swaplib.provenance import DigitalSource
+
+# ---------------------------------------------------------------------------------------------- the state
+
+KINDS = {"rendered": "rendered", "file": "photograph", "upload": "upload"}
+
+
+@dataclass(frozen=True)
+class Pick:
+    """Where a face comes from.
+
+    kind      "rendered": face `number` of the series `seed` in `world`; "file": the photograph at `path`;
+              "upload": a photograph of this session, known by its SHA-256, `path` being its name
+    """
+
+    kind: str = "rendered"
+    seed: int = 0
+    number: int = 0
+    world: str = "calm"
+    path: str = ""
+    sha256: str = ""
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown kind of face {self.kind!r}: choose from {', '.join(KINDS)}")
+        if not all(isinstance(value, int) and value >= 0 for value in (self.seed, self.number)):
+            raise ValueError(f"seed and number of a face count from 0, got {self.seed!r} and {self.number!r}")
+        if self.kind == "rendered" and self.world not in synthetic.WORLDS:
+            raise ValueError(f"unknown world {self.world!r}: choose from {', '.join(synthetic.WORLDS)}")
+
+    @property
+    def rendered(self) -> bool:
+        return self.kind == "rendered"
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything that a picture depends on, apart from the family.
+
+    amounts    part -> 0 (the target's) to 1 (the source's); parts that are not named stay the target's
+    strengths  edit direction -> how much of it is added
+    random     part -> seed: the source's part is replaced by a random one
+    along      how far the picture has gone from the target (0) to what amounts and strengths say (1)
+    """
+
+    source: Pick = Pick(number=0)
+    target: Pick = Pick(number=1)
+    amounts: dict[str, float] = field(default_factory=dict)
+    strengths: dict[str, float] = field(default_factory=dict)
+    random: dict[str, int] = field(default_factory=dict)
+    along: float = 1.0
+
+    def __post_init__(self):
+        numbers = {"along": self.along} | {f"the amount of {name}": value for name, value in self.amounts.items()}
+        for name, value in numbers.items():
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} must lie between 0 and 1, got {value}")
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> State:
+        """The state that `to_json` wrote. Raises ValueError, in one sentence, for anything else."""
+        try:
+            values = json.loads(text)
+            picks = {role: Pick(**values.pop(role)) for role in ("source", "target")}
+            return cls(**picks, **values)
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"this is no saved state of the studio ({error}): save one with `save state`") from error
+
+
+def plain_swap(family: Family) -> dict[str, float]:
+    """The amounts of a plain swap, every part named."""
+    return {part.name: float(part.name in family.swap_parts) for part in family.parts}
+
+
+# ---------------------------------------------------------------------------------------------- the renderer
+
+
+class Renderer:
+    """Turns states into pictures, uint8 RGB (size, size, 3).
+
+    size: edge of the pictures in pixels; None for the family's own. directions: name -> (part -> tensor of the part's
+    shape at that size), as `latent.edit` takes them. Raises ValueError for a size that the family can't take.
+    """
+
+    def __init__(self, family: Family, size: int | None = None, directions: Mapping[str, Codes] | None = None):
+        if size not in (None, family.config.size) and not family.any_size:
+            raise ValueError(f"{family.name} makes pictures of {family.config.size} pixels only, not of {size}")
+        self.family = family
+        self.size = size or family.config.size
+        self.directions = dict(directions or {})
+        self._uploads: dict[str, bytes] = {}
+        self._device = next((parameter.device for parameter in family.parameters()), torch.device("cpu"))
+        # Bounded: a texture and a picture at 256 pixels take two megabytes.
+        self._prepare = lru_cache(maxsize=32)(self._prepare)
+        self._encode = lru_cache(maxsize=16)(self._encode)
+        self._sample = lru_cache(maxsize=16)(self._sample)
+        self._true_swap = lru_cache(maxsize=16)(self._true_swap)
+        self.generative = True
+        try:
+            self._sample(0)
+        except ValueError:
+            self.generative = False
+
+    def upload(self, name: str, content: bytes) -> Pick:
+        """Take a picture file's bytes into this session. Raises PhotoError for what is no picture."""
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                photos.load(image)
+        except photos.PhotoError:
+            raise
+        except (OSError, Image.DecompressionBombError) as error:
+            raise photos.PhotoError(f"{name} can't be read as a picture: upload a JPEG or PNG file") from error
+        digest = hashlib.sha256(content).hexdigest()
+        self._uploads[digest] = content
+        return Pick("upload", path=name, sha256=digest)
+
+    def faces(self, pick: Pick, size: int | None = None) -> Faces:
+        """The picked face, a batch of one. Raises PhotoError for a photograph that can't be used."""
+        return self._prepare(pick, _stamp(pick))[0].resize(size or self.size)
+
+    def face(self, pick: Pick) -> np.ndarray:
+        """The picked face as it was prepared, uint8 RGB (size, size, 3)."""
+        return to_uint8(self.faces(pick).images[0])
+
+    def note(self, pick: Pick) -> str:
+        """What was noticed when a photograph was prepared; empty for a rendered face."""
+        return self._prepare(pick, _stamp(pick))[1]
+
+    def codes(self, state: State, size: int | None = None) -> Codes:
+        """The mixed and edited codes of a state, a batch of one."""
+        size = size or self.size
+        source, target = (self._encode(pick, size, _stamp(pick)) for pick in (state.source, state.target))
+        unknown = [name for name in state.random if name not in source]
+        if unknown:
+            raise ValueError(f"{self.family.name} has no part {unknown[0]!r}: its parts are {', '.join(source)}")
+        source = source | {name: self._sample(seed)[name] for name, seed in state.random.items()}
+        mixed = self.family.mix(source, target, {name: state.along * x for name, x in state.amounts.items()})
+        for name, strength in state.strengths.items():
+            if name not in self.directions:
+                raise ValueError(f"no direction {name!r}: there are {', '.join(self.directions) or 'none'}")
+            if strength * state.along != 0:
+                mixed = latent.edit(self.family, mixed, self.directions[name], strength * state.along)
+        return mixed
+
+    @torch.no_grad()
+    def render(self, state: State, size: int | None = None) -> np.ndarray:
+        """The picture of a state. The same state always gives the same picture."""
+        return to_uint8(self.family.decode(self.codes(state, size))[0])
+
+    def strip(self, state: State, steps: int = 7) -> list[np.ndarray]:
+        """Pictures on the way from the target to the state's mix, whatever its `along`."""
+        return [self.render(replace(state, along=k / (steps - 1))) for k in range(steps)]
+
+    def true_swap(self, state: State) -> np.ndarray | None:
+        """What a perfect swap of the two faces would show; None where one of them is a photograph."""
+        both = state.source.rendered and state.target.rendered
+        return self._true_swap(state.source, state.target) if both else None
+
+    def seconds(self, state: State, frames: int = 5, size: int | None = None) -> float:
+        """Median time of one frame with cached encodings, in seconds."""
+        self.render(state, size)
+        times = []
+        for k in range(frames):
+            start = time.perf_counter()
+            self.render(replace(state, along=(k + 0.5) / frames), size)
+            times.append(time.perf_counter() - start)
+        return statistics.median(times)
+
+    def digital_source(self, state: State) -> DigitalSource:
+        """How a picture came about, as its metadata will say."""
+        if next(self.family.parameters(), None) is not None:
+            return "generated"
+        return "rendered" if state.source.rendered and state.target.rendered else "composite"
+
+    # Cached. `stamp` changes with a file, so that a picture replaced on disk is read again.
+
+    def _prepare(self, pick: Pick, stamp: int) -> tuple[Faces, str]:
+        if pick.kind == "rendered":
+            edge = min(max(self.size, 64), 512)  # what the renderer of faces can do
+            return synthetic.faces(1, pick.seed, pick.number, pick.world, edge), ""
+        if pick.kind == "file":
+            if not pick.path:
+                raise photos.PhotoError("no photograph named yet: write its path or choose one of the list", "missing")
+            photo: Any = Path(pick.path).expanduser()
+        elif pick.sha256 in self._uploads:
+            photo = Image.open(io.BytesIO(self._uploads[pick.sha256]))
+        else:
+            name = pick.path or "a picture"
+            raise photos.PhotoError(f"{name} is not in this session: uploads are not kept, upload it (again)")
+        prepared = photos.prepare(photo, "portrait", self.size)
+        return prepared.faces, prepared.note
+
+    @torch.no_grad()
+    def _encode(self, pick: Pick, size: int, stamp: int) -> Codes:
+        return self.family.encode(self.faces(pick, size).to(self._device))
+
+    @torch.no_grad()
+    def _sample(self, seed: int) -> Codes:
+        return self.family.sample(1, seed)
+
+    def _true_swap(self, source: Pick, target: Pick) -> np.ndarray:
+        truth = synthetic.true_swap(self._prepare(source, 0)[0], self._prepare(target, 0)[0])
+        return to_uint8(truth.resize(self.size).images[0])
+
+
+def _stamp(pick: Pick) -> int:
+    path = Path(pick.path).expanduser()
+    return path.stat().st_mtime_ns if pick.kind == "file" and path.is_file() else 0
+
+
+# ---------------------------------------------------------------------------------------------- frames
+
+
+def resized(image: np.ndarray, edge: int) -> np.ndarray:
+    """A square picture at another size, uint8 RGB."""
+    method = cv2.INTER_AREA if edge < len(image) else cv2.INTER_CUBIC
+    return image if edge == len(image) else cv2.resize(image, (edge, edge), interpolation=method)
+
+
+def jpeg(image: np.ndarray, quality: int = 88) -> bytes:
+    """uint8 RGB to the bytes of a JPEG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def side_by_side(images: Sequence[np.ndarray], edge: int, gap: int = 4) -> np.ndarray:
+    """Square pictures in a row on white, uint8 RGB (edge, width, 3)."""
+    white = np.full((edge, gap, 3), 255, np.uint8)
+    pieces = [piece for image in images for piece in (resized(image, edge), white)]
+    return np.concatenate(pieces[:-1], axis=1)
+
+
+def still(renderer: Renderer, state: State, edge: int = 192) -> np.ndarray:
+    """What the studio shows, as one picture: source, target, picture, true swap; below them the path."""
+    shown = {"source": renderer.face(state.source), "target": renderer.face(state.target)}
+    shown["picture"] = renderer.render(state)
+    if (truth := renderer.true_swap(state)) is not None:
+        shown["true swap"] = truth
+    top, width = side_by_side(list(shown.values()), edge), 4 * edge + 12
+    path = side_by_side(renderer.strip(state), (width - 24) // 7)
+    label = 18
+    sheet = np.full((2 * label + edge + len(path), width, 3), 255, np.uint8)
+    sheet[label : label + edge, : top.shape[1]] = top
+    sheet[2 * label + edge :, : path.shape[1]] = path
+    canvas = Image.fromarray(sheet)
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
+    for k, name in enumerate(shown):
+        draw.text((k * (edge + 4), 1), name, fill=figures.INK, font=font)
+    draw.text((0, label + edge + 1), "the way from the target to the picture", fill=figures.INK, font=font)
+    return np.asarray(canvas)

@@ -1,0 +1,480 @@
+"""The studio without a browser: pure rendering, and controls that write the state."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+
+import ipywidgets as widgets
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from skimage import data
+
+from swaplib import families, studio, synthetic
+from swaplib.faces import from_uint8, to_uint8
+from swaplib.families import Family, Part
+from swaplib.photos import PhotoError
+from swaplib.studio import Pick, State
+
+every = pytest.mark.parametrize("name", families.NAMES)
+FIRST, SECOND = Pick(number=0), Pick(number=1)
+
+
+@dataclass(frozen=True)
+class _Config:
+    size: int = 32
+
+
+class _Generative(Family):
+    """A family with parts of three geometries that can draw random codes: what learned families will be like."""
+
+    name = "generative"
+    Config = _Config
+    swap_parts = ("tint",)
+    parts = (Part("tint", (3,)), Part("turn", (2,), "sphere"), Part("base", (3, 32, 32), "image"))
+
+    def encode(self, faces):
+        flat = faces.images.flatten(2)
+        return {"tint": flat.mean(-1), "turn": torch.nn.functional.normalize(flat.std(-1)[:, :2], dim=-1),
+                "base": faces.images}  # fmt: skip
+
+    def decode(self, codes):
+        shift = codes["tint"] + codes["turn"].sum(-1, keepdim=True) / 4
+        return (codes["base"] / 2 + shift[..., None, None] / 2).clamp(-1, 1)
+
+    def sample(self, count, seed=0):
+        draw = torch.Generator().manual_seed(seed)
+        turn = torch.nn.functional.normalize(torch.randn(count, 2, generator=draw), dim=-1)
+        return {"tint": torch.rand(count, 3, generator=draw) * 2 - 1, "turn": turn,
+                "base": torch.zeros(count, 3, 32, 32)}  # fmt: skip
+
+
+@pytest.fixture
+def app(tmp_path) -> studio.Studio:
+    return studio.Studio(families.load("landmarks", "smoke"), folder=tmp_path)
+
+
+@pytest.fixture
+def generative(tmp_path) -> studio.Studio:
+    warm = {"warmer": {"tint": torch.tensor([0.3, 0.0, -0.3])}}
+    return studio.Studio(_Generative(_Config()), directions=warm, folder=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(data.astronaut()).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def shown(app: studio.Studio, name: str = "picture") -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(app.images[name].value)))
+
+
+def walk(widget: widgets.Widget):
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from walk(child)
+
+
+# ---------------------------------------------------------------------------------------------- the state
+
+_picks = st.builds(Pick, st.sampled_from(list(studio.KINDS)), st.integers(0, 10**9), st.integers(0, 10**9),
+                   st.sampled_from(list(synthetic.WORLDS)), st.text(), st.text())  # fmt: skip
+_unit = st.floats(0, 1)
+
+
+@given(st.builds(State, _picks, _picks, st.dictionaries(st.text(), _unit), st.dictionaries(st.text(), st.floats(-9, 9)),
+                 st.dictionaries(st.text(), st.integers(0)), _unit))  # fmt: skip
+def test_a_state_survives_json(state):
+    assert State.from_json(state.to_json()) == state
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "3", "{}", '{"source": {}, "target": {"colour": 1}}', '{"source": 1, "target": 2}']
+)
+def test_what_is_no_state_is_told_so(text):
+    with pytest.raises(ValueError, match="no saved state"):
+        State.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"along": 1.5}, "along must lie between 0 and 1"),
+        ({"amounts": {"texture": -0.1}}, "amount of texture"),
+        ({"amounts": {"texture": "much"}}, "no saved state"),
+        ({"source": {"number": -1}}, "count from 0"),
+        ({"source": {"number": 0.5}}, "count from 0"),
+        ({"target": {"kind": "painted"}}, "unknown kind of face 'painted'"),
+        ({"target": {"world": "moon"}}, "unknown world 'moon'"),
+    ],
+)
+def test_impossible_states_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        State.from_json(json.dumps(json.loads(State().to_json()) | change))
+
+
+# ---------------------------------------------------------------------------------------------- the renderer
+
+
+@every
+def test_ends_of_the_sliders_are_the_familys_own_answers(name):
+    family = families.load(name, "smoke")
+    renderer = studio.Renderer(family)
+    source, target = (renderer.faces(pick) for pick in (FIRST, SECOND))
+    swapped = to_uint8(family.swap(source, target)[0])
+    state = State(FIRST, SECOND, studio.plain_swap(family))
+    everything = dict.fromkeys(studio.plain_swap(family), 1.0)
+    assert np.array_equal(renderer.render(state), swapped)
+    kept = to_uint8(family.decode(family.encode(target))[0])
+    taken = to_uint8(family.decode(family.encode(source))[0])
+    assert np.array_equal(renderer.render(State(FIRST, SECOND)), kept)
+    assert np.array_equal(renderer.render(replace(state, along=0.0)), kept)
+    assert np.array_equal(renderer.render(State(FIRST, SECOND, everything)), taken)
+    assert not np.array_equal(kept, taken)
+
+
+@every
+def test_rendering_is_pure_and_encodes_once(name, monkeypatch):
+    family = families.load(name, "smoke")
+    calls = []
+    encode = family.encode
+    monkeypatch.setattr(family, "encode", lambda faces: calls.append(1) or encode(faces))
+    renderer = studio.Renderer(family)
+    state = State(FIRST, SECOND, dict.fromkeys(studio.plain_swap(family), 0.4))
+    first = renderer.render(state)
+    renderer.render(replace(state, amounts={}))
+    assert np.array_equal(renderer.render(state), first)
+    assert len(calls) == 2
+    assert first.dtype == np.uint8
+    assert first.shape == (32, 32, 3)
+    assert np.array_equal(studio.Renderer(families.load(name, "smoke")).render(state), first)
+
+
+def test_the_strip_goes_from_target_to_picture_through_the_middle():
+    family = families.load("landmarks", "smoke")
+    renderer = studio.Renderer(family)
+    state = State(FIRST, SECOND, dict.fromkeys(studio.plain_swap(family), 1.0), along=0.3)
+    strip = renderer.strip(state, steps=5)
+    assert len(strip) == 5
+    assert np.array_equal(strip[0], renderer.render(State(FIRST, SECOND)))
+    assert np.array_equal(strip[-1], renderer.render(replace(state, along=1.0)))
+    half = State(FIRST, SECOND, dict.fromkeys(studio.plain_swap(family), 0.5))
+    assert np.array_equal(strip[2], renderer.render(half))
+
+
+def test_the_true_swap_is_shown_for_rendered_faces_only(astronaut):
+    renderer = studio.Renderer(families.load("target", "smoke"))
+    pair = synthetic.faces(2, size=64)  # 64 pixels are the least that faces are rendered at
+    truth = synthetic.true_swap(pair[0], pair[1]).resize(32)
+    assert np.array_equal(renderer.true_swap(State(FIRST, SECOND)), to_uint8(truth.images[0]))
+    assert renderer.true_swap(State(FIRST, renderer.upload("a.png", astronaut))) is None
+
+
+def test_directions_and_random_parts_reach_the_picture(generative):
+    renderer, state = generative.renderer, generative.state
+    plain = renderer.render(state).astype(float)
+    warmer = renderer.render(replace(state, strengths={"warmer": 1.0})).astype(float)
+    assert (warmer - plain)[..., 0].mean() > 10
+    assert (warmer - plain)[..., 2].mean() < -10
+    assert np.abs((warmer - plain)[..., 1]).max() == 0
+    drawn = renderer.codes(replace(state, random={"tint": 7}))
+    assert torch.equal(drawn["tint"], generative.family.sample(1, 7)["tint"])
+    assert torch.equal(drawn["base"], renderer.codes(state)["base"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"amounts": {"nose": 1.0}}, "no part 'nose'"),
+        ({"random": {"nose": 1}}, "no part 'nose'"),
+        ({"random": {"texture": 1}}, "not generative"),
+        ({"strengths": {"older": 1.0}}, "no direction 'older': there are none"),
+        ({"source": Pick("file", path="nowhere.jpg")}, "there is no file nowhere.jpg"),
+        ({"source": Pick("file")}, "no photograph named"),
+        ({"source": Pick("upload", path="me.jpg", sha256="0")}, "me.jpg is not in this session"),
+    ],
+)
+def test_what_cant_be_rendered_is_told(change, message):
+    renderer = studio.Renderer(families.load("landmarks", "smoke"))
+    with pytest.raises(ValueError, match=message):
+        renderer.render(replace(State(FIRST, SECOND), **change))
+
+
+def test_sizes():
+    assert studio.Renderer(families.load("landmarks", "smoke"), size=48).render(State()).shape == (48, 48, 3)
+    with pytest.raises(ValueError, match="32 pixels only, not of 48"):
+        studio.Renderer(_Generative(_Config()), size=48)
+
+
+def test_a_photograph_replaced_on_disk_is_read_again(tmp_path, astronaut):
+    path = tmp_path / "photo.png"
+    path.write_bytes(astronaut)
+    renderer = studio.Renderer(families.load("landmarks", "smoke"), size=64)
+    state = State(FIRST, Pick("file", path=str(path)))
+    before = renderer.render(state)
+    Image.open(path).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path)
+    after = renderer.render(state)
+    assert np.abs(after[:, ::-1].astype(float) - before).mean() < 12 < np.abs(after.astype(float) - before).mean()
+
+
+# ---------------------------------------------------------------------------------------------- the controls
+
+
+@every
+def test_opens_with_a_plain_swap_and_every_part_has_a_slider(name, tmp_path):
+    family = families.load(name, "smoke")
+    app = studio.Studio(family, folder=tmp_path)
+    assert app.last_error is None
+    assert list(app.sliders) == [part.name for part in family.parts]
+    assert {name for name, slider in app.sliders.items() if slider.value == 1} == set(family.swap_parts)
+    assert all(len(image.value) > 200 for image in app.images.values())
+
+
+@every
+def test_moving_a_slider_draws_the_renderers_picture(name, tmp_path):
+    app = studio.Studio(families.load(name, "smoke"), folder=tmp_path)
+    before = app.images["picture"].value, app.images["path"].value
+    part = list(app.sliders)[-1]
+    app.sliders[part].value = 0.75
+    assert app.last_error is None
+    assert app.state.amounts[part] == 0.75
+    assert app.images["picture"].value != before[0]
+    assert app.images["path"].value != before[1]
+    wanted = app.renderer.render(app.state)
+    small = np.asarray(Image.fromarray(shown(app)).resize(wanted.shape[:2], Image.Resampling.BOX), float)
+    assert np.abs(small - wanted).mean() < 8
+
+
+def test_every_control_has_a_label_and_every_slider_a_reset(generative, app):
+    for one in (generative, app):
+        controls = [w for w in walk(one.box) if isinstance(w, (widgets.ValueWidget, widgets.Button))]
+        controls = [w for w in controls if not isinstance(w, (widgets.Image, widgets.HTML))]
+        assert len(controls) > 20
+        for control in controls:
+            assert control.description.strip(), control
+            assert control.tabbable is not False
+        resets = {w.tooltip for w in controls if isinstance(w, widgets.Button) and w.description == "reset"}
+        for name in (*one.sliders, *one.edits, "all together", "source: as", "target: as"):
+            assert any(tip.startswith(f"reset {name}") for tip in resets), name
+
+
+def press(app: studio.Studio, start: str) -> None:
+    """Click the button whose text or tooltip starts so."""
+    found = [w for w in walk(app.box) if isinstance(w, widgets.Button)
+             and start in (w.description, (w.tooltip or "")[: len(start)])]  # fmt: skip
+    assert len(found) == 1, start
+    found[0].click()
+    assert app.last_error is None, app.last_error
+
+
+def test_buttons(app):
+    opened = app.state
+    press(app, "all from source")
+    assert set(app.state.amounts.values()) == {1.0}
+    app.along.value = 0.5
+    press(app, "reset all together")
+    assert app.state.along == 1
+    press(app, "reset shape")
+    assert app.state.amounts["shape"] == 0
+    press(app, "plain swap")
+    assert app.state == opened
+    app.choosers["source"].number.value = 5
+    assert app.state.source.number == 5
+    press(app, "random target")
+    assert app.state.target.rendered
+    assert app.state.target != opened.target
+    assert app.choosers["target"].number.value == app.state.target.number
+    press(app, "reset source")
+    assert app.state.source == opened.source
+    press(app, "reset everything")
+    assert app.state == opened
+    assert app.choosers["target"].number.value == 1
+
+
+def test_random_parts_are_offered_by_generative_families_only(app, generative):
+    assert not [w for w in walk(app.box) if (getattr(w, "tooltip", "") or "").startswith("a random")]
+    before = generative.images["picture"].value
+    press(generative, "a random turn")
+    assert generative.state.amounts["turn"] == 1
+    assert "turn" in generative.state.random
+    assert generative.sliders["turn"].description == "turn (random)"
+    assert generative.images["picture"].value != before
+    press(generative, "reset turn")
+    assert generative.state.random == {}
+    assert generative.images["picture"].value == before
+    generative.edits["warmer"].value = 2
+    assert generative.state.strengths == {"warmer": 2}
+    press(generative, "reset warmer")
+    assert generative.images["picture"].value == before
+
+
+def test_errors_are_told_kept_and_cleared(app):
+    picture = app.images["picture"].value
+    app.choosers["source"].kind.value = "file"
+    assert app.state.source == FIRST, "nothing is named yet"
+    app.choosers["source"].path.value = "no<where>.jpg"
+    assert isinstance(app.last_error, PhotoError)
+    assert "there is no file no&lt;where&gt;.jpg" in app.status.value
+    assert app.images["picture"].value == picture
+    app.choosers["source"].kind.value = "rendered"
+    assert app.last_error is None
+    assert "ms a frame" in app.status.value
+
+
+def test_an_error_of_the_family_is_told(app, monkeypatch):
+    monkeypatch.setattr(app.family, "decode", lambda codes: 1 / 0)
+    app.sliders["texture"].value = 0.2
+    assert isinstance(app.last_error, ZeroDivisionError)
+    assert "division by zero" in app.status.value
+    assert app.state.amounts["texture"] == 0.2
+    monkeypatch.undo()
+    app.sliders["texture"].value = 0.3
+    assert app.last_error is None
+
+
+def test_a_half_made_choice_survives_a_slider(app):
+    app.choosers["source"].kind.value = "upload"
+    app.sliders["texture"].value = 0.5
+    assert app.choosers["source"].kind.value == "upload"
+    assert app.choosers["source"].file.layout.display == ""
+    assert app.choosers["source"].number.layout.display == "none"
+    assert app.choosers["target"].number.layout.display == ""
+
+
+def test_uploads(app, astronaut):
+    turned, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6  # lies on its side: to be turned by a quarter
+    with Image.open(io.BytesIO(astronaut)) as image:
+        image.transpose(Image.Transpose.ROTATE_90).save(turned, "JPEG", exif=exif)
+    astronaut = turned.getvalue()
+    chooser = app.choosers["target"]
+    file = {"name": "a.png", "type": "image/png", "size": len(astronaut), "content": memoryview(astronaut),
+            "last_modified": datetime.now(timezone.utc)}  # fmt: skip
+    chooser.kind.value = "upload"
+    chooser.file.value = (file,)
+    assert app.last_error is None
+    assert app.state.target.kind == "upload"
+    assert app.state.target.path == "a.png"
+    assert app.images["true swap"].layout.visibility == "hidden"
+    assert "not known" in app.captions["true swap"].value
+    assert "target: turned upright" in app.status.value
+    kept = app.state
+    chooser.file.value = (file | {"name": "b.png", "content": memoryview(b"no picture"), "size": 10},)
+    assert "b.png can't be read" in app.status.value
+    assert app.state == kept
+    blank = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(blank, "PNG")
+    app.upload("target", "c.png", blank.getvalue())
+    assert "no face found" in app.status.value
+    assert app.state == kept
+
+
+def test_saving_and_restoring(app, tmp_path):
+    app.sliders["shape"].value = 0.6
+    saved = app.state
+    press(app, "save state")
+    press(app, "save state")
+    assert {path.name for path in tmp_path.glob("*.json")} == {"studio.json", "studio-2.json"}
+    press(app, "reset everything")
+    assert app.state != saved
+    app.saved.value = "studio"
+    press(app, "restore")
+    assert app.state == saved
+    assert app.sliders["shape"].value == 0.6
+    (tmp_path / "studio.json").write_text(replace(saved, amounts={"nose": 1.0}).to_json())
+    app._restore()
+    assert "no part 'nose'" in app.status.value
+    assert app.state == saved
+
+
+def test_saved_pictures_say_what_they_are(app, tmp_path, astronaut):
+    photo = tmp_path / "private" / "me.png"
+    photo.parent.mkdir()
+    photo.write_bytes(astronaut)
+    app.state = replace(app.state, target=Pick("file", path=str(photo)))
+    assert app.last_error is None
+    app.name.value = "../mine"
+    press(app, "save picture")
+    with Image.open(tmp_path / "mine.png") as image:
+        image.load()
+        assert np.array_equal(np.asarray(image), app.renderer.render(app.state))
+        assert "compositeSynthetic" in image.text["XML:com.adobe.xmp"]
+        assert image.text["Description"].startswith("Synthetic picture")
+        assert "landmarks" in image.text["Description"]
+        assert "me.png" in image.text["Description"]
+        assert "private" not in image.text["Description"], "no path of this machine"
+
+
+def test_digital_source(app, generative):
+    assert app.renderer.digital_source(State()) == "rendered"
+    trained = _Generative(_Config())
+    trained.weight = torch.nn.Parameter(torch.zeros(1))
+    assert studio.Renderer(trained).digital_source(State()) == "generated"
+
+
+# ---------------------------------------------------------------------------------------------- the pace
+
+
+def slow(family: Family, monkeypatch, seconds: float) -> Family:
+    """A family whose frames seem to take so long at 64 pixels, and less in proportion to the pixels."""
+    monkeypatch.setattr(
+        studio.Renderer, "seconds",
+        lambda self, state, frames=5, size=None: seconds * ((size or self.size) / 64) ** 2,
+    )  # fmt: skip
+    return family
+
+
+def test_slow_families_are_drawn_small_while_a_slider_moves(monkeypatch, tmp_path):
+    family = slow(families.load("landmarks", "smoke"), monkeypatch, 0.3)
+    app = studio.Studio(family, size=64, folder=tmp_path)
+    assert app.pace == "preview"
+    assert app.sliders["texture"].continuous_update
+    sizes = []
+    render = app.renderer.render
+    app.renderer.render = lambda state, size=None: sizes.append(size) or render(state, size)
+
+    async def drag():
+        for value in (0.2, 0.4, 0.6):
+            app.sliders["texture"].value = value
+        assert sizes == [32, 32, 32]
+        await asyncio.sleep(0.6)
+
+    asyncio.run(drag())
+    assert sizes[3] is None, "the full size when the slider rests"
+    assert app.last_error is None
+    assert "small while" in app.status.value
+
+
+def test_where_no_small_picture_exists_slow_families_wait_for_release(monkeypatch, tmp_path):
+    app = studio.Studio(slow(_Generative(_Config()), monkeypatch, 0.9), folder=tmp_path)
+    assert app.pace == "release"
+    assert not app.sliders["tint"].continuous_update
+    assert not app.along.continuous_update
+
+
+# ---------------------------------------------------------------------------------------------- without a kernel
+
+
+def test_a_run_without_browser_leaves_a_picture(app):
+    bundle = app._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert bundle["text/plain"] == "Studio(landmarks)"
+    with Image.open(io.BytesIO(base64.b64decode(bundle["image/jpeg"]))) as image:
+        assert image.format == "JPEG"
+        sheet = from_uint8(np.array(image))
+    source = from_uint8(app.renderer.face(FIRST))
+    corner = torch.nn.functional.interpolate(sheet[None, :, 18:210, :192], source.shape[-2:], mode="area")[0]
+    assert (corner - source).abs().mean() < 0.06
+    app.state = replace(app.state, amounts={"nose": 1.0})
+    assert "image/jpeg" not in app._repr_mimebundle_()
+    assert "no part 'nose'" in app.status.value
