@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 
 help:
 	@echo "make workbook   run the notebooks into build/ and fill figures/   (ARGS='--preset smoke' for a quick look)"
-	@echo "make test       lint and tests"
+	@echo "make test       lint, every notebook under nbval, and tests"
 	@echo "make lab        open the notebooks in JupyterLab"
 	@echo "make refresh    make what is committed anew: the 500-pair table, figures/, executed notebooks/"
 	@echo "make clean      remove build/ and .venv"
@@ -25,6 +25,8 @@ workbook: $(READY)
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@rm -rf build/tested && mkdir -p build && cp -R figures build/tested # what they save stays out of figures/
+	SWAPLIB_FIGURES=$(CURDIR)/build/tested $(BIN)/python -m pytest --nbval-lax --dist loadscope -n $(WORKERS) -q notebooks
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 lab: $(READY)

@@ -212,7 +212,7 @@ def test_ffhq_uses_its_own_landmarks_and_licences(tmp_path, monkeypatch):
     info = {"category": "training", "metadata": {"license": "CC BY 2.0"}, "image": {"face_landmarks": points.tolist()}}
     (root / "ffhq-dataset-v2.json").write_text(json.dumps({"7": info, "61001": {**info, "category": "validation"}}))
     monkeypatch.setattr(photos, "detect", lambda *_: pytest.fail("detected"))
-    prepare(root, tmp_path / "out")
+    prepare(root, tmp_path / "out", kind="ffhq")
     faces = data.open(tmp_path / "out")
     assert faces.splits == {"train": 1, "val": 1}
     assert set(faces.metadata["licence"]) == {"CC BY 2.0"}
@@ -428,7 +428,7 @@ def test_preparing_again_makes_only_what_is_missing(tmp_path, monkeypatch):
 def test_other_settings_need_another_folder(tmp_path):
     variants(tmp_path / "in", 1)
     prepare(tmp_path / "in", tmp_path / "out")
-    with pytest.raises(ValueError, match=r"made with .*'ffhq'.*not with .*'celeba'"):
+    with pytest.raises(ValueError, match=r"made with .*'portrait'.*not with .*'celeba'"):
         prepare(tmp_path / "in", tmp_path / "out", kind="celeba")
     with pytest.raises(ValueError, match="prepared data set already"):
         prepare(tmp_path / "out", tmp_path / "again")
