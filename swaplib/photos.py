@@ -197,19 +197,21 @@ def prepare(
 # ---------------------------------------------------------------------------------------------- RSGAN's data
 
 
-def rsgan_mask(landmarks: np.ndarray | torch.Tensor, size: int | tuple[int, int]) -> torch.Tensor:
+def rsgan_mask(landmarks: np.ndarray | torch.Tensor, size: int | tuple[int, int], first: int = 27) -> torch.Tensor:
     """RSGAN's face mask (Natsume et al. 2018, section 3.2), bool (H, W), or (B, H, W) for landmarks (B, 68, 2).
 
     The convex hull of eyes, nose and mouth (landmarks 27 to 67), stretched 1.3 times in width and 1.4 times in
-    height about the centre of its bounding box; the paper doesn't name the centre.
+    height about the centre of its bounding box; the paper doesn't name the centre. first: the first landmark of the
+    hull; from 17 on it includes the brows, from 0 on the cheeks, which are not stretched in width.
     """
     points = np.asarray(torch.as_tensor(landmarks).cpu(), float)
     if points.ndim == 3:
-        return torch.stack([rsgan_mask(one, size) for one in points])
+        return torch.stack([rsgan_mask(one, size, first) for one in points])
     height, width = (size, size) if isinstance(size, int) else size
-    used = points[27:68]
+    used = points[first:68]
     centre = (used.min(0) + used.max(0)) / 2
-    return torch.from_numpy(_hull((used - centre) * (1.3, 1.4) + centre, height, width))
+    stretch = (1.3, 1.4) if first else (1.0, 1.15)
+    return torch.from_numpy(_hull((used - centre) * stretch + centre, height, width))
 
 
 def _hull(points: np.ndarray, height: int, width: int) -> np.ndarray:
