@@ -218,7 +218,8 @@ class Faces:
             index = [index]
         rows = torch.arange(len(self))[index]
         names = None if self.names is None else tuple(self.names[i] for i in rows)
-        return replace(self._map(lambda tensor: tensor[rows.to(tensor.device)]), names=names)
+        chosen = replace(self, names=None)._map(lambda tensor: tensor[rows.to(tensor.device)])
+        return replace(chosen, names=names)
 
     def __iter__(self):
         return (self[i] for i in range(len(self)))

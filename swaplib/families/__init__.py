@@ -2,26 +2,67 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import torch
 
+from swaplib import weights
 from swaplib.families.base import Codes, Family, Part, Phase
 from swaplib.families.baselines import Landmarks, Target
 
-__all__ = ["NAMES", "PRESETS", "Codes", "Family", "Part", "Phase", "load"]
+__all__ = ["NAMES", "PRESETS", "Codes", "Family", "Part", "Phase", "build", "load"]
 
 _FAMILIES: dict[str, type[Family]] = {family.name: family for family in (Target, Landmarks)}
 NAMES = tuple(_FAMILIES)
 PRESETS = ("smoke", "demo", "paper")
 
 
-def load(name: str, preset: str = "demo", device: str | torch.device = "cpu") -> Family:
-    """The family of that name at a preset's size, in evaluation mode.
+def build(name: str, preset: str = "demo", seed: int = 0) -> Family:
+    """The family of that name at a preset's size, untrained, its random weights following from the seed.
 
     Raises ValueError for a name that is not in `NAMES` and for a preset that is not in `PRESETS`.
     """
-    if name not in _FAMILIES:
-        raise ValueError(f"unknown family {name!r}: choose one of {', '.join(NAMES)}")
+    kind = _kind(name)
     if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
-    family = _FAMILIES[name]
-    return family(getattr(family.Config, preset)()).to(device).eval()
+    return _built(kind, getattr(kind.Config, preset)(), seed)
+
+
+def load(
+    name: str,
+    preset: str = "demo",
+    device: str | torch.device = "cpu",
+    file: str | os.PathLike | None = None,
+) -> Family:
+    """The family of that name, trained, in evaluation mode: with the preset's released weights or a file's.
+
+    file: weights saved by `weights.save`; the family then has the config they were trained with, not the preset's.
+    Raises ValueError as `build` and `weights.load` do, FileNotFoundError where there are no such weights.
+    """
+    if file is not None:
+        kind = _kind(name)
+        family = _built(kind, weights.config(file, kind))
+        return weights.load(family, file).to(device)
+    family = build(name, preset)
+    if family.phases():
+        released = weights.released(name, preset)
+        if not released.exists():
+            raise FileNotFoundError(
+                f"{name} has no released weights for the preset {preset}: train it (swaplib train {name} --preset "
+                f"{preset}) and load that file, or choose another preset"
+            )
+        weights.load(family, released)
+    return family.to(device).eval()
+
+
+def _kind(name: str) -> type[Family]:
+    if name not in _FAMILIES:
+        raise ValueError(f"unknown family {name!r}: choose one of {', '.join(NAMES)}")
+    return _FAMILIES[name]
+
+
+def _built(kind: type[Family], config: Any, seed: int = 0) -> Family:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return kind(config)

@@ -45,14 +45,18 @@ Codes = dict[str, torch.Tensor]
 class Phase:
     """One alternating step of a training loop.
 
-    losses(batch) returns named scalar terms, each under the name of its weight in the family's config.
-    every: run this phase once in so many steps.
+    parameters      what the phase trains; all others are held still, and parameters that require no gradient stay out
+    losses(batch)   named scalar terms, each under the name of its weight in the family's config
+    every           run this phase once in so many steps
+    learning_rate, betas   Adam's
     """
 
     name: str
     parameters: Iterable[nn.Parameter]
     losses: Callable[[Faces], dict[str, torch.Tensor]]
     every: int = 1
+    learning_rate: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
 
 
 def slerp(start: torch.Tensor, end: torch.Tensor, amount: float | torch.Tensor) -> torch.Tensor:
@@ -89,12 +93,14 @@ class Family(nn.Module):
     swap_parts   what a plain swap takes from the source
     Config       a frozen dataclass with `smoke()`, `demo()` and `paper()`
     any_size     whether pictures of other sizes than the config's are taken too; the codes' sizes then follow them
+    training_only   names of the submodules that only training needs (critics, judges): released weights lack them
     """
 
     name: ClassVar[str]
     Config: ClassVar[type]
     swap_parts: ClassVar[tuple[str, ...]]
     any_size: ClassVar[bool] = False
+    training_only: ClassVar[tuple[str, ...]] = ()
     parts: tuple[Part, ...]
 
     def __init__(self, config: Any):
