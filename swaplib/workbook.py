@@ -307,7 +307,7 @@ def _write_manifest(out: Path, preset: str, book: Path, values: dict[str, Any], 
 
 def _put_back(executed: Path, book: Path) -> None:
     """Replace a notebook by its executed form, without the run's times. Raises WorkbookError for a heavy one."""
-    notebook = nbformat.read(executed, as_version=4)
+    notebook = _without_widgets(nbformat.read(executed, as_version=4))
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         for key in ("papermill", "execution"):
@@ -322,6 +322,15 @@ def _put_back(executed: Path, book: Path) -> None:
         )
     with replacing(book) as temporary:
         temporary.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+
+
+def _without_widgets(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Take out live widgets and their state: without a kernel, readers are to see the still picture beside them."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+    return notebook
 
 
 # ---------------------------------------------------------------------------------------------- the HTML copy
@@ -356,7 +365,8 @@ def write_html(out: Path, pictures: Path) -> Path:
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     rows = []
     for book in notebooks(out / "notebooks"):
-        page, _ = exporter.from_filename(str(book))
+        name = {"metadata": {"name": book.stem}}
+        page, _ = exporter.from_notebook_node(_without_widgets(nbformat.read(book, as_version=4)), name)
         page = re.sub(r'href="(?:\./)?(\d\d_\w+)\.ipynb', r'href="\1.html', page)
         page = page.replace("../figures/README.md", "figures.html")
         with replacing(target / f"{book.stem}.html") as temporary:

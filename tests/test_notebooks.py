@@ -31,7 +31,9 @@ def outputs(book):
 
 
 def test_the_workbook_has_its_notebooks():
-    assert {"00_start", "10_prepare_faces", "50_compare", "90_paper_figures"} <= {book.stem for book in BOOKS}
+    assert {"00_start", "10_prepare_faces", "40_sliders", "50_compare", "90_paper_figures"} <= {
+        book.stem for book in BOOKS
+    }
 
 
 @every
@@ -104,6 +106,7 @@ def test_committed_executed_with_small_clean_outputs(book):
         assert "image/png" not in output.get("data", {}), "previews are JPEG"
     text = book.read_text()
     assert "papermill" not in text
+    assert "jupyter.widget" not in text, "readers without a kernel see a still picture instead"
     assert not re.search(r'"(/home|/root|/tmp|/work)/', text)
 
 

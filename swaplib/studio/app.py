@@ -250,9 +250,9 @@ class Studio:
             self.saved,
             _button("restore", "the saved state", self._restore),
         ]
-        last = [all_together, path, widgets.HBox(files, layout=wrap), self.status]
+        last = [all_together, path, widgets.HBox(files, layout=wrap)]
         scale = widgets.HTML("<b>parts</b>: 0 the target's, 1 the source's")
-        return widgets.VBox([faces, widgets.HBox(buttons), scale, *rows, *last])
+        return widgets.VBox([faces, self.status, widgets.HBox(buttons), scale, *rows, *last])
 
     def _part_row(self, name: str) -> widgets.HBox:
         row = [self.sliders[name], _button("reset", f"reset {name}", partial(self.reset_part, name))]

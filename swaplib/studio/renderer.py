@@ -80,7 +80,10 @@ class State:
                 raise ValueError(f"{name} must lie between 0 and 1, got {value}")
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        values = asdict(self)
+        for role in ("source", "target"):
+            values[role] = {name: value for name, value in values[role].items() if value != ""}
+        return json.dumps(values, indent=1, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> State:
@@ -265,7 +268,7 @@ def still(renderer: Renderer, state: State, edge: int = 192) -> np.ndarray:
         shown["true swap"] = truth
     top, width = side_by_side(list(shown.values()), edge), 4 * edge + 12
     path = side_by_side(renderer.strip(state), (width - 24) // 7)
-    label = 18
+    label = 20
     sheet = np.full((2 * label + edge + len(path), width, 3), 255, np.uint8)
     sheet[label : label + edge, : top.shape[1]] = top
     sheet[2 * label + edge :, : path.shape[1]] = path
