@@ -97,13 +97,21 @@ def _prepare(data: Data, rows: list[int], mirrored: np.ndarray | None, size: int
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint under another name, then rename it: killed at any moment, the old or the new one is there."""
-    for left_over in path.parent.glob(f".{path.stem}.*{path.suffix}"):  # by a run killed while it saved
-        left_over.unlink()
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
+    """Write a checkpoint under another name, then rename it: killed at any moment, the old or the new one is there.
+
+    Raises OSError where the disk is full or the folder can't be written.
+    """
+    try:
+        for left_over in path.parent.glob(f".{path.stem}.*{path.suffix}"):  # by a run killed while it saved
+            left_over.unlink()
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, RuntimeError) as error:
+        raise OSError(
+            f"could not write {path} ({error}): make room or choose another folder; what was saved before is kept"
+        ) from error
 
 
 def read(path: Path, family: Family) -> dict[str, Any]:
@@ -169,7 +177,7 @@ def processor(device: str, precision: Precision) -> tuple[Fabric, Precision]:
     distributed = torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
     here = int(os.environ["LOCAL_WORLD_SIZE"]) if distributed else 1
     nodes = int(os.environ["WORLD_SIZE"]) // here if distributed else 1
-    with _quiet("lightning.fabric"):
+    with _quiet():
         fabric = Fabric(
             accelerator=device,
             strategy="ddp" if distributed else "auto",
@@ -191,15 +199,24 @@ def memory_format(precision: Precision) -> torch.memory_format:
     return torch.channels_last if precision == "bf16" else torch.contiguous_format
 
 
+def compile_networks(module: nn.Module) -> None:
+    """torch.compile for each network that the module calls; dictionaries and lists of networks are opened."""
+    for child in module.children():
+        if isinstance(child, (nn.ModuleDict, nn.ModuleList)):
+            compile_networks(child)
+        else:
+            child.compile()
+
+
 @contextmanager
-def _quiet(name: str):
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+def _quiet():
+    """No log messages below warnings: Lightning reports the precision that it was asked for."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)
 
 
 @contextmanager

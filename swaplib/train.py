@@ -53,7 +53,8 @@ class Step:
     losses    phase -> term -> value before weighting, averaged over the processes; lazy phases only when they ran
     totals    phase -> weighted sum of its terms
     rate      the schedule's factor for the learning rates in this step
-    family    the family with averaged weights, in evaluation mode: the one to look at and to keep
+    family    the family with averaged weights, in evaluation mode: the one to look at and to save. It goes on changing
+              with the next step
     end       why the run ends with this step: "steps", "minutes", "SIGINT", "SIGTERM"; None while it goes on
     """
 
@@ -126,7 +127,8 @@ def train(
     `break` saves too. A `KeyboardInterrupt` or an error within a step saves nothing.
 
     Raises ValueError before training for arguments that don't fit, a loss without a weight in the config and a folder
-    that holds another run; FloatingPointError in the step where a loss is no longer finite, nothing being saved then.
+    that holds another run; FloatingPointError in the step where a loss is no longer finite, nothing being saved then;
+    OSError where the folder can't be written.
     """
     if steps is None and minutes is None:
         raise ValueError("say how long to train: give steps, minutes or both")
@@ -143,8 +145,7 @@ def train(
     settings = {"seed": seed, "batch": batch, "flips": flips, "ema": ema, "faces": len(data), "precision": precision}
     run = _start(family, data, fabric, settings, None if folder is None else Path(folder), resume, workers)
     if compile:
-        for network in family.children():
-            network.compile()
+        runs.compile_networks(family)
     limits = _Limits(steps, minutes, schedule)
     return _loop(run, limits, checkpoint_every, sample, sample_every, progress)
 

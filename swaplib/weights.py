@@ -136,7 +136,11 @@ def _card_text(family: Family, path: Path, card: Card) -> str:
         ]
         lines += ["Its row of the comparison table:", "\n".join(f"| {row} |" for row in columns)]
     lines += [card.notes] if card.notes else []
-    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n\n" + "\n\n".join(lines) + "\n"
+    return (
+        f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)}---\n\n"
+        + "\n\n".join(lines)
+        + "\n"
+    )
 
 
 # ---------------------------------------------------------------------------------------------- loading

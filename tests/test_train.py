@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import math
 import multiprocessing
 import os
@@ -549,6 +550,26 @@ def test_a_folder_keeps_its_run(tmp_path):
         restore(Auto(ToyConfig()), tmp_path / "nowhere")
 
 
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    run(Auto(ToyConfig()), 3, tmp_path / "run")
+
+    def full(content, file):
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(OSError, match=r"could not write .*checkpoint\.pt .*No space left.*saved before is kept"):
+            run(Auto(ToyConfig()), 6, tmp_path / "run", resume=True)
+    assert checkpoint(tmp_path / "run")["step"] == 3
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match="choose another folder"):
+        run(Auto(ToyConfig()), 3, tmp_path / "file")
+    run(Auto(ToyConfig()), 6, tmp_path / "run", resume=True)
+    run(Auto(ToyConfig()), 6, tmp_path / "whole")
+    assert_same(tmp_path / "run", tmp_path / "whole")
+
+
 def test_sample_grids_are_saved_and_marked(tmp_path):
     run(Auto(ToyConfig()), 5, tmp_path, sample_every=2, sample=lambda family: family.swap(EIGHT, EIGHT))
     pictures = sorted((tmp_path / "samples").iterdir())
@@ -587,6 +608,20 @@ def test_bf16_runs_in_channels_last_and_keeps_weights_in_32_bits(tmp_path):
     assert_same(tmp_path / "whole", tmp_path / "parts")
     run(family, 1, precision="fp32")
     assert family.noted == (False, torch.float32)
+
+
+def test_compiled_networks_learn_the_same(monkeypatch):
+    plain = run(Gan(ToyConfig()), 4)
+    compile = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda network: compile(network, backend="aot_eager"))
+    family = Gan(ToyConfig())
+    family.more = nn.ModuleDict({"inner": nn.ModuleList([nn.Identity()])})
+    compiled = run(family, 4, compile=True)
+    networks = [family.generator, family.critic, family.more["inner"][0]]
+    assert all(network._compiled_call_impl is not None for network in networks)
+    for one, other in zip(plain, compiled, strict=True):
+        assert one.totals == pytest.approx(other.totals, rel=1e-4)
+    assert list(family.state_dict()) == list(Gan(ToyConfig()).state_dict())
 
 
 class Even(Auto):
