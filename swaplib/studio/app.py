@@ -211,7 +211,8 @@ class Studio:
         self._edge = int(np.clip(self.renderer.size, 256, 512))
         widths = {"source": 128, "target": 128, "picture": self._edge, "true swap": self._edge, "path": 7 * 100 - 4}
         self.images = {name: _image(width, 96 if name == "path" else width) for name, width in widths.items()}
-        self.images["picture"].add_class("swaplib-picture")
+        for name, image in self.images.items():
+            image.add_class(f"swaplib-{name.replace(' ', '-')}")
         self.captions = {name: widgets.HTML() for name in self.images}
         self.status = widgets.HTML()
         self.choosers = {
