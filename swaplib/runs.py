@@ -195,10 +195,6 @@ def _cpu_has_bf16() -> bool:
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
 
 
-def memory_format(precision: Precision) -> torch.memory_format:
-    return torch.channels_last if precision == "bf16" else torch.contiguous_format
-
-
 def compile_networks(module: nn.Module) -> None:
     """torch.compile for each network that the module calls; dictionaries and lists of networks are opened."""
     for child in module.children():
