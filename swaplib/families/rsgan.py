@@ -97,6 +97,7 @@ class Config:
 
 
 # ------------------------------------------------------------------------------------------------------- networks
+# All of them answer in float32, also under bfloat16: the losses need the digits.
 
 
 def _channels(config: Config, width: int) -> list[int]:
@@ -130,7 +131,7 @@ class Encoder(nn.Module):
 
     def forward(self, images, attributes):  # (B, 3, S, S), (B, A) -> (B, Z), (B, Z)
         planes = attributes[:, :, None, None].expand(-1, -1, *images.shape[-2:])
-        mean, log_variance = self.head(self.body(torch.cat([images, planes], 1)).flatten(1)).chunk(2, 1)
+        mean, log_variance = self.head(self.body(torch.cat([images, planes], 1)).flatten(1)).float().chunk(2, 1)
         return mean, log_variance
 
 
@@ -144,7 +145,7 @@ class AttributeEncoder(nn.Module):
         )
 
     def forward(self, attributes):  # (B, A) -> (B, Z), (B, Z)
-        mean, log_variance = self.body(attributes).chunk(2, 1)
+        mean, log_variance = self.body(attributes).float().chunk(2, 1)
         return mean, log_variance
 
 
@@ -161,7 +162,7 @@ class Decoder(nn.Module):
         self.body = nn.Sequential(*layers, nn.Conv2d(channels[-1], 3, 3, 1, 1), nn.Tanh())
 
     def forward(self, *codes):  # (B, …) each -> (B, 3, S, S)
-        return self.body(self.seed(torch.cat(codes, 1)).unflatten(1, (-1, 4, 4)))
+        return self.body(self.seed(torch.cat(codes, 1)).unflatten(1, (-1, 4, 4))).float()
 
 
 class Critic(nn.Module):
@@ -175,7 +176,7 @@ class Critic(nn.Module):
         self.head = nn.Conv2d(channels[-1], 1, 3, 1, 1) if patches else nn.Conv2d(channels[-1], 1, 4)
 
     def forward(self, images):  # (B, 3, S, S) -> (B, 1, P, P)
-        return self.head(self.body(images))
+        return self.head(self.body(images)).float()
 
 
 class Classifier(nn.Module):
@@ -188,7 +189,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(channels[-1] * 16, len(config.attributes))
 
     def forward(self, images):  # (B, 3, S, S) -> (B, A)
-        return self.head(self.body(images).flatten(1))
+        return self.head(self.body(images).flatten(1)).float()
 
 
 # --------------------------------------------------------------------------------------------------------- losses
