@@ -433,7 +433,7 @@ def _stand_up(shape: torch.Tensor, body: dict[str, float], camera: dict[str, flo
     """
     macro = {name: shape[:, head.shape_columns().index(name)] for name in ("masculine", "age", "weight", "muscle")}
     both = torch.cat([head.weights(shape), head.weights(shoulders(macro, shape))])
-    points, build = head.vertices(both).chunk(2)
+    points, build = head.vertices(both, framing=True).chunk(2)
     eye = head.eye_midpoint(points)
     marks = head.landmark_points(points - eye[:, None], lambda p: p[..., :2])[0]
     eyes, mouth = (marks[36:42].mean(0), marks[42:48].mean(0)), (marks[48] + marks[54]) / 2

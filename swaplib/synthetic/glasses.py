@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from swaplib.synthetic import head
 from swaplib.synthetic.factors import Factors, column
 
-_RIM, _SIDES, _TEMPLE = 30, 6, 8  # points around a lens, around a tube, along a temple
+_RIM, _SIDES, _BRIDGE, _TEMPLE = 30, 6, 7, 8  # points around a lens, around a tube, along the bridge and a temple
+_VERTICES = _SIDES * (2 * _RIM + _BRIDGE + 2 * _TEMPLE) + 2 * (_RIM + 1)
 
 
 @cache
@@ -42,7 +43,7 @@ def _tube(path: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
 def triangles() -> tuple[torch.Tensor, torch.Tensor]:
     """Triangles of the frame and of the lenses over the vertices that `build` returns."""
     parts, offset = [], 0
-    for length, closed in ((_RIM, True), (_RIM, True), (7, False), (_TEMPLE, False), (_TEMPLE, False)):
+    for length, closed in ((_RIM, True), (_RIM, True), (_BRIDGE, False), (_TEMPLE, False), (_TEMPLE, False)):
         parts.append(_tube_triangles(length, closed) + offset)
         offset += length * _SIDES
     lenses = []
@@ -55,7 +56,9 @@ def triangles() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def build(factors: Factors, points: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
-    """Vertices (B, N, 3) on the posed head; all at one point where no glasses are worn."""
+    """Vertices (1, N, 3) on the posed head of one face; all at one point where no glasses are worn."""
+    if float(column(factors, "glasses", "worn")[0]) < 0.5:
+        return points[:, :1].expand(-1, _VERTICES, -1)
 
     def get(name: str) -> torch.Tensor:
         return column(factors, "glasses", name)[:, None]
@@ -77,7 +80,7 @@ def build(factors: Factors, points: torch.Tensor, turn: torch.Tensor) -> torch.T
         y = local[:, 1:2] - 0.06 + high * reach * sin
         bend = 0.14 * (x.abs() - apart).clamp(min=-0.2) ** 1
         rims.append(torch.stack([x + local[:, :1], y.expand_as(x), front - bend], -1))
-    span = torch.linspace(-1, 1, 7, device=points.device)[None]
+    span = torch.linspace(-1, 1, _BRIDGE, device=points.device)[None]
     gap = (apart * 1.04 - wide) * 1.02
     bridge = torch.stack(
         [gap * span + local[:, :1], local[:, 1:2] + 0.02 + 0.035 * (1 - span**2), front + 0.02 + 0 * span], -1
@@ -93,7 +96,7 @@ def build(factors: Factors, points: torch.Tensor, turn: torch.Tensor) -> torch.T
         tubes.append(_tube(path, radius * 0.9))
     lenses = [torch.cat([rim, rim.mean(1, keepdim=True)], 1) for rim in rims]
     everything = torch.cat(tubes + lenses, 1) @ turn.transpose(1, 2)
-    return torch.where((get("worn") > 0.5)[..., None], everything, everything[:, :1])
+    return everything
 
 
 @cache

@@ -19,6 +19,7 @@ from swaplib.synthetic.factors import HAIR_STYLES, Factors, column, columns
 SKULL_CENTRE = (0.0, 7.45, 0.55)
 _FREE = -1.15  # height over the skull's centre (dm) below which hair no longer rests on the head
 _HOLLOW = 0.25  # dm
+_MOST = 3200  # strands of one kind; more cost time and are not seen below 256 pixels
 _GUIDES = 170  # strands that the others clump around
 KINDS = ("scalp", "brow", "beard")
 
@@ -93,7 +94,8 @@ def _roots(kind: str, device: str) -> Roots:
     else:
         everywhere = dict.fromkeys(("moustache", "goatee", "cheek_beard"), 1.0)
         useful = beard_cover(_extreme(device, skin=everywhere), template)[0] > 0.6
-    return Roots(places[useful], ids[useful], weights[useful], seeds[useful])
+    rows = useful.nonzero()[:, 0][:_MOST]  # in random order: what is cut off leaves no gap
+    return Roots(places[rows], ids[rows], weights[rows], seeds[rows])
 
 
 def _extreme(device: str, **groups: dict[str, float]) -> Factors:
@@ -220,9 +222,12 @@ def scalp(factors: Factors, points: torch.Tensor, normals: torch.Tensor, skull: 
     direction = _comb(factors, places, normal, top)
     count = _points_per_strand(factors)
     curves, height = _grow(factors, root, normal, direction, length, seeds, places, skull, count)
-    curves = _clump_and_curl(factors, curves, length, seeds, places, owner, skull)
+    curves = _curl(factors, _clump(factors, curves, places, owner), length, seeds, owner)
+    curves = _curtain(curves, _has_fringe(factors, places)[..., None])
+    outside = skull.push_out(curves.flatten(1, 2), 0.008).view(curves.shape)
+    curves = torch.cat([root[:, :, None], outside[:, :, 1:]], 2)
     t = torch.linspace(0, 1, count, device=points.device)
-    thick = 0.019 + 0.010 * seeds[:, 3:4]
+    thick = 0.022 + 0.011 * seeds[:, 3:4]
     thick = thick * (1 + 0.6 * (length[0, :, None] - 0.5).clamp(0, 1))  # long strands spread over a larger area
     width = ((1 - 0.7 * t**4)[None] * thick)[None] * (length[..., None].clamp(max=0.3) / 0.3).clamp(min=0.35)
     return Strands(skull.to_world(curves), width, seeds[:, 2:4], height).take(kept[grows].nonzero()[:, 0])
@@ -285,7 +290,6 @@ def _grow(factors: Factors, root, normal, direction, length, seeds, places, skul
     tied = _tied(factors).float()
     stiff = (1.0 / (0.35 + length)).clamp(max=2.5)[..., None]
     layer = 0.2 + 0.8 * seeds[:, 2]
-    fringe = _has_fringe(factors, places)
     afro = (lift > 1.2).float()
     # Hair lies flat along a parting.
     flat = head.smoothstep(0.0, 0.22, (places[:, 0] - _style(factors, "part")).abs())
@@ -302,7 +306,6 @@ def _grow(factors: Factors, root, normal, direction, length, seeds, places, skul
         heading = F.normalize(heading + aim + (5.0 * fall) * down + 0.10 * (1 - afro) * direction * (1 - t), dim=-1)
         position = position + heading * step
         position = skull.push_out(position, 0.012 + volume * layer * min(1.0, 3.0 * t))
-        position = _curtain(position, fringe)
         heading = F.normalize(0.6 * heading + 0.4 * F.normalize(position - curves[-1] + 1e-6 * outward, dim=-1), dim=-1)
         curves.append(position)
         heights.append(layer.expand_as(length) * min(1.0, 2.0 * t))
@@ -326,37 +329,38 @@ def _curtain(position, fringe):
     return torch.stack([flat * torch.sin(wanted), position[..., 1], flat * torch.cos(wanted)], -1)
 
 
-def _clump_and_curl(factors: Factors, curves, length, seeds, places, owner, skull: Skull):
-    """Draw strands towards their guide, then add waves, curls and frizz; keep the roots where they are."""
-    count = curves.shape[2]
-    t = torch.linspace(0, 1, count, device=curves.device)
+def _clump(factors: Factors, curves, places, owner):
+    """Draw strands towards their guide, growing with the distance from the root."""
+    t = torch.linspace(0, 1, curves.shape[2], device=curves.device)
     # A strand joins its guide only on the same side of the parting.
     part = _style(factors, "part")
     together = torch.sign(places[:, 0] - part) == torch.sign(places[owner, 0] - part)
     together = together | (_style(factors, "parted") < 0.3)
-    pull = (_style(factors, "clump")[..., None] * 0.75 * together[..., None] * head.smoothstep(0.15, 0.9, t))[..., None]
+    pull = _style(factors, "clump")[..., None] * 0.75 * together[..., None] * head.smoothstep(0.15, 0.9, t)
+    pull = pull[..., None]
     guides = curves[:, owner]
     gap = (curves[:, :, :1] - guides[:, :, :1]) * (1 - 0.55 * pull)
-    curves = torch.lerp(curves, guides + gap, pull)
+    return torch.lerp(curves, guides + gap, pull)
 
+
+def _curl(factors: Factors, curves, length, seeds, owner):
+    """Waves across the strands, curls around them, and frizz, all of them nothing at the root."""
+    count = curves.shape[2]
+    t = torch.linspace(0, 1, count, device=curves.device)
     along = F.normalize(torch.diff(curves, dim=2, append=2 * curves[:, :, -1:] - curves[:, :, -2:-1]) + 1e-9, dim=-1)
-    outward = F.normalize(curves, dim=-1)
-    across = F.normalize(torch.linalg.cross(along, outward), dim=-1)
-    up = torch.linalg.cross(across, along)
+    across = F.normalize(torch.linalg.cross(along, curves), dim=-1)
     phase = 6.28 * seeds[owner, 0][:, None] + 0.9 * (seeds[:, 0][:, None] - 0.5)
     ramp = head.smoothstep(0, 0.25, t)
-    turns = _style(factors, "curl_turns")[..., None] * (0.75 + 0.5 * seeds[owner, 1])[:, None]
-    turns = turns.clamp(max=count / 4.2)  # a turn needs four points
-    angle = 6.28 * turns * t + phase
-    radius = _style(factors, "curl_radius")[..., None] * ramp * (0.6 + 0.8 * seeds[:, 1:2])
-    curl = radius[..., None] * (torch.cos(angle)[..., None] * across + torch.sin(angle)[..., None] * up)
     sway = _style(factors, "wave")[..., None] * 0.06 * ramp * torch.sin(9.0 * t * length[..., None] ** 0.5 + 2 * phase)
     wild = _style(factors, "frizz")[..., None] * 0.10 * t**1.5 * length[..., None].clamp(max=0.8)
-    jitter = (seeds[:, None, :3] - 0.5) * wild[..., None]
-    curves = curves + curl + sway[..., None] * across + jitter
-    curves = _curtain(curves, _has_fringe(factors, places)[..., None])
-    outside = skull.push_out(curves.flatten(1, 2), 0.008).view(curves.shape)
-    return torch.cat([curves[:, :, :1], outside[:, :, 1:]], 2)
+    curled = curves + sway[..., None] * across + (seeds[:, None, :3] - 0.5) * wild[..., None]
+    if float(_style(factors, "curl_radius")) > 0:
+        turns = _style(factors, "curl_turns")[..., None] * (0.75 + 0.5 * seeds[owner, 1])[:, None]
+        angle = 6.28 * turns.clamp(max=count / 4.2) * t + phase  # a turn needs four points
+        radius = _style(factors, "curl_radius")[..., None] * ramp * (0.6 + 0.8 * seeds[:, 1:2])
+        up = torch.linalg.cross(across, along)
+        curled += radius[..., None] * (torch.cos(angle)[..., None] * across + torch.sin(angle)[..., None] * up)
+    return curled
 
 
 # ------------------------------------------------------------------------------------------------ brows and beard

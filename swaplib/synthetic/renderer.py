@@ -295,10 +295,10 @@ class Shader:
 
     def _head(self, kind, chosen, ids):
         corners, weights = self._gather(chosen, ids)
-        template = self._mean(self.baked["vertices"], corners, weights)
-        world = self._mean(self.points, corners, weights)
-        normal = F.normalize(self._mean(self.scene.normals[0], corners, weights), dim=-1)
-        values = self._mean(self.baked["masks"], corners, weights)
+        count = len(self.baked["vertices"])
+        known = torch.cat([self.baked["vertices"], self.points[:count], self.scene.normals[0], self.baked["masks"]], 1)
+        template, world, normal, values = self._mean(known, corners, weights).split([3, 3, 3, len(head.MASKS)], 1)
+        normal = F.normalize(normal, dim=-1)
         masks = {name: values[:, k] for k, name in enumerate(head.MASKS)}
         material = self.baked["materials"][ids]
         view = F.normalize(self.camera - world, dim=-1)
@@ -323,10 +323,10 @@ class Shader:
 
     def _skin(self, template, world, normal, view, shadow, masks, material):
         albedo, shine = appearance.skin_albedo(self.factors, template, masks)
-        grain = appearance.noise(template, 34.0)
-        normal = F.normalize(
-            normal + 0.035 * (grain[:, :1] * self.scene.turn[0, :, 0] + grain[:, 1:] * self.scene.turn[0, :, 1]), dim=-1
-        )
+        if self.samples >= 512:  # pores are finer than the samples of a smaller picture
+            grain = 0.035 * appearance.noise(template, 34.0)
+            across, up = self.scene.turn[0, :, 0], self.scene.turn[0, :, 1]
+            normal = F.normalize(normal + grain[:, :1] * across + grain[:, 1:] * up, dim=-1)
         edge = appearance.neckline(self.factors, template)[0]
         near_cloth = 1 - 0.4 * head.smoothstep(-0.12, 0.0, edge) * (template[:, 1] < 6.3)
         occlusion = (masks["occlusion"] * 1.05).clamp(0, 1) * near_cloth
@@ -440,16 +440,14 @@ class Shader:
         return radiance, torch.full((len(world),), CLASS["eye_glasses"], dtype=torch.uint8, device=world.device)
 
     def _ribbon(self, kind, chosen, ids):
-        corners, weights = self._gather(chosen, ids)
-        first = self.scene.starts[kind]
+        # Triangles of a strand are small: what holds at their first vertex holds all over them.
+        corner = self.scene.triangles[ids, 0]
+        vertex = corner - self.scene.starts[kind]
         strands = self.scene.strands[kind]
-        vertex = corners[:, 0] - first
-        length = strands.points.shape[2]
-        owner = torch.div(vertex, 2 * length, rounding_mode="floor")
-        world = self._mean(self.points, corners, weights)
-        tangent = F.normalize(self._mean(self.scene.tangents[kind][0], corners - first, weights), dim=-1)
-        height = strands.height[0].flatten().repeat_interleave(2)
-        depth = self._mean(height[:, None], corners - first, weights)[:, 0]
+        owner = torch.div(vertex, 2 * strands.points.shape[2], rounding_mode="floor")
+        world = self.points[corner]
+        tangent = self.scene.tangents[kind][0, vertex]
+        depth = strands.height[0].flatten()[torch.div(vertex, 2, rounding_mode="floor")]
         view = F.normalize(self.camera - world, dim=-1)
         outward = F.normalize(world - self.scene.centre[0], dim=-1)
         seeds = strands.seeds[owner]
