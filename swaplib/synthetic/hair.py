@@ -18,8 +18,7 @@ from swaplib.synthetic.factors import HAIR_STYLES, Factors, column, columns
 
 SKULL_CENTRE = (0.0, 7.45, 0.55)
 _FREE = -1.15  # height over the skull's centre (dm) below which hair no longer rests on the head
-_HOLLOW = 0.25  # dm
-_MOST = 3200  # strands of one kind; more cost time and are not seen below 256 pixels
+_MOST = 3000  # strands of one kind; more cost time and are not seen below 256 pixels
 _GUIDES = 170  # strands that the others clump around
 KINDS = ("scalp", "brow", "beard")
 
@@ -186,7 +185,8 @@ class Skull:
         radius = points.norm(dim=-1)
         surface = self.surface(points)
         limit = surface + height
-        inside = (radius < limit) & (radius > surface - _HOLLOW) & (points[..., 1] > _FREE)
+        hollow = torch.where(points[..., 1] < -0.3, 0.08, 0.25)  # under the ear lobe it is shallow
+        inside = (radius < limit) & (radius > surface - hollow) & (points[..., 1] > _FREE)
         return torch.where(inside[..., None], points * (limit / radius.clamp(min=1e-6))[..., None], points)
 
 
@@ -223,7 +223,7 @@ def scalp(factors: Factors, points: torch.Tensor, normals: torch.Tensor, skull: 
     count = _points_per_strand(factors)
     curves, height = _grow(factors, root, normal, direction, length, seeds, places, skull, count)
     curves = _curl(factors, _clump(factors, curves, places, owner), length, seeds, owner)
-    curves = _curtain(curves, _has_fringe(factors, places)[..., None])
+    curves = _curtain(curves, _has_fringe(factors, places)[..., None], _side(root)[..., None])
     outside = skull.push_out(curves.flatten(1, 2), 0.008).view(curves.shape)
     curves = torch.cat([root[:, :, None], outside[:, :, 1:]], 2)
     t = torch.linspace(0, 1, count, device=points.device)
@@ -291,6 +291,7 @@ def _grow(factors: Factors, root, normal, direction, length, seeds, places, skul
     stiff = (1.0 / (0.35 + length)).clamp(max=2.5)[..., None]
     layer = 0.2 + 0.8 * seeds[:, 2]
     afro = (lift > 1.2).float()
+    fringe, side = _has_fringe(factors, places), _side(root)
     # Hair lies flat along a parting.
     flat = head.smoothstep(0.0, 0.22, (places[:, 0] - _style(factors, "part")).abs())
     flat = torch.where(_style(factors, "parted") > 0.4, 0.15 + 0.85 * flat, torch.ones_like(flat))
@@ -306,6 +307,7 @@ def _grow(factors: Factors, root, normal, direction, length, seeds, places, skul
         heading = F.normalize(heading + aim + (5.0 * fall) * down + 0.10 * (1 - afro) * direction * (1 - t), dim=-1)
         position = position + heading * step
         position = skull.push_out(position, 0.012 + volume * layer * min(1.0, 3.0 * t))
+        position = _curtain(position, fringe, side)
         heading = F.normalize(0.6 * heading + 0.4 * F.normalize(position - curves[-1] + 1e-6 * outward, dim=-1), dim=-1)
         curves.append(position)
         heights.append(layer.expand_as(length) * min(1.0, 2.0 * t))
@@ -319,12 +321,17 @@ def _has_fringe(factors: Factors, places):
     )
 
 
-def _curtain(position, fringe):
-    """Turn points that hang over the face round to its side, unless they belong to a fringe."""
-    angle = torch.atan2(position[..., 0], position[..., 2])
+def _side(root) -> torch.Tensor:
+    """1 for roots on the person's left, −1 on the right, (B, N)."""
+    return torch.where(root[..., 0] < 0, -1.0, 1.0)
+
+
+def _curtain(position, fringe, side):
+    """Turn points that hang over the face round to the side (±1) of their root, unless they belong to a fringe."""
+    angle = torch.atan2(position[..., 0], position[..., 2]) * side
     least = torch.deg2rad(interpolate(_CURTAIN, position[..., 1] + SKULL_CENTRE[1]))
-    wanted = torch.where(angle.abs() < least, torch.sign(angle) * least, angle)
-    wanted = torch.where(fringe, angle, wanted)
+    hangs = (angle < least) & (angle > -1.6) & (least > 0.02) & ~fringe
+    wanted = torch.where(hangs, least, angle) * side
     flat = torch.hypot(position[..., 0], position[..., 2])
     return torch.stack([flat * torch.sin(wanted), position[..., 1], flat * torch.cos(wanted)], -1)
 
