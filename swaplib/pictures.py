@@ -130,13 +130,13 @@ def _read_tiff(path: Path) -> np.ndarray:
         with tifffile.TiffFile(path) as file:
             page = file.pages[0]
             pixels = page.imagelength * page.imagewidth
-            if pixels > MAX_PIXELS or max(page.imagelength, page.imagewidth) > MAX_SIDE:
-                raise PhotoError(_too_large(path, f"{pixels:,}"), "huge")
-            return _from_array(page.asarray())
-    except PhotoError:
-        raise
+            huge = pixels > MAX_PIXELS or max(page.imagelength, page.imagewidth) > MAX_SIDE
+            array = None if huge else _from_array(page.asarray())
     except Exception as error:  # as for Pillow: a damaged file may raise anything
         raise PhotoError(f"{wrong} ({error})", "not a picture") from error
+    if huge:
+        raise PhotoError(_too_large(path, f"{pixels:,}"), "huge")
+    return array
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:
