@@ -8,25 +8,46 @@ from typing import Any
 import torch
 
 from swaplib import weights
-from swaplib.families.base import Codes, Family, Part, Phase
+from swaplib.families.base import Codes, Family, Part, Phase, Stage
 from swaplib.families.baselines import Landmarks, Target
+from swaplib.families.rsgan import RSGAN
 
-__all__ = ["NAMES", "PRESETS", "Codes", "Family", "Part", "Phase", "build", "load"]
+__all__ = ["NAMES", "PRESETS", "Codes", "Family", "Part", "Phase", "Stage", "build", "config", "kind", "load"]
 
-_FAMILIES: dict[str, type[Family]] = {family.name: family for family in (Target, Landmarks)}
+_FAMILIES: dict[str, type[Family]] = {family.name: family for family in (Target, Landmarks, RSGAN)}
 NAMES = tuple(_FAMILIES)
 PRESETS = ("smoke", "demo", "paper")
 
 
-def build(name: str, preset: str = "demo", seed: int = 0) -> Family:
-    """The family of that name at a preset's size, untrained, its random weights following from the seed.
+def kind(name: str) -> type[Family]:
+    """The class of that name. Raises ValueError for a name that is not in `NAMES`."""
+    if name not in _FAMILIES:
+        raise ValueError(f"unknown family {name!r}: choose one of {', '.join(NAMES)}")
+    return _FAMILIES[name]
+
+
+def config(name: str, preset: str | Any) -> Any:
+    """The config of a family at a preset; a config itself is passed on.
 
     Raises ValueError for a name that is not in `NAMES` and for a preset that is not in `PRESETS`.
     """
-    kind = _kind(name)
+    own = kind(name).Config
+    if isinstance(preset, own):
+        return preset
     if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
-    return _built(kind, getattr(kind.Config, preset)(), seed)
+    return getattr(own, preset)()
+
+
+def build(name: str, preset: str | Any = "demo", seed: int = 0) -> Family:
+    """The family of that name at a preset's size, untrained, its random weights following from the seed.
+
+    preset: its name, or a config of the family's own. Raises ValueError as `config` does.
+    """
+    chosen = config(name, preset)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return kind(name)(chosen)
 
 
 def load(
@@ -41,8 +62,7 @@ def load(
     Raises ValueError as `build` and `weights.load` do, FileNotFoundError where there are no such weights.
     """
     if file is not None:
-        kind = _kind(name)
-        family = _built(kind, weights.config(file, kind))
+        family = build(name, weights.config(file, kind(name)))
         return weights.load(family, file).to(device)
     family = build(name, preset)
     if family.phases():
@@ -54,15 +74,3 @@ def load(
             )
         weights.load(family, released)
     return family.to(device).eval()
-
-
-def _kind(name: str) -> type[Family]:
-    if name not in _FAMILIES:
-        raise ValueError(f"unknown family {name!r}: choose one of {', '.join(NAMES)}")
-    return _FAMILIES[name]
-
-
-def _built(kind: type[Family], config: Any, seed: int = 0) -> Family:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return kind(config)

@@ -59,6 +59,19 @@ class Phase:
     betas: tuple[float, float] = (0.5, 0.999)
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of a family's training: with which config, for which share of the whole, at which learning rates.
+
+    rates: factors of the phases' learning rates at its beginning and its end, half a cosine between them.
+    """
+
+    name: str
+    config: Any
+    share: float
+    rates: tuple[float, float] = (1.0, 1.0)
+
+
 def slerp(start: torch.Tensor, end: torch.Tensor, amount: float | torch.Tensor) -> torch.Tensor:
     """Point at `amount` of the great circle from start to end, along the last axis (Shoemake 1985).
 
@@ -118,6 +131,15 @@ class Family(nn.Module):
     def phases(self) -> list[Phase]:
         """How the family is trained; empty for one with nothing to learn."""
         return []
+
+    @classmethod
+    def stages(cls, config: Any) -> list[Stage]:
+        """The stretches of its training, the last one with the config itself; each goes on from the one before."""
+        return [Stage("whole", config, 1.0)]
+
+    def adopt(self, other: Family) -> None:
+        """Take over what this family learned in an earlier stage."""
+        self.load_state_dict(other.state_dict())
 
     def sample(self, count: int, seed: int = 0) -> Codes:
         """Random codes, where the family is generative."""

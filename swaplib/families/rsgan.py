@@ -24,7 +24,14 @@ Where the paper is silent or where we differ, and why:
 - A random picture keeps the batch's attribute codes and draws the two appearance codes, so that the classifier's loss
   on it has a target.
 - Attributes that a picture lacks (NaN) count as absent where they are an input and are left out of the losses.
+- Encoders, decoders and composer normalise by batch, and get real and random codes in one batch, so that what they
+  learned to expect holds when they are used; the judges see real and generated pictures in turn and normalise
+  otherwise: the critics spectrally (Miyato et al. 2018), the classifier by groups of channels.
+- The paper's Figure A5 puts an LSTM into the network without a word on its layout: ours reads face and hair codes as a
+  sequence of two, and the composer shows its states.
 - The demo's hull covers brows and cheeks too: the paper's, of landmarks 27 to 67, leaves two-tone faces at its scale.
+  Its encoders see their own region alone, its losses count the face's region twice, it grows from half its size, and
+  the critics come late: TRAINING in the notebook 20_rsgan shows what each brings.
 """
 
 from __future__ import annotations
@@ -38,7 +45,10 @@ from torch import nn
 
 from swaplib import photos
 from swaplib.faces import CELEBA_ATTRIBUTES, Faces, region
-from swaplib.families.base import Codes, Family, Part, Phase
+from swaplib.families.base import Codes, Family, Part, Phase, Stage
+from swaplib.networks import blocks
+from swaplib.networks.adversarial import Critic, critic_loss, fooling_loss
+from swaplib.networks.variational import draw, kl_divergence
 
 
 @dataclass(frozen=True)
@@ -46,9 +56,11 @@ class Config:
     """Sizes (pixels, channels, dimensions), options and loss weights. Sections are the paper's."""
 
     size: int = 128  # §3.1
-    width: int = 64  # channels of encoders, critics and classifier after the first convolution; doubling each time
+    width: int = 64  # channels of the encoders after the first convolution; doubling each time
     width_parts: int = 64  # channels of the part decoders at their last resolution
     width_composer: int = 64  # the same of the composer
+    width_critics: int = 64  # channels of the critics after the first convolution
+    width_classifier: int = 64  # the same of the classifier
     most: int = 512  # channels at most
     z_x: int = 128  # dimensions of an appearance code
     z_c: int = 64  # dimensions of an attribute code
@@ -58,6 +70,11 @@ class Config:
     spare: float = 0.5  # β: how much of the background the reconstruction losses leave out, §3.1
     variational: bool = True  # §4.2: the other variant reconstructs better and can't sample
     random_branch: bool = True  # §3: without random codes the composer ignores the face's
+    lstm: bool = False  # §4.2: an LSTM between the codes and the composer
+    regional: bool = False  # each appearance encoder sees its own region alone, not the whole picture
+    emphasis: float = 0  # by how much more the pixels of the face count in the reconstruction
+    grown: bool = False  # trained at half the size first (§4.2), and with the critics at last
+    judges_every: int = 1  # steps from one training of the critics and the classifier to the next
     # Weights of the losses, §3.1.
     reconstruction: float = 4000
     face_reconstruction: float = 4000
@@ -71,6 +88,7 @@ class Config:
     classification: float = 1
     # §3.1, §4
     learning_rate: float = 2e-4
+    judges_learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
     batch: int = 50
     steps: int = 120_000
@@ -84,40 +102,22 @@ class Config:
     def demo(cls) -> Config:
         """64 px in portrait framing, sized for a CPU."""
         return cls(
-            size=64, width=32, width_parts=24, width_composer=40, most=320, face_crop=(0.165, 0.2425, 0.675), hull=0,
-            kl=0.05, generated_classification=20, adversarial_global=10, adversarial_patch=15,
-            critic_global=10, critic_patch=15, learning_rate=1e-3, betas=(0.9, 0.999), batch=16, steps=40_000,
+            size=64, width=32, width_parts=24, width_composer=36, width_critics=24, width_classifier=16, most=288,
+            z_c=16, face_crop=(0.165, 0.2425, 0.675), hull=0, regional=True, emphasis=1, grown=True, judges_every=2,
+            kl=0.05, generated_classification=20, adversarial_global=10, adversarial_patch=15, critic_global=10,
+            critic_patch=15, learning_rate=1e-3, betas=(0.9, 0.999), batch=16, steps=40_000,
         )  # fmt: skip
 
     @classmethod
     def smoke(cls) -> Config:
         return replace(
-            cls.demo(), size=32, width=8, width_parts=8, width_composer=8, most=32, z_x=16, z_c=8, batch=4, steps=20
-        )
+            cls.demo(), size=32, width=8, width_parts=8, width_composer=8, width_critics=8, width_classifier=8, most=32,
+            z_x=16, z_c=8, grown=False, batch=4, steps=20,
+        )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------------- networks
 # All of them answer in float32, also under bfloat16: the losses need the digits.
-
-
-def _channels(config: Config, width: int) -> list[int]:
-    """Channels from the picture's resolution down to 4 x 4."""
-    halvings = (config.size // 4).bit_length() - 1
-    if config.size != 4 << halvings or halvings < 2:
-        raise ValueError(f"size must be a power of two from 16 on, got {config.size}")
-    return [min(width << k, config.most) for k in range(halvings)]
-
-
-def _down(inputs: int, channels: list[int], first_norm: bool = True) -> nn.Sequential:
-    """Stride-2 convolutions: (B, inputs, S, S) -> (B, channels[-1], 4, 4)."""
-    layers: list[nn.Module] = []
-    for k, outputs in enumerate(channels):
-        layers.append(nn.Conv2d(inputs, outputs, 4, 2, 1))
-        if k or first_norm:
-            layers.append(nn.BatchNorm2d(outputs))
-        layers.append(nn.LeakyReLU(0.2))
-        inputs = outputs
-    return nn.Sequential(*layers)
 
 
 class Encoder(nn.Module):
@@ -125,8 +125,8 @@ class Encoder(nn.Module):
 
     def __init__(self, config: Config):
         super().__init__()
-        channels = _channels(config, config.width)
-        self.body = _down(3 + len(config.attributes), channels)
+        channels = blocks.channels(config.size, config.width, config.most)
+        self.body = blocks.down(3 + len(config.attributes), channels)
         self.head = nn.Linear(channels[-1] * 16, 2 * config.z_x)
 
     def forward(self, images, attributes):  # (B, 3, S, S), (B, A) -> (B, Z), (B, Z)
@@ -149,43 +149,13 @@ class AttributeEncoder(nn.Module):
         return mean, log_variance
 
 
-class Decoder(nn.Module):
-    """Codes to a picture in [-1, 1]: the part decoders and the composer."""
-
-    def __init__(self, config: Config, inputs: int, width: int):
-        super().__init__()
-        channels = _channels(config, width)[::-1]
-        self.seed = nn.Linear(inputs, channels[0] * 16)
-        layers: list[nn.Module] = [nn.BatchNorm2d(channels[0]), nn.LeakyReLU(0.2)]
-        for wide, narrow in zip(channels, [*channels[1:], channels[-1]], strict=True):
-            layers += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1), nn.BatchNorm2d(narrow), nn.LeakyReLU(0.2)]
-        self.body = nn.Sequential(*layers, nn.Conv2d(channels[-1], 3, 3, 1, 1), nn.Tanh())
-
-    def forward(self, *codes):  # (B, …) each -> (B, 3, S, S)
-        return self.body(self.seed(torch.cat(codes, 1)).unflatten(1, (-1, 4, 4))).float()
-
-
-class Critic(nn.Module):
-    """A logit for the picture (global), or for each of its patches (pix2pix)."""
-
-    def __init__(self, config: Config, patches: bool):
-        super().__init__()
-        channels = _channels(config, config.width)
-        channels = channels[:-2] if patches else channels
-        self.body = _down(3, channels, first_norm=False)
-        self.head = nn.Conv2d(channels[-1], 1, 3, 1, 1) if patches else nn.Conv2d(channels[-1], 1, 4)
-
-    def forward(self, images):  # (B, 3, S, S) -> (B, 1, P, P)
-        return self.head(self.body(images)).float()
-
-
 class Classifier(nn.Module):
     """Picture to the logits of its attributes."""
 
     def __init__(self, config: Config):
         super().__init__()
-        channels = _channels(config, config.width)
-        self.body = _down(3, channels, first_norm=False)
+        channels = blocks.channels(config.size, config.width_classifier, config.most)
+        self.body = blocks.down(3, channels, "group")
         self.head = nn.Linear(channels[-1] * 16, len(config.attributes))
 
     def forward(self, images):  # (B, 3, S, S) -> (B, A)
@@ -195,24 +165,9 @@ class Classifier(nn.Module):
 # --------------------------------------------------------------------------------------------------------- losses
 
 
-def kl_divergence(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
-    """½ (μᵀμ + Σ (σ − log σ − 1)) with σ the variance, summed over dimensions, mean over the batch (§3.1)."""
-    return 0.5 * (mean**2 + log_variance.exp() - log_variance - 1).sum(1).mean()
-
-
-def weighted_l1(images: torch.Tensor, truth: torch.Tensor, background: torch.Tensor, spare: float) -> torch.Tensor:
-    """Mean of |x' − x| (1 − β M) with the background mask M (B, 1, H, W) (§3.1)."""
-    return ((images - truth).abs() * (1 - spare * background)).mean()
-
-
-def critic_loss(real: torch.Tensor, fakes: list[torch.Tensor]) -> torch.Tensor:
-    """−log D(x) − Σ log(1 − D(x')) of logits, over the fake pictures x' (§3.1)."""
-    return F.softplus(-real).mean() + sum(F.softplus(fake).mean() for fake in fakes)
-
-
-def fooling_loss(fakes: list[torch.Tensor]) -> torch.Tensor:
-    """The non-saturating counterpart: −Σ log D(x') of logits."""
-    return sum(F.softplus(-fake).mean() for fake in fakes)
+def weighted_l1(images: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor | float = 1.0) -> torch.Tensor:
+    """Mean of |x' − x| W with weights W (B, 1, H, W); in §3.1 they are 1 − β M, M the background."""
+    return ((images - truth).abs() * weight).mean()
 
 
 def attribute_loss(logits: torch.Tensor, attributes: torch.Tensor) -> torch.Tensor:
@@ -226,9 +181,10 @@ def attribute_loss(logits: torch.Tensor, attributes: torch.Tensor) -> torch.Tens
 
 
 class RSGAN(Family):
-    """Faces at the config's size. Encoding needs pictures alone: the classifier estimates their attributes.
+    """Faces at the config's size. Encoding estimates their attributes by the classifier.
 
-    Training also needs landmarks and attributes, and labels to tell the background (without them nothing is spared).
+    Where the config is `regional`, encoding needs landmarks: they say which region is the face.
+    Training also needs attributes, and labels to tell the background (without them nothing is spared).
     """
 
     name = "rsgan"
@@ -249,9 +205,15 @@ class RSGAN(Family):
             for part in self.parts
         })  # fmt: skip
         both = config.z_x + config.z_c
-        self.decoders = nn.ModuleDict({name: Decoder(config, both, config.width_parts) for name in ("face", "hair")})
-        self.composer = Decoder(config, 2 * both, config.width_composer)
-        self.critics = nn.ModuleDict({"global": Critic(config, False), "patch": Critic(config, True)})
+        size, most = config.size, config.most
+        self.decoders = nn.ModuleDict({
+            name: blocks.Decoder(size, both, config.width_parts, most) for name in ("face", "hair")
+        })  # fmt: skip
+        self.reader = nn.LSTM(both, both, batch_first=True) if config.lstm else None
+        self.composer = blocks.Decoder(size, 2 * both, config.width_composer, most)
+        self.critics = nn.ModuleDict({
+            name: Critic(size, config.width_critics, most, patches=name == "patch") for name in ("global", "patch")
+        })  # fmt: skip
         self.classifier = Classifier(config)
         known = [CELEBA_ATTRIBUTES.index(name) for name in config.attributes]
         self.register_buffer("columns", torch.tensor(known), persistent=False)
@@ -259,14 +221,26 @@ class RSGAN(Family):
     # -- the contract
 
     def encode(self, faces: Faces, attributes: torch.Tensor | None = None) -> Codes:
-        """Means of the four codes. attributes (B, A): other ones than the classifier's estimate, to edit a face."""
+        """Means of the four codes. attributes (B, A), 0 to 1: others than the classifier's estimate, to edit a face.
+
+        Raises ValueError for pictures of another size, and for faces without landmarks where the config is regional.
+        """
         self._check(faces)
         if attributes is None:
-            attributes = self.classifier(faces.images).sigmoid()
-        return {name: mean for name, (mean, _) in self._distributions(faces.images, attributes).items()}
+            attributes = self.attributes(faces)
+        return {name: mean for name, (mean, _) in self._distributions(faces, attributes).items()}
+
+    def attributes(self, faces: Faces) -> torch.Tensor:
+        """The classifier's estimate c* of the config's attributes, (B, A) in 0 to 1 (§3.3)."""
+        self._check(faces)
+        return self.classifier(faces.images).sigmoid()
 
     def decode(self, codes: Codes) -> torch.Tensor:
-        return self.composer(*(codes[part.name] for part in self.parts))
+        ordered = [codes[part.name] for part in self.parts]
+        if self.reader is not None:
+            sequence = torch.stack([torch.cat(ordered[:2], 1), torch.cat(ordered[2:], 1)], 1)
+            ordered = [self.reader(sequence)[0].flatten(1)]
+        return self.composer(*ordered)
 
     def sample(self, count: int, seed: int = 0) -> Codes:
         if not self.config.variational:
@@ -277,12 +251,34 @@ class RSGAN(Family):
 
     def phases(self) -> list[Phase]:
         autoencoder = [*self.encoders.parameters(), *self.decoders.parameters(), *self.composer.parameters()]
+        if self.reader is not None:
+            autoencoder += self.reader.parameters()
         judges = [*self.critics.parameters(), *self.classifier.parameters()]
-        how = {"learning_rate": self.config.learning_rate, "betas": self.config.betas}
+        rate, betas = self.config.learning_rate, self.config.betas
+        rate_judges, every = self.config.judges_learning_rate, self.config.judges_every
         return [
-            Phase("autoencoder", autoencoder, self._autoencoder_losses, **how),
-            Phase("judges", judges, self._judge_losses, **how),
+            Phase("autoencoder", autoencoder, self._autoencoder_losses, learning_rate=rate, betas=betas),
+            Phase("judges", judges, self._judge_losses, every, rate_judges, betas),
         ]
+
+    @classmethod
+    def stages(cls, config: Config) -> list[Stage]:
+        """The whole at once; a grown one at half its size, then without the critics, then as it is."""
+        if not config.grown:
+            return [Stage("whole", config, 1.0)]
+        off = ("adversarial_global", "adversarial_patch", "generated_classification", "critic_global", "critic_patch")
+        alone = replace(config, **dict.fromkeys(off, 0))
+        twice = {name: 2 * getattr(config, name) for name in vars(config) if name.startswith("width")}
+        half = replace(alone, size=config.size // 2, **twice)
+        return [
+            Stage("half", half, 0.25, (1.0, 0.9)),
+            Stage("alone", alone, 0.45, (0.9, 0.4)),
+            Stage("whole", config, 0.3, (0.4, 0.02)),
+        ]
+
+    def adopt(self, other: RSGAN) -> None:
+        """Take over what an RSGAN of this or of half the size has learned."""
+        blocks.adopt(self, other)
 
     # -- training (Algorithm A1)
 
@@ -290,11 +286,25 @@ class RSGAN(Family):
         if faces.size != (self.config.size,) * 2:
             raise ValueError(f"this RSGAN takes {self.config.size} px pictures, got {faces.size}: use faces.resize")
 
-    def _distributions(self, images, attributes) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """Mean and log-variance of each part."""
+    def _regions(self, faces: Faces) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Face crop (its outside grey), picture with the face grey, and the face's hull, bool (B, 1, S, S)."""
+        if faces.landmarks is None:
+            raise ValueError("this RSGAN needs landmarks, which say where the face is: prepare the pictures first")
+        size = self.config.size
+        hull = photos.rsgan_mask(faces.landmarks, size, self.config.hull).to(faces.images.device)[:, None]
+        left, top, side = (round(share * size) for share in self.config.face_crop)
+        crop = (faces.images * hull)[..., top : top + side, left : left + side]
+        return F.interpolate(crop, (size, size), mode="bilinear", antialias=True), faces.images * ~hull, hull
+
+    def _distributions(self, faces: Faces, attributes, regions=None) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Mean and log-variance of each part. regions: as from `_regions`, where the caller has them already."""
         attributes = attributes.nan_to_num(0)
+        seen = {"face": faces.images, "hair": faces.images}
+        if self.config.regional:
+            face, hair, _ = regions or self._regions(faces)
+            seen = {"face": face, "hair": hair}
         return {
-            name: encoder(attributes) if name.endswith("attributes") else encoder(images, attributes)
+            name: encoder(seen[name], attributes) if name in seen else encoder(attributes)
             for name, encoder in self.encoders.items()
         }
 
@@ -302,58 +312,60 @@ class RSGAN(Family):
         """Codes at random from their distributions; the means where the variant is not variational."""
         if not self.config.variational:
             return {name: mean for name, (mean, _) in distributions.items()}
-        return {
-            name: mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
-            for name, (mean, log_variance) in distributions.items()
-        }
-
-    def _targets(self, faces: Faces) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Face crop (its outside grey), picture with the face grey, and background mask (B, 1, S, S)."""
-        if faces.landmarks is None or faces.attributes is None:
-            raise ValueError("training RSGAN needs landmarks and attributes: prepare the data with both")
-        size = self.config.size
-        hull = photos.rsgan_mask(faces.landmarks, size, self.config.hull).to(faces.images.device)[:, None]
-        left, top, side = (round(share * size) for share in self.config.face_crop)
-        crop = (faces.images * hull)[..., top : top + side, left : left + side]
-        face = F.interpolate(crop, (size, size), mode="bilinear", antialias=True)
-        unknown = torch.zeros_like(hull)
-        background = unknown if faces.labels is None else region(faces.labels, "background")[:, None]
-        return face, faces.images * ~hull, background.float()
+        return {name: draw(*distribution) for name, distribution in distributions.items()}
 
     def _fakes(self, codes: Codes) -> list[torch.Tensor]:
         """The reconstruction and, with the random branch, a picture of random appearance."""
-        fakes = [self.decode(codes)]
-        if self.config.random_branch and self.config.variational:
-            random = {name: torch.randn_like(codes[name]) for name in ("face", "hair")}
-            fakes.append(self.decode(codes | random))
-        return fakes
+        if not (self.config.random_branch and self.config.variational and self._judged):
+            return [self.decode(codes)]
+        random = codes | {name: torch.randn_like(codes[name]) for name in ("face", "hair")}
+        return list(self.decode({name: torch.cat([codes[name], random[name]]) for name in codes}).chunk(2))
+
+    @property
+    def _judged(self) -> bool:
+        """Whether judges have a say: where all their weights are zero, nothing is generated for them."""
+        weights = ("adversarial_global", "adversarial_patch", "generated_classification")
+        return any(getattr(self.config, name) for name in weights)
 
     def _autoencoder_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
-        self._check(faces)
-        face, hair, background = self._targets(faces)
-        attributes = faces.attributes[:, self.columns]
-        distributions = self._distributions(faces.images, attributes)
+        config = self.config
+        attributes = self._known(faces)
+        face, hair, hull = regions = self._regions(faces)
+        distributions = self._distributions(faces, attributes, regions)
         codes = self._draw(distributions)
         fakes = self._fakes(codes)
         shown_face = self.decoders["face"](codes["face"], codes["face_attributes"])
         shown_hair = self.decoders["hair"](codes["hair"], codes["hair_attributes"])
+        background = 0.0 if faces.labels is None else region(faces.labels, "background")[:, None].float()
+        spared = 1 - config.spare * background
         losses = {
-            "reconstruction": weighted_l1(fakes[0], faces.images, background, self.config.spare),
-            "face_reconstruction": (shown_face - face).abs().mean(),
-            "hair_reconstruction": weighted_l1(shown_hair, hair, background, self.config.spare),
-            "generated_classification": sum(attribute_loss(self.classifier(fake), attributes) for fake in fakes),
+            "reconstruction": weighted_l1(fakes[0], faces.images, spared + config.emphasis * hull),
+            "face_reconstruction": weighted_l1(shown_face, face),
+            "hair_reconstruction": weighted_l1(shown_hair, hair, spared),
         }
+        if config.generated_classification:
+            terms = [attribute_loss(self.classifier(fake), attributes) for fake in fakes]
+            losses["generated_classification"] = sum(terms)
         for name, critic in self.critics.items():
-            losses[f"adversarial_{name}"] = fooling_loss([critic(fake) for fake in fakes])
-        if self.config.variational:
+            if getattr(config, f"adversarial_{name}"):
+                losses[f"adversarial_{name}"] = fooling_loss([critic(fake) for fake in fakes])
+        if config.variational:
             losses["kl"] = sum(kl_divergence(*distribution) for distribution in distributions.values())
         return losses
 
     def _judge_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
-        attributes = faces.attributes[:, self.columns]
-        with torch.no_grad():
-            fakes = self._fakes(self._draw(self._distributions(faces.images, attributes)))
+        attributes = self._known(faces)
         losses = {"classification": attribute_loss(self.classifier(faces.images), attributes)}
-        for name, critic in self.critics.items():
+        weighted = {name: critic for name, critic in self.critics.items() if getattr(self.config, f"critic_{name}")}
+        if weighted:
+            with torch.no_grad():
+                fakes = self._fakes(self._draw(self._distributions(faces, attributes)))
+        for name, critic in weighted.items():
             losses[f"critic_{name}"] = critic_loss(critic(faces.images), [critic(fake) for fake in fakes])
         return losses
+
+    def _known(self, faces: Faces) -> torch.Tensor:
+        self._check(faces)
+        if faces.attributes is None:
+            raise ValueError("training RSGAN needs attributes: prepare data that has them")
+        return faces.attributes[:, self.columns]
