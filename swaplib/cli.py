@@ -121,6 +121,49 @@ def render(
 
 
 @app.command()
+def train(
+    family: Annotated[str | None, typer.Argument(help="Which system; `swaplib info` lists them.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All that can learn, one after the other.")] = False,
+    preset: Preset = "demo",
+    data: Annotated[
+        Path | None, typer.Option(help="A prepared dataset with landmarks and attributes; rendered where none.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where runs and weights go.")] = Path("runs"),
+    minutes: Annotated[float | None, typer.Option(min=0, help="Of training, for each family.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="For each family; the preset's own by default.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run was stopped.")] = False,
+    start: Annotated[Path | None, typer.Option(help="Weights of the family to begin with.")] = None,
+    faces: Annotated[int, typer.Option(min=1, help="How many faces are rendered where no data is given.")] = 4000,
+    world: World = "calm",
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, tf32 or bf16.")] = "auto",
+    compile: Annotated[bool, typer.Option("--compile", help="Compile the networks: for a GPU.")] = False,
+    jobs: Jobs = 2,
+) -> None:
+    """Train FAMILY through all its stages and save its weights with their card.
+
+    Runs of several GPUs: torchrun --nproc_per_node N -m swaplib.cli train FAMILY …
+    """
+    with _sentences(FloatingPointError):
+        from swaplib import curriculum, families
+
+        if every == (family is not None):
+            raise ValueError("name one family, or say --all: swaplib train rsgan")
+        names = families.TRAINED if every else [family]
+        run = {"steps": steps, "minutes": minutes, "seed": seed, "resume": resume, "device": device}
+        run |= {"precision": precision, "compile": compile, "start": start}
+        for name in names:
+            size = families.config(name, preset).size
+            found = data or curriculum.rendered(out / f"faces_{world}_{max(size, 64)}", faces, world, seed, size, jobs)
+            path = curriculum.train(name, preset, found, out, **run)
+            if path is None:
+                typer.echo(f"{name}: stopped; the same command with --resume goes on")
+                raise typer.Exit(130)
+            typer.echo(f"{path} and its card {path.with_suffix('.md').name}")
+
+
+@app.command()
 def evaluate(
     families: Annotated[str, typer.Option(help="Names, separated by commas.")] = "target,landmarks",
     pairs: Annotated[int, typer.Option(min=2, help="Number of rendered pairs.")] = 500,

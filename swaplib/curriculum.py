@@ -1,10 +1,10 @@
 """A family's whole training, stage after stage (`Family.stages`), in one folder.
 
-    for stage, step in curriculum.follow("rsgan", "demo", data, "runs/rsgan", minutes=120):
+    for stage, step in curriculum.follow("rsgan", "demo", data, "runs/rsgan_demo", minutes=120):
         print(stage.name, step.step, step.totals)
 
-    runs/rsgan/1_half/   what `train` keeps of the first stage: checkpoint, log, samples
-    runs/rsgan/2_alone/  the next one begins with the averaged weights of the one before
+    runs/rsgan_demo/1_half/    what `train` keeps of the first stage: checkpoint, log, samples
+    runs/rsgan_demo/2_alone/   the next one begins with the averaged weights of the one before
 
 `swaplib train` is this on the command line.
 """
@@ -13,22 +13,28 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
-from swaplib import families, train
+from swaplib import data, families, weights
+from swaplib.faces import Faces
 from swaplib.families import Family, Stage
 from swaplib.runs import Data, Precision
-from swaplib.train import Schedule, Step
+from swaplib.train import Schedule, Step, restore
+from swaplib.train import train as train_stage
 
 
 def follow(
     name: str,
     preset: str | Any,
-    data: Data,
+    faces: Data,
     folder: str | os.PathLike,
     *,
     steps: int | None = None,
@@ -40,51 +46,81 @@ def follow(
     device: str = "auto",
     precision: Precision = "auto",
     compile: bool = False,
+    workers: int = 2,
     sample: Callable[[Family], torch.Tensor] | None = None,
     progress: bool = True,
 ) -> Iterator[tuple[Stage, Step]]:
-    """Train a family from nothing, or from what another of its kind knows, through all its stages.
+    """Train a family through all its stages, from random weights or from what another of its kind knows.
 
     preset   its name, or a config itself
     steps    of all stages together; the config's own number where neither steps nor minutes are given
     minutes  of training, of all stages together
-    start    a family whose weights are the beginning (`Family.adopt`)
-    The other arguments are those of `train.train`, which names the errors. Yields each stage with its steps; a signal
-    ends it as it ends `train`. `result` gives the family afterwards.
+    start    a family whose weights are the beginning (`Family.adopt`); stages of smaller pictures than its are left out
+    The other arguments are those of `train.train`, which says what it raises. Yields each step with its stage; after
+    a signal, the step that it ended with is the last. `result` gives the family afterwards.
     """
     config = families.config(name, preset)
     steps = config.steps if steps is None and minutes is None else steps
     known = start
-    for stage, place in _places(name, config, folder):
+    for stage, place in _places(name, config, folder, start):
         family = families.build(name, stage.config, seed)
         if known is not None:
             family.adopt(known)
-        share = {"steps": steps and max(1, round(stage.share * steps)), "minutes": minutes and stage.share * minutes}
-        settings = {"flips": flips, "device": device, "precision": precision, "compile": compile}
-        for step in train.train(
-            family, data, **share, batch=config.batch, seed=seed, folder=place, resume=resume,
-            schedule=schedule(stage.rates), sample=sample, progress=progress, **settings,
-        ):  # fmt: skip
+        for step in train_stage(
+            family,
+            faces,
+            steps and max(1, round(stage.share * steps)),
+            minutes=minutes and stage.share * minutes,
+            batch=config.batch,
+            seed=seed,
+            folder=place,
+            resume=resume,
+            schedule=schedule(stage.rates),
+            flips=flips,
+            device=device,
+            precision=precision,
+            compile=compile,
+            workers=workers,
+            sample=sample,
+            progress=progress,
+        ):
             yield stage, step
             if step.end and step.end.startswith("SIG"):
                 return
         known = families.build(name, stage.config)
-        train.restore(known, place)
+        restore(known, place)
 
 
 def result(name: str, preset: str | Any, folder: str | os.PathLike) -> tuple[Family, dict[str, Any]]:
     """The family at the end of a folder's last stage, in evaluation mode, and the run's steps, images and seconds.
 
-    Raises FileNotFoundError where the last stage was not begun.
+    Raises FileNotFoundError where there is no run.
     """
-    config = families.config(name, preset)
-    totals = {"steps": 0, "images": 0, "seconds": 0.0}
-    for stage, place in _places(name, config, folder):
+    totals, family = {"steps": 0, "images": 0, "seconds": 0.0}, None
+    for stage, place in _places(name, families.config(name, preset), folder):
+        if not place.exists():
+            continue
         family = families.build(name, stage.config)
-        done = train.restore(family, place)
-        for total, key in zip(totals, ("step", "images", "seconds"), strict=True):
-            totals[total] += done[key]
+        done = restore(family, place)
+        totals = {key: totals[key] + done["step" if key == "steps" else key] for key in totals}
+    if family is None:
+        raise FileNotFoundError(f"{folder} holds no run of {name}: train it there first")
     return family, totals
+
+
+def log(name: str, preset: str | Any, folder: str | os.PathLike) -> pd.DataFrame:
+    """The logs of all stages as one table, with a column `stage`; steps, images and seconds count through."""
+    tables, before = [], {"step": 0, "images": 0, "seconds": 0.0}
+    for stage, place in _places(name, families.config(name, preset), folder):
+        if not (place / "log.csv").exists():
+            continue
+        table = pd.read_csv(place / "log.csv")
+        table[list(before)] += pd.Series(before)
+        before = table[list(before)].iloc[-1].to_dict()
+        tables.append(table.assign(stage=stage.name))
+    if not tables:
+        raise FileNotFoundError(f"{folder} holds no log of {name}: train it there first")
+    return pd.concat(tables, ignore_index=True)
 
 
 def schedule(rates: tuple[float, float]) -> Schedule:
@@ -93,6 +129,68 @@ def schedule(rates: tuple[float, float]) -> Schedule:
     return lambda progress: last + (first - last) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
 
 
-def _places(name: str, config: Any, folder: str | os.PathLike) -> list[tuple[Stage, Path]]:
+def _places(name: str, config: Any, folder: str | os.PathLike, start: Family | None = None) -> list[tuple[Stage, Path]]:
+    """The stages with their folders; their shares add up to 1."""
     stages = families.kind(name).stages(config)
-    return [(stage, Path(folder) / f"{k}_{stage.name}") for k, stage in enumerate(stages, 1)]
+    places = [(stage, Path(folder) / f"{k}_{stage.name}") for k, stage in enumerate(stages, 1)]
+    if start is not None:
+        places = [(stage, place) for stage, place in places if stage.config.size >= start.config.size]
+    total = sum(stage.share for stage, _ in places)
+    return [(replace(stage, share=stage.share / total), place) for stage, place in places]
+
+
+# ---------------------------------------------------------------------------------------------- from data to weights
+
+
+def train(
+    name: str,
+    preset: str,
+    folder: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    start: str | os.PathLike | None = None,
+    **settings: Any,
+) -> Path | None:
+    """Train a family on a prepared dataset's training split; save its weights and their card.
+
+    out: gets the run's folder {name}_{preset} and {name}_{preset}.safetensors. start: weights to begin with.
+    settings: as for `follow`. Returns the weights' path; None where a signal stopped the run before its end.
+    """
+    dataset = data.open(folder)
+    place = Path(out) / f"{name}_{preset}"
+    known = None if start is None else families.load(name, file=start)
+    shown = dataset.split("val" if dataset.splits.get("val", 0) >= 8 else "train")[list(range(8))]
+    end = "steps"
+    learned = dataset.split("train")
+    for _, step in follow(name, preset, learned, place, start=known, sample=lambda it: swaps(it, shown), **settings):
+        end = step.end or end
+    if end.startswith("SIG"):
+        return None
+    family, totals = result(name, preset, place)
+    card = weights.Card(
+        data=f"{len(learned):,} faces: {dataset.card['what']}",
+        hardware=weights.hardware(next(family.parameters()).device),
+        command=shlex.join(["swaplib", *sys.argv[1:]]),
+        licence=", ".join(sorted(set(learned.metadata["licence"]))),
+        **totals,
+    )
+    return weights.save(family, Path(out) / f"{name}_{preset}.safetensors", card)
+
+
+def rendered(
+    folder: str | os.PathLike, count: int, world: str = "calm", seed: int = 0, size: int = 64, jobs: int = 2
+) -> Path:
+    """A dataset of rendered faces to train on: rendered now, as far as it isn't there yet."""
+    return data.render(folder, count, seed=seed, world=world, size=max(size, 64), jobs=jobs)
+
+
+def swaps(family: Family, faces: Faces) -> torch.Tensor:
+    """What a look at a run shows: pictures, their reconstructions, and each with the face of the one before it.
+
+    faces (B); images (3 B, 3, S, S) in [-1, 1], one of the three kinds after the other.
+    """
+    device = next(family.parameters()).device
+    faces = faces.resize(family.config.size).to(device)
+    before = faces[torch.arange(len(faces)).roll(1)]
+    rebuilt = family.decode(family.encode(faces))
+    return torch.cat([faces.images, rebuilt, family.swap(before, faces)])

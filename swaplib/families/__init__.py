@@ -12,10 +12,24 @@ from swaplib.families.base import Codes, Family, Part, Phase, Stage
 from swaplib.families.baselines import Landmarks, Target
 from swaplib.families.rsgan import RSGAN
 
-__all__ = ["NAMES", "PRESETS", "Codes", "Family", "Part", "Phase", "Stage", "build", "config", "kind", "load"]
+__all__ = [
+    "NAMES",
+    "PRESETS",
+    "TRAINED",
+    "Codes",
+    "Family",
+    "Part",
+    "Phase",
+    "Stage",
+    "build",
+    "config",
+    "kind",
+    "load",
+]
 
 _FAMILIES: dict[str, type[Family]] = {family.name: family for family in (Target, Landmarks, RSGAN)}
 NAMES = tuple(_FAMILIES)
+TRAINED = tuple(name for name, family in _FAMILIES.items() if family.phases is not Family.phases)
 PRESETS = ("smoke", "demo", "paper")
 
 

@@ -271,9 +271,9 @@ class RSGAN(Family):
         twice = {name: 2 * getattr(config, name) for name in vars(config) if name.startswith("width")}
         half = replace(alone, size=config.size // 2, **twice)
         return [
-            Stage("half", half, 0.25, (1.0, 0.9)),
-            Stage("alone", alone, 0.45, (0.9, 0.4)),
-            Stage("whole", config, 0.3, (0.4, 0.02)),
+            Stage("half", half, 0.2, (1.0, 0.9)),
+            Stage("alone", alone, 0.5, (0.9, 0.3)),
+            Stage("whole", config, 0.3, (0.3, 0.02)),
         ]
 
     def adopt(self, other: RSGAN) -> None:

@@ -26,6 +26,14 @@ class Critic(nn.Module):
     def forward(self, images):
         return self.head(self.body(images)).float()
 
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """The hidden layer before the last, float32: (B, C, 8, 8) of a global critic."""
+        return self.body[:-2](images).float()
+
+    def judge(self, features: torch.Tensor) -> torch.Tensor:
+        """The logits that follow from `features`."""
+        return self.head(self.body[-2:](features)).float()
+
 
 def critic_loss(real: torch.Tensor, fakes: list[torch.Tensor]) -> torch.Tensor:
     """−log D(x) − Σ log(1 − D(x')) of logits, over the kinds x' of generated pictures."""
