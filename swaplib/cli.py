@@ -68,6 +68,8 @@ def swap(
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to save: .png, .jpg or .webp.")],
     family: Annotated[str, typer.Option(help="Which system; `swaplib info` lists them.")] = "landmarks",
     preset: Preset = "demo",
+    weights: Annotated[Path | None, typer.Option(help="Other weights of the family than the released ones.")] = None,
+    stitch: Annotated[bool, typer.Option("--stitch", help="Stitch the face in, in the gradient domain.")] = False,
 ) -> None:
     """Put the face of SOURCE into the photograph TARGET. Faces are found and aligned by themselves."""
     with _sentences():
@@ -76,11 +78,13 @@ def swap(
         for path in (source, target):
             if out.exists() and path.exists() and out.samefile(path):
                 raise ValueError(f"{out} is one of the two photographs: choose another name for the result")
-        photo, notes = latent.swap_photographs(families.load(family, preset), source, target)
+        system = families.load(family, preset, file=weights)
+        photo, notes = latent.swap_photographs(latent.Stitched(system) if stitch else system, source, target)
         for note in notes:
             typer.echo(note)
         text = f"Face swap by the family {family}."
-        typer.echo(f"{figures.save_picture(photo, out, text=text)}: marked as synthetic in its metadata")
+        made = "generated" if family in families.TRAINED else "composite"
+        typer.echo(f"{figures.save_picture(photo, out, made, text=text)}: marked as synthetic in its metadata")
 
 
 @app.command()
@@ -231,7 +235,8 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="One JSON object."
             return
         for name, facts in found["families"].items():
             sizes = ", ".join(f"{preset} {count:,}" for preset, count in facts["parameters"].items())
-            weights = facts["weights"]["file"] if facts["weights"] else "none"
+            released = facts["weights"]
+            weights = f"{released['file']}, {released['bytes'] / 1e6:.1f} MB" if released else "none"
             typer.echo(
                 f"{name}\n  parts       {', '.join(facts['parts'])}\n  parameters  {sizes}\n  weights     {weights}"
             )
@@ -242,15 +247,20 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="One JSON object."
 
 def describe() -> dict[str, Any]:
     """What `swaplib info` says. Families: parts, parameters by preset, released weights; networks and judges: sizes."""
-    from swaplib import families
+    from swaplib import families, weights
 
     found = {}
     for name in families.NAMES:
         sizes = {}
         for preset in ("smoke", "demo", "paper"):
-            family = families.load(name, preset)
+            family = families.build(name, preset)
             sizes[preset] = sum(parameter.numel() for parameter in family.parameters())
-        found[name] = {"parts": [part.name for part in family.parts], "parameters": sizes, "weights": None}
+        file, released = weights.released(name, "demo"), None
+        if file.exists():
+            card = file.with_suffix(".md").name
+            size = weights.config(file, families.kind(name)).size
+            released = {"file": file.name, "bytes": file.stat().st_size, "resolution": size, "card": card}
+        found[name] = {"parts": [part.name for part in family.parts], "parameters": sizes, "weights": released}
     return {"families": found, "networks": {}, "judges": {}}
 
 

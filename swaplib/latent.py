@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from swaplib import photos
+from swaplib import blend, photos
 from swaplib.faces import Faces
 from swaplib.families import Codes, Family, Part
 from swaplib.photos import PhotoError
@@ -69,6 +69,36 @@ def _edit_part(part: Part, code: torch.Tensor, direction: torch.Tensor, strength
     if part.geometry == "sphere":
         return F.normalize(moved, dim=-1)
     return moved.clamp(-1, 1) if part.geometry == "image" else moved
+
+
+# ---------------------------------------------------------------------------------------------- stitching
+
+
+class Stitched(Family):
+    """A family whose swaps are stitched into the target's picture in the gradient domain (RSGAN-GD, section 3.3).
+
+    Within the hull of the target's landmarks a swap keeps the gradients that the family made; outside it, the target's
+    pixels come back bit for bit. first: the first landmark of the hull, as in `photos.rsgan_mask`. Needs
+    `faces.landmarks` of the targets. All else is the family's own.
+    """
+
+    def __init__(self, family: Family, first: int = 0):
+        super().__init__(family.config)
+        self.family, self.first = family, first
+        self.name, self.parts, self.swap_parts = f"{family.name}-gd", family.parts, family.swap_parts
+        self.any_size = family.any_size
+        self.encode, self.decode, self.sample = family.encode, family.decode, family.sample
+        self.directions, self.mix = family.directions, family.mix
+
+    @torch.no_grad()
+    def swap(
+        self, source: Faces, target: Faces, amounts: Mapping[str, float | torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        if target.landmarks is None:
+            raise ValueError("stitching needs faces.landmarks of the target: prepare the photographs first")
+        swapped = self.family.swap(source, target, amounts)
+        hull = photos.rsgan_mask(target.landmarks, target.size, self.first).to(target.images.device)
+        return blend.gradient_domain(swapped, target.images, hull)
 
 
 # ---------------------------------------------------------------------------------------------- photographs

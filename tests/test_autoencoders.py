@@ -47,9 +47,14 @@ def reached(family, loss) -> set[str]:
 
 
 def test_paper_size():
-    count = {kind.name: {n: _count(m) for n, m in kind(kind.Config.paper()).named_children()} for kind in KINDS}
-    # The papers' own networks are smaller than RSGAN's pictures need: these hold the chosen layers still.
-    assert count == {}
+    paper = {kind.name: kind(kind.Config.paper()) for kind in KINDS}
+    count = {name: {n: _count(m) for n, m in family.named_children()} for name, family in paper.items()}
+    # Chosen to match RSGAN's: these hold them still.
+    assert count == {
+        "vae_gan": {"encoder": 9_051_712, "decoder": 8_074_947, "critics": 6_959_553},
+        "ali": {"encoder": 11_149_120, "decoder": 9_123_523, "critics": 31_338_945},
+        "alpha_gan": {"encoder": 8_003_008, "decoder": 8_074_947, "critics": 7_288_770},
+    }
 
 
 def _count(module) -> int:
@@ -286,15 +291,16 @@ def test_a_tiny_overfit_drives_the_reconstruction_down(kind, term, faces):
     assert sum(history[-5:]) / 5 < 0.5 * sum(history[:3]) / 3
 
 
-def test_ali_learns_to_fool_a_critic_that_stands_still(faces):
-    family = build(ALI, dropout=0.0).train()
-    phase = family.phases()[0]
-    optimiser = torch.optim.Adam(phase.parameters, 2e-3)
-    history = []
-    for _ in range(30):
-        loss = phase.losses(faces)["adversarial"]
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        history.append(loss.item())
-    assert history[-1] < 0.8 * history[0]
+def test_alis_two_sides_learn_to_beat_each_other(faces):
+    family = build(ALI).train()
+    fooling, judging = family.phases()
+    for phase, term in ((judging, "critic"), (fooling, "adversarial")):
+        optimiser = torch.optim.Adam(phase.parameters, 2e-3)
+        history = []
+        for _ in range(30):
+            loss = phase.losses(faces)[term]
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            history.append(loss.item())
+        assert sum(history[-5:]) / 5 < 0.7 * sum(history[:3]) / 3, (term, history)

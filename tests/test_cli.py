@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from swaplib import families
 from swaplib.cli import app
 
-COMMANDS = ("swap", "prepare", "render", "evaluate", "run", "info", "lab")
+COMMANDS = ("swap", "prepare", "render", "train", "evaluate", "run", "info", "lab")
 
 
 def call(*arguments) -> tuple[int, str, str]:
@@ -71,7 +71,7 @@ def test_info_is_one_json_object():
     assert set(found) == {"families", "networks", "judges"}
     assert tuple(found["families"]) == families.NAMES
     for name, facts in found["families"].items():
-        family = families.load(name)
+        family = families.build(name)
         assert facts["parts"] == [part.name for part in family.parts]
         assert facts["parameters"]["demo"] == sum(parameter.numel() for parameter in family.parameters())
         assert set(facts) == {"parts", "parameters", "weights"}
@@ -163,7 +163,7 @@ def test_ctrl_c_is_quiet(monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(families, "load", interrupt)
+    monkeypatch.setattr(families, "build", interrupt)
     assert call("info") == (130, "", "swaplib: interrupted\n")
 
 

@@ -24,7 +24,7 @@ CODE = Path(swaplib.__file__).parent
 
 @cache
 def _family(name: str) -> Family:
-    return families.load(name, "smoke")
+    return families.build(name, "smoke").eval()
 
 
 @cache

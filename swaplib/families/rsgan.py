@@ -319,7 +319,9 @@ class RSGAN(Family):
     def _regions(self, faces: Faces) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Face crop (its outside grey), picture with the face grey, and the face's hull, bool (B, 1, S, S)."""
         if faces.landmarks is None:
-            raise ValueError("this RSGAN needs landmarks, which say where the face is: prepare the pictures first")
+            raise ValueError(
+                "this RSGAN needs faces.landmarks, which say where the face is: prepare the photographs first"
+            )
         size = self.config.size
         hull = photos.rsgan_mask(faces.landmarks, size, self.config.hull).to(faces.images.device)[:, None]
         left, top, side = (round(share * size) for share in self.config.face_crop)
@@ -397,5 +399,5 @@ class RSGAN(Family):
     def _known(self, faces: Faces) -> torch.Tensor:
         self._check(faces)
         if faces.attributes is None:
-            raise ValueError("training RSGAN needs attributes: prepare data that has them")
+            raise ValueError("training RSGAN needs faces.attributes: prepare data that has them, or render it")
         return faces.attributes[:, self.columns]

@@ -108,7 +108,8 @@ class Renderer:
     """Turns states into pictures, uint8 RGB (size, size, 3).
 
     size: edge of the pictures in pixels; None for the family's own. directions: name -> (part -> tensor of the part's
-    shape at that size), as `latent.edit` takes them. Raises ValueError for a size that the family can't take.
+    shape at that size), as `latent.edit` takes them; None for those that the family knows by itself.
+    Raises ValueError for a size that the family can't take.
     """
 
     def __init__(self, family: Family, size: int | None = None, directions: Mapping[str, Codes] | None = None):
@@ -116,9 +117,12 @@ class Renderer:
             raise ValueError(f"{family.name} makes pictures of {family.config.size} pixels only, not of {size}")
         self.family = family
         self.size = size or family.config.size
-        self.directions = dict(directions or {})
         self._uploads: dict[str, bytes] = {}
         self._device = next((parameter.device for parameter in family.parameters()), torch.device("cpu"))
+        if directions is None:
+            with torch.no_grad():
+                directions = family.directions(_some_faces(self.size).to(self._device))
+        self.directions = dict(directions)
         # Bounded: a texture and a picture at 256 pixels take two megabytes.
         self._prepare = lru_cache(maxsize=32)(self._prepare)
         self._encode = lru_cache(maxsize=16)(self._encode)
@@ -230,6 +234,12 @@ class Renderer:
     def _true_swap(self, source: Pick, target: Pick) -> np.ndarray:
         truth = synthetic.true_swap(self._prepare(source, 0)[0], self._prepare(target, 0)[0])
         return to_uint8(truth.resize(self.size).images[0])
+
+
+@lru_cache(maxsize=4)
+def _some_faces(size: int) -> Faces:
+    """Rendered faces over which a family's own directions are averaged."""
+    return synthetic.faces(8, seed=0, size=max(size, 64)).resize(size)
 
 
 def _stamp(pick: Pick) -> int:
