@@ -60,6 +60,8 @@ def follow(
     a signal, the step that it ended with is the last. `result` gives the family afterwards.
     """
     config = families.config(name, preset)
+    if name not in families.TRAINED:
+        raise ValueError(f"{name} has nothing to learn: choose one of {', '.join(families.TRAINED)}")
     steps = config.steps if steps is None and minutes is None else steps
     known = start
     for stage, place in _places(name, config, folder, start):

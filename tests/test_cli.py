@@ -168,7 +168,7 @@ def test_ctrl_c_is_quiet(monkeypatch):
 
 
 def test_bugs_keep_their_traceback(monkeypatch):
-    monkeypatch.setattr(families, "load", lambda *_: 1 / 0)
+    monkeypatch.setattr(families, "build", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         call("info")
 

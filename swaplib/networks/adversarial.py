@@ -19,7 +19,7 @@ class Critic(nn.Module):
     def __init__(self, size: int, width: int, most: int, patches: bool = False):
         super().__init__()
         outputs = channels(size, width, most)
-        outputs = outputs[:-2] if patches else outputs
+        outputs = outputs[: max(1, len(outputs) - 2)] if patches else outputs
         self.body = down(3, outputs, "spectral")
         self.head = nn.Conv2d(outputs[-1], 1, 3, 1, 1) if patches else nn.Conv2d(outputs[-1], 1, 4)
 

@@ -1,0 +1,156 @@
+"""curriculum.py: stages follow each other, each beginning with what the one before has learned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import drawn
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from swaplib import curriculum, data, families, weights
+from swaplib.cli import app
+from swaplib.families.rsgan import RSGAN, Config
+from swaplib.networks import blocks
+
+FACES = drawn.faces(8, 64, 0)
+PLAIN = {"progress": False, "workers": 1, "precision": "fp32", "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    """A grown RSGAN that is small enough for a test."""
+    return replace(Config.smoke(), size=32, grown=True, judges_every=1)
+
+
+def test_stages_run_in_turn_and_end_with_the_config_itself(config, tmp_path):
+    seen = [
+        (stage.name, step.step)
+        for stage, step in curriculum.follow("rsgan", config, FACES, tmp_path, steps=10, **PLAIN)
+    ]
+    assert seen == [
+        ("half", 1),
+        ("half", 2),
+        *[("alone", k) for k in range(1, 6)],
+        *[("whole", k) for k in range(1, 4)],
+    ]
+    family, totals = curriculum.result("rsgan", config, tmp_path)
+    assert family.config == config
+    assert not family.training
+    assert (totals["steps"], totals["images"]) == (10, 40)
+    table = curriculum.log("rsgan", config, tmp_path)
+    assert table.step.tolist() == list(range(1, 11))
+    assert table.stage.unique().tolist() == ["half", "alone", "whole"]
+    assert (table.seconds.diff().dropna() > 0).all()
+
+
+def test_a_stopped_run_goes_on_to_the_same_end(config, tmp_path):
+    whole = curriculum.follow("rsgan", config, FACES, tmp_path / "whole", steps=6, **PLAIN)
+    assert len(list(whole)) == 6
+    for count, (_, _) in enumerate(curriculum.follow("rsgan", config, FACES, tmp_path / "parts", steps=6, **PLAIN), 1):
+        if count == 3:
+            break
+    rest = curriculum.follow("rsgan", config, FACES, tmp_path / "parts", steps=6, resume=True, **PLAIN)
+    assert len(list(rest)) == 3
+    wanted, found = (curriculum.result("rsgan", config, tmp_path / name)[0].state_dict() for name in ("whole", "parts"))
+    assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+
+
+def test_a_start_leaves_out_the_stages_of_smaller_pictures(config, tmp_path):
+    start = families.build("rsgan", config, seed=7)
+    seen = {stage.name: step for stage, step in curriculum.follow(
+        "rsgan", config, FACES, tmp_path, steps=8, start=start, **PLAIN
+    )}  # fmt: skip
+    assert {name: step.step for name, step in seen.items()} == {"alone": 5, "whole": 3}
+
+
+def test_growing_keeps_the_coarse_layers():
+    small, large = (families.build("rsgan", stage.config, k) for k, stage in enumerate(RSGAN.stages(Config.demo())[:2]))
+    large.adopt(small)
+    encoder, coarse = large.encoders["face"], small.encoders["face"]
+    assert torch.equal(encoder.head.weight, coarse.head.weight)
+    assert torch.equal(encoder.body[-3].weight, coarse.body[-3].weight)
+    assert torch.equal(large.composer.seed.weight, small.composer.seed.weight)
+    assert torch.equal(large.composer.body[2].weight, small.composer.body[2].weight)
+    assert torch.equal(large.classifier.head.weight, small.classifier.head.weight)
+    again = families.build("rsgan", large.config, 9)
+    again.adopt(large)
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in large.state_dict().items())
+
+
+def test_adopting_a_network_of_other_widths_changes_only_what_fits():
+    narrow, wide = blocks.Decoder(16, 5, 8, 32), blocks.Decoder(32, 5, 4, 16)  # 16, 8 and 16, 8, 4 channels
+    before = {name: value.clone() for name, value in wide.state_dict().items()}
+    blocks.adopt(wide, narrow)
+    changed = {name for name, value in wide.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"seed.weight", "seed.bias", "body.2.weight", "body.2.bias"}
+
+
+@pytest.mark.parametrize(("rates", "middle"), [((1.0, 0.0), 0.5), ((0.4, 0.2), 0.3), ((1.0, 1.0), 1.0)])
+def test_rates_follow_half_a_cosine(rates, middle):
+    schedule = curriculum.schedule(rates)
+    assert schedule(0.0) == rates[0]
+    assert schedule(0.5) == pytest.approx(middle)
+    assert schedule(1.0) == pytest.approx(rates[1])
+    assert schedule(1.7) == schedule(1.0)
+
+
+def test_swaps_show_pictures_reconstructions_and_neighbours():
+    family = families.build("rsgan", "smoke").eval()
+    with torch.no_grad():
+        images = curriculum.swaps(family, FACES)
+        faces = FACES.resize(32)
+        last = family.swap(faces[[6]], faces[[7]])
+    assert images.shape == (24, 3, 32, 32)
+    assert torch.equal(images[:8], faces.images)
+    torch.testing.assert_close(images[23:], last, atol=1e-5, rtol=0)
+
+
+# ---------------------------------------------------------------------------------------------- the command
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return data.render(tmp_path_factory.mktemp("faces") / "calm", 24, size=64, jobs=1, progress=False)
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_train_saves_weights_that_load(dataset, tmp_path):
+    arguments = ("train", "rsgan", "--preset", "smoke", "--data", dataset, "-o", tmp_path, "--steps")
+    result = call(*arguments, 3)
+    assert result.exit_code == 0, result.output
+    file = tmp_path / "rsgan_smoke.safetensors"
+    loaded = families.load("rsgan", file=file)
+    assert loaded.config == Config.smoke()
+    card = weights.read_card(file)
+    assert (card["steps"], card["images"]) == (3, 12)
+    assert "rendered faces, calm world" in card["data"]
+    samples = list((tmp_path / "rsgan_smoke" / "1_whole" / "samples").glob("*.png"))
+    assert len(samples) == 1
+    assert call(*arguments, 4).exit_code == 1  # a run is there: it must be said to go on
+    assert call(*arguments, 4, "--resume").exit_code == 0
+    assert weights.read_card(file)["steps"] == 4
+    new = tmp_path / "new"
+    assert call(*arguments[:6], "-o", new, "--steps", 1, "--start", file).exit_code == 0
+    kept, begun = loaded.state_dict(), families.load("rsgan", file=new / "rsgan_smoke.safetensors").state_dict()
+    head = "encoders.face.head.weight"
+    assert np.abs((kept[head] - begun[head]).numpy()).max() < 0.01  # one step away
+
+
+def test_train_answers_with_a_sentence(dataset, tmp_path):
+    for arguments, words in (
+        ((), "name one family, or say --all"),
+        (("rsgan", "--all"), "name one family, or say --all"),
+        (("nobody",), "unknown family 'nobody'"),
+        (("landmarks", "--data", dataset), "nothing to learn"),
+        (("rsgan", "--data", tmp_path / "none"), "there is no folder"),
+    ):
+        result = call("train", *arguments, "-o", tmp_path, "--preset", "smoke", "--steps", 1)
+        assert result.exit_code == 1
+        assert words in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
