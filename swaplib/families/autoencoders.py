@@ -24,14 +24,18 @@ Where the papers are silent, or where we differ, and why:
 - The pyramids are RSGAN's, of strided 4 x 4 convolutions, so that the four are compared at equal size; critics are
   normalised spectrally (Miyato et al. 2018), where the papers' have batch normalisation or none.
 - Encoders and decoders take the non-saturating form of the adversarial losses. Adam throughout; VAE-GAN has RMSProp.
-- Losses are means, over pixels or features; their weights in `Config` are for that. A squared error summed over
-  features, as VAE-GAN prints it, has as its weight the number of features.
+- Losses are means, over pixels or features, and their weights are for that. They differ from the papers' because
+  spectral normalisation keeps critics flat, their features small and their gradients at a picture below about 1: an L1
+  mean with weight λ has a gradient of λ / √(3 S²), so λ balances an adversarial loss of weight 1 at 100 rather than 10.
+- VAE-GAN prints its squared error as a sum over features of variance 1, which as a mean has the number of features as
+  its weight. Ours are smaller and have 49 times that: a standard deviation of 1/7.
 - VAE-GAN: each network sees its own losses alone, as in Algorithm 1; so each is a phase of its own. The decoder gets
   γ × features − GAN, which for Adam is features and GAN with weights in the ratio of γ. The hidden layer is the
   critic's last at 8 x 8, the third strided one of four at 64 px, as in the authors' code.
 - ALI: what encoder and decoder do is told by the critic alone. Its dropout of 0.2 is in the fully connected layers.
 - alpha-GAN: Algorithm 1 doesn't say how the updates share their gradients. Encoder and decoder are one phase here, both
   critics another, as in the public reimplementation by Shepardson, whose L1 is a mean over pixels, too, with λ = 10.
+  The critic of codes counts three times: with less, codes leave the normal distribution and random ones show nothing.
 """
 
 from __future__ import annotations
@@ -81,8 +85,8 @@ class Config:
     def demo(cls) -> Config:
         """64 px in portrait framing, sized for a CPU: encoder, decoder and code about as large as RSGAN's."""
         return cls(
-            size=64, width=32, width_decoder=40, width_critic=24, most=272, z=256, hull=0, learning_rate=1e-3,
-            betas=(0.9, 0.999), batch=16, steps=40_000,
+            size=64, width=32, width_decoder=40, width_critic=24, most=272, z=256, hull=0, learning_rate=3e-4,
+            critics_learning_rate=3e-4, batch=16, steps=40_000,
         )  # fmt: skip
 
     @classmethod
@@ -286,13 +290,17 @@ class VAEGANConfig(Config):
     """VAE-GAN's; γ is features / adversarial."""
 
     kl: float = 1
-    features: float = 32_768  # as many as there are: 512 at 8 x 8
-    adversarial: float = 1
+    features: float = 1_600_000  # 49 times as many as there are: 512 at 8 x 8
+    adversarial: float = 200
     critic: float = 1
 
     @classmethod
     def demo(cls) -> VAEGANConfig:
-        return replace(super().demo(), features=6144)
+        return replace(super().demo(), features=300_000)
+
+    @classmethod
+    def smoke(cls) -> VAEGANConfig:
+        return replace(super().smoke(), features=50_000)
 
 
 class VAEGAN(Autoencoder):
@@ -357,9 +365,7 @@ class ALIConfig(Config):
 
     @classmethod
     def demo(cls) -> ALIConfig:
-        return replace(
-            super().demo(), width_code=128, learning_rate=2e-4, critics_learning_rate=2e-4, betas=(0.5, 0.999)
-        )
+        return replace(super().demo(), width_code=128)
 
     @classmethod
     def smoke(cls) -> ALIConfig:
@@ -409,9 +415,9 @@ class ALI(Autoencoder):
 @dataclass(frozen=True)
 class AlphaGANConfig(Config):
     width_code: int = 512  # channels of the critic of codes
-    reconstruction: float = 10  # λ
+    reconstruction: float = 100
     adversarial: float = 1
-    code_adversarial: float = 1
+    code_adversarial: float = 3
     critic: float = 1
     code_critic: float = 1
 
