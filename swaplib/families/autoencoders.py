@@ -31,11 +31,11 @@ Where the papers are silent, or where we differ, and why:
   its weight. Ours are smaller and have 49 times that: a standard deviation of 1/7.
 - VAE-GAN: each network sees its own losses alone, as in Algorithm 1; so each is a phase of its own. The decoder gets
   γ × features − GAN, which for Adam is features and GAN with weights in the ratio of γ. The hidden layer is the
-  critic's last at 8 x 8, the third strided one of four at 64 px, as in the authors' code.
+  critic's last at 8 x 8, after three strided convolutions at 64 px, as in the authors' code.
 - ALI: what encoder and decoder do is told by the critic alone. Its dropout of 0.2 is in the fully connected layers.
 - alpha-GAN: Algorithm 1 doesn't say how the updates share their gradients. Encoder and decoder are one phase here, both
   critics another, as in the public reimplementation by Shepardson, whose L1 is a mean over pixels, too, with λ = 10.
-  The critic of codes counts three times: with less, codes leave the normal distribution and random ones show nothing.
+  The critic of codes counts three times, which is λ = 33 for it.
 """
 
 from __future__ import annotations
@@ -83,7 +83,10 @@ class Config:
 
     @classmethod
     def demo(cls) -> Config:
-        """64 px in portrait framing, sized for a CPU: encoder, decoder and code about as large as RSGAN's."""
+        """64 px in portrait framing, sized for a CPU: encoder, decoder and code about as large as RSGAN's.
+
+        At RSGAN's learning rate of 1e-3, alpha-GAN's codes grow to ten times the size of normal ones.
+        """
         return cls(
             size=64, width=32, width_decoder=40, width_critic=24, most=272, z=256, hull=0, learning_rate=3e-4,
             critics_learning_rate=3e-4, batch=16, steps=40_000,
@@ -355,6 +358,8 @@ class VAEGAN(Autoencoder):
 
 @dataclass(frozen=True)
 class ALIConfig(Config):
+    """ALI's, with its sizes of code and critic for codes."""
+
     z: int = 256
     width_code: int = 1024  # channels of the critic's layers for codes; those for pairs have twice as many
     dropout: float = 0.2
@@ -388,24 +393,20 @@ class ALI(Autoencoder):
             self._phase("critic", self._critic_losses, self.critics),
         ]
 
-    def _judged(self, faces: Faces) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits of the pairs x, E(x) and D(z), z."""
+    def _pairs(self, faces: Faces) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pictures and codes of the pairs x, E(x), then of as many D(z), z."""
         codes = self._code(faces.images)
         random = torch.randn_like(codes)
-        images = torch.cat([faces.images, self.decoder(random)])
-        encoded, decoded = self.critics["pair"](images, torch.cat([codes, random])).chunk(2)
-        return encoded, decoded
+        return torch.cat([faces.images, self.decoder(random)]), torch.cat([codes, random])
 
     def _autoencoder_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
-        encoded, decoded = self._judged(faces)
+        encoded, decoded = self.critics["pair"](*self._pairs(faces)).chunk(2)
         return {"adversarial": fooling_loss([decoded, -encoded])}
 
     def _critic_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         with torch.no_grad():
-            codes = self._code(faces.images)
-            random = torch.randn_like(codes)
-            images = torch.cat([faces.images, self.decoder(random)])
-        encoded, decoded = self.critics["pair"](images, torch.cat([codes, random])).chunk(2)
+            pairs = self._pairs(faces)
+        encoded, decoded = self.critics["pair"](*pairs).chunk(2)
         return {"critic": critic_loss(encoded, [decoded])}
 
 
@@ -414,7 +415,9 @@ class ALI(Autoencoder):
 
 @dataclass(frozen=True)
 class AlphaGANConfig(Config):
-    width_code: int = 512  # channels of the critic of codes
+    """alpha-GAN's; λ is `reconstruction`."""
+
+    width_code: int = 512  # channels of the critic of codes' layers
     reconstruction: float = 100
     adversarial: float = 1
     code_adversarial: float = 3
