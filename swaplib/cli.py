@@ -170,28 +170,36 @@ def train(
 @app.command()
 def evaluate(
     families: Annotated[str, typer.Option(help="Names, separated by commas.")] = "target,landmarks",
-    pairs: Annotated[int, typer.Option(min=2, help="Number of rendered pairs.")] = 500,
+    pairs: Annotated[int, typer.Option(min=2, help="Number of pairs.")] = 500,
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV; a Markdown table is put beside it.")] = Path(
         "evaluation.csv"
     ),
+    data: Annotated[
+        Path | None, typer.Option(help="Prepared photographs to swap; rendered faces and true swaps where none.")
+    ] = None,
     seed: Seed = 0,
     size: Annotated[int, typer.Option(min=64, max=512, help="Edge of the pictures in pixels.")] = 128,
     world: World = "calm",
     preset: Preset = "demo",
     jobs: Jobs = 2,
 ) -> None:
-    """The comparison table: families judged on rendered pairs whose true swap is known."""
+    """The comparison table: families judged on rendered pairs whose true swap is known, or on photographs."""
     with _sentences():
+        from swaplib import data as datasets
         from swaplib import metrics
         from swaplib.provenance import replacing
 
         names = [name.strip() for name in families.split(",") if name.strip()]
-        table = metrics.evaluate(names, pairs=pairs, seed=seed, size=size, world=world, preset=preset, jobs=jobs)
+        found = None if data is None else datasets.open(data)
+        table = metrics.evaluate(
+            names, pairs, seed, size=size, world=world, preset=preset, jobs=jobs, photographs=found
+        )  # fmt: skip
         with replacing(out) as temporary:
             table.to_csv(temporary)
         with replacing(out.with_suffix(".md")) as temporary:
             temporary.write_text(metrics.table_markdown(table) + "\n", encoding="utf-8")
-        narrow = ["psnr", "psnr_face", "ms_ssim_face", "to_source", "nearer_source", "seconds"]
+        narrow = ["to_source", "nearer_source", "detected", "reconstruction_error", "twice_error", "seconds"]
+        narrow = ["psnr", "psnr_face", "ms_ssim_face", *narrow] if found is None else narrow
         typer.echo(metrics.table_markdown(table, narrow))
         typer.echo(f"\nThe whole table: {out} and {out.with_suffix('.md')}")
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from swaplib import families, photos, synthetic
+from swaplib.data import Dataset
 from swaplib.faces import Faces, region, to_uint8, to_unit
 from swaplib.families import Family
 
@@ -213,19 +214,9 @@ def _at(images: torch.Tensor, size: int) -> torch.Tensor:
 # ---------------------------------------------------------------------------------------------- the table
 
 
-def evaluate(
-    names: Sequence[str] | Mapping[str, Family],
-    pairs: int = 500,
-    seed: int = 0,
-    size: int = SIZE,
-    world: str = "calm",
-    preset: str = "demo",
-    jobs: int = 2,
-    surround: Literal["rendered", "target"] = "rendered",
-    progress: bool = True,
-) -> pd.DataFrame:
+def evaluate(names: Sequence[str] | Mapping[str, Family], pairs: int = 500, seed: int = 0, **options) -> pd.DataFrame:
     """The comparison table: `summarise` of `measure`, whose arguments it takes."""
-    return summarise(measure(names, pairs, seed, size, world, preset, jobs, surround, progress), seed)
+    return summarise(measure(names, pairs, seed, **options), seed)
 
 
 def measure(
@@ -238,16 +229,18 @@ def measure(
     jobs: int = 2,
     surround: Literal["rendered", "target"] = "rendered",
     progress: bool = True,
+    photographs: Dataset | None = None,
 ) -> pd.DataFrame:
-    """Score families on random pairs of rendered faces.
+    """Score families on random pairs of rendered faces, or of photographs.
 
     names: families by name, or families under the names that they shall have. pairs: how many; the first ones are
     the same for any number. seed: the series of faces, of which only those from number `HELD_OUT` on are taken, so
     that a family may train on the same series. size: pixels a side at which the faces are rendered; a family gets
     them at its own size. world, surround: as in `synthetic.faces` and `synthetic.true_swap`. jobs: processes; the
-    numbers (but the times) do not depend on it.
+    numbers (but the times) do not depend on it. photographs: a prepared data set with landmarks that pairs are drawn
+    from instead, of two subjects where those are known; without a true swap there is no likeness to it, NaN.
     Returns one row for each system and pair, with the columns `system`, `pair` and the names of `METRICS`. Two rows
-    of each pair are bounds: "source", the source's picture as it is, and "true swap".
+    of each pair are bounds: "source", the source's picture as it is, and, where it is known, "true swap".
     """
     if pairs < 1:
         raise ValueError(f"{pairs} pairs: at least one is needed")
@@ -255,33 +248,77 @@ def measure(
     taken = [name for name in systems if name in ("source", "true swap")]
     if taken:
         raise ValueError(f"{taken[0]!r} is the name of a bound: call the family otherwise")
+    if photographs is None:
+        draw = _Rendered(seed, size, world, surround)
+    else:
+        draw = _Photographed(photographs, size, _couples(photographs, pairs, seed))
     work = (
-        delayed(_measure_chunk)(systems, range(first, min(first + _CHUNK, pairs)), seed, size, world, surround)
+        delayed(_measure_chunk)(systems, draw, range(first, min(first + _CHUNK, pairs)), seed)
         for first in range(0, pairs, _CHUNK)
     )
     done = Parallel(n_jobs=jobs, return_as="generator")(work)
     chunks = list(tqdm(done, total=-(-pairs // _CHUNK), desc="pairs of faces", unit=f"x{_CHUNK}", disable=not progress))
     frame = pd.concat(chunks, ignore_index=True)
-    frame.attrs = {"pairs": pairs, "seed": seed, "size": size, "world": world, "preset": preset, "surround": surround}
+    frame.attrs = {"pairs": pairs, "seed": seed, "size": size}
+    frame.attrs |= {"world": world} if photographs is None else {"photographs": photographs.folder.name}
+    frame.attrs |= {"preset": preset} | ({"surround": surround} if photographs is None else {})
     return frame
 
 
-def _measure_chunk(
-    systems: Mapping[str, Family], rows: range, seed: int, size: int, world: str, surround: str
-) -> pd.DataFrame:
-    """Render the pairs of `rows` and score every system on them."""
-    with _one_thread(), torch.random.fork_rng(devices=[]):
-        both = synthetic.faces(2 * len(rows), seed, HELD_OUT + 2 * rows.start, world, size)
+@dataclass(frozen=True)
+class _Rendered:
+    """Pairs of rendered faces, with their true swaps."""
+
+    seed: int
+    size: int
+    world: str
+    surround: Literal["rendered", "target"]
+
+    def __call__(self, rows: range) -> tuple[Faces, Faces, Faces | None]:
+        both = synthetic.faces(2 * len(rows), self.seed, HELD_OUT + 2 * rows.start, self.world, self.size)
         source, target = both[::2], both[1::2]
-        truth = synthetic.true_swap(source, target, surround=surround)
+        return source, target, synthetic.true_swap(source, target, surround=self.surround)
+
+
+@dataclass(frozen=True)
+class _Photographed:
+    """Pairs of photographs, whose true swaps nobody knows."""
+
+    photographs: Dataset
+    size: int
+    couples: np.ndarray
+
+    def __call__(self, rows: range) -> tuple[Faces, Faces, Faces | None]:
+        source, target = (self.photographs[self.couples[rows, k].tolist()].resize(self.size) for k in (0, 1))
+        return source, target, None
+
+
+def _couples(photographs: Dataset, pairs: int, seed: int) -> np.ndarray:
+    """Random couples of different pictures, of different subjects where both are known, (pairs, 2)."""
+    subjects = photographs.metadata["subject"].to_numpy()
+    if len(photographs) < 2 or (len(set(subjects)) == 1 and subjects[0]):
+        raise ValueError(f"{photographs.folder} has no two people to swap: prepare more photographs")
+    rng, couples = np.random.default_rng(seed), []
+    while len(couples) < pairs:
+        one, other = rng.choice(len(photographs), 2, replace=False)
+        if not subjects[one] or subjects[one] != subjects[other]:
+            couples.append((one, other))
+    return np.array(couples)
+
+
+def _measure_chunk(systems: Mapping[str, Family], draw: Any, rows: range, seed: int) -> pd.DataFrame:
+    """Draw the pairs of `rows` and score every system on them."""
+    with _one_thread(), torch.random.fork_rng(devices=[]):
+        source, target, truth = draw(rows)
         owners = photos.descriptor(source), photos.descriptor(target)
+        bounds = {"source": source} if truth is None else {"source": source, "true swap": truth}
         scores = {
-            name: dict.fromkeys(_NAMES, np.nan) | likeness(shown.images, truth) | identity(shown, *owners)
-            for name, shown in (("source", source), ("true swap", truth))
+            name: dict.fromkeys(_NAMES, np.nan) | _likeness(shown.images, truth) | identity(shown, *owners)
+            for name, shown in bounds.items()
         }
         for name, family in systems.items():
             torch.manual_seed(seed + rows.start)  # for families that draw noise
-            scores[name] = _score(family, source, target, truth, owners)
+            scores[name] = dict.fromkeys(_NAMES, np.nan) | _score(family, source, target, truth, owners)
     parts = []
     for name, columns in scores.items():
         values = {key: np.broadcast_to(np.asarray(value, float), len(rows)) for key, value in columns.items()}
@@ -289,8 +326,12 @@ def _measure_chunk(
     return pd.concat(parts)[["system", "pair", *_NAMES]]
 
 
+def _likeness(images: torch.Tensor, truth: Faces | None) -> dict[str, torch.Tensor]:
+    return {} if truth is None else likeness(images, truth)
+
+
 def _score(
-    family: Family, source: Faces, target: Faces, truth: Faces, owners: tuple[torch.Tensor, torch.Tensor]
+    family: Family, source: Faces, target: Faces, truth: Faces | None, owners: tuple[torch.Tensor, torch.Tensor]
 ) -> dict[str, torch.Tensor | float]:
     """Every metric of a family's swaps. owners: the descriptors of source and target."""
     fitting = (lambda faces: faces) if family.any_size else (lambda faces: faces.resize(family.config.size))
@@ -301,7 +342,7 @@ def _score(
     # dlib looks at the swap where the target's face is, at the size at which the others are shown.
     swapped = _as_target(_at(images, target.size[0]), target)
     return {
-        **likeness(images, truth),
+        **_likeness(images, truth),
         **identity(swapped, *owners),
         **self_consistency(family, mine, others),
         "seconds": seconds,

@@ -17,7 +17,7 @@ from torchmetrics.functional.image import (
     peak_signal_noise_ratio,
 )
 
-from swaplib import families, metrics, synthetic
+from swaplib import data, families, metrics, synthetic
 from swaplib.faces import Faces, to_unit
 from swaplib.families import Family, Part
 
@@ -312,3 +312,31 @@ def test_the_pairs_are_those_of_the_renderer_however_many(scores):
     expected = metrics.likeness(both[1::2].images, synthetic.true_swap(both[::2], both[1::2]))["psnr"]
     for found in (scores, metrics.measure(["target"], 2, seed=5, size=64, jobs=1, progress=False)):
         np.testing.assert_allclose(found[found["system"] == "target"]["psnr"][:2], expected, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """A prepared data set; that its pictures are rendered, measuring doesn't know."""
+    return data.open(data.render(tmp_path_factory.mktemp("faces") / "calm", 6, size=64, jobs=1, progress=False))
+
+
+def test_photographs_have_everything_but_a_truth(photographs):
+    options = {"size": 64, "jobs": 1, "progress": False, "photographs": photographs}
+    scores = metrics.measure(["target"], 4, seed=5, **options)
+    assert scores.system.unique().tolist() == ["source", "target"]
+    rows = scores.query("system == 'target'")
+    assert rows[["psnr", "ssim_face", "error"]].isna().to_numpy().all()
+    assert (rows.reconstruction_error == 0).all()
+    assert (rows.to_target < rows.to_source).all()
+    assert "photographs calm" in metrics.table_markdown(metrics.summarise(scores), ["to_source"])
+    first = metrics.measure(["target"], 2, seed=5, **options).query("system == 'target'")
+    pd.testing.assert_frame_equal(first.drop(columns="seconds"), rows[:2].drop(columns="seconds"))
+
+
+def test_photographs_are_paired_across_people(photographs):
+    couples = metrics._couples(photographs, 200, seed=1)
+    assert couples.shape == (200, 2)
+    subjects = photographs.metadata.subject.to_numpy()
+    assert (subjects[couples[:, 0]] != subjects[couples[:, 1]]).all()
+    with pytest.raises(ValueError, match="no two people"):
+        metrics._couples(photographs.where(np.arange(6) == 0), 2, seed=1)

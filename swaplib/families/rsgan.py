@@ -316,7 +316,7 @@ class RSGAN(Family):
         if faces.size != (self.config.size,) * 2:
             raise ValueError(f"this RSGAN takes {self.config.size} px pictures, got {faces.size}: use faces.resize")
 
-    def _regions(self, faces: Faces) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def regions(self, faces: Faces) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Face crop (its outside grey), picture with the face grey, and the face's hull, bool (B, 1, S, S)."""
         if faces.landmarks is None:
             raise ValueError(
@@ -329,11 +329,11 @@ class RSGAN(Family):
         return F.interpolate(crop, (size, size), mode="bilinear", antialias=True), faces.images * ~hull, hull
 
     def _distributions(self, faces: Faces, attributes, regions=None) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """Mean and log-variance of each part. regions: as from `_regions`, where the caller has them already."""
+        """Mean and log-variance of each part. regions: as from `regions`, where the caller has them already."""
         attributes = attributes.nan_to_num(0)
         seen = {"face": faces.images, "hair": faces.images}
         if self.config.regional:
-            face, hair, _ = regions or self._regions(faces)
+            face, hair, _ = regions or self.regions(faces)
             seen = {"face": face, "hair": hair}
         return {
             name: encoder(seen[name], attributes) if name in seen else encoder(attributes)
@@ -362,7 +362,7 @@ class RSGAN(Family):
     def _autoencoder_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         config = self.config
         attributes = self._known(faces)
-        face, hair, hull = regions = self._regions(faces)
+        face, hair, hull = regions = self.regions(faces)
         distributions = self._distributions(faces, attributes, regions)
         codes = self._draw(distributions)
         fakes = self._fakes(codes)
