@@ -3,7 +3,7 @@
     python scripts/rsgan_study.py runs/faces_calm_64 runs/study
 
 Each variant goes through the same pictures in the same order. Saves its weights into swaplib/checkpoints/ and the
-curves of all into figures/rsgan/variants_log.csv.
+curves of all into rsgan_study.csv beside them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from swaplib import curriculum, data, figures, weights
+from swaplib import curriculum, data, weights
 from swaplib.families.rsgan import Config
 
 VARIANTS = {
@@ -55,9 +55,7 @@ def main(faces: str, runs: str, *chosen: str) -> None:
     ]
     table = pd.concat(logs)[columns]
     smooth = table.assign(images=table.images // 1600 * 1600).groupby(["variant", "images"], sort=False).mean()
-    out = figures.folder() / "rsgan" / "variants_log.csv"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    smooth.round(5).to_csv(out)
+    smooth.round(5).to_csv(weights.FOLDER / "rsgan_study.csv")
 
 
 if __name__ == "__main__":

@@ -189,10 +189,10 @@ def rendered(
 def swaps(family: Family, faces: Faces) -> torch.Tensor:
     """What a look at a run shows: pictures, their reconstructions, and each with the face of the one before it.
 
-    faces (B); images (3 B, 3, S, S) in [-1, 1], one of the three kinds after the other.
+    faces (B); images (3, B, 3, S, S) in [-1, 1], a row for each of the three.
     """
     device = next(family.parameters()).device
     faces = faces.resize(family.config.size).to(device)
     before = faces[torch.arange(len(faces)).roll(1)]
     rebuilt = family.decode(family.encode(faces))
-    return torch.cat([faces.images, rebuilt, family.swap(before, faces)])
+    return torch.stack([faces.images, rebuilt, family.swap(before, faces)])

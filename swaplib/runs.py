@@ -147,10 +147,10 @@ def log(path: Path, columns: list[str], step: int) -> Iterator[Callable[[dict[st
 
 
 def save_grid(images: torch.Tensor, path: Path, text: str) -> None:
-    """Images (B, 3, H, W) in [-1, 1] as a grid about as wide as high, marked as generated."""
-    pictures = to_uint8(images)
+    """Images (B, 3, H, W) in [-1, 1] as a grid about as wide as high, (R, C, 3, H, W) as R rows; marked as generated."""
+    columns = images.shape[1] if images.ndim == 5 else math.ceil(math.sqrt(len(images)))
+    pictures = to_uint8(images.flatten(0, 1) if images.ndim == 5 else images)
     number, height, width, _ = pictures.shape
-    columns = math.ceil(math.sqrt(number))
     grid = np.full((math.ceil(number / columns) * height, columns * width, 3), 255, np.uint8)
     for k, picture in enumerate(pictures):
         top, left = k // columns * height, k % columns * width

@@ -120,7 +120,7 @@ def train(
     precision  fp32; tf32; bf16 (mixed: weights stay in 32 bits); auto: bf16 where the processor has it
     compile    compile the family's networks (torch.compile): a minute at first, faster steps on a GPU
     workers    threads that read and resize the coming batches
-    sample     family -> images (B, 3, H, W) in [-1, 1], saved as a grid every `sample_every` steps
+    sample     family -> images (B, 3, H, W) or (R, C, 3, H, W) in [-1, 1], saved as a grid every `sample_every` steps
 
     A run that is complete already yields nothing; `restore` gives its weights.
     Ctrl-C and SIGTERM let the step finish, save, and end the loop; a second one acts at once. Leaving the loop with

@@ -7,8 +7,8 @@
     alpha-GAN   Rosca, Lakshminarayanan, Warde-Farley, Mohamed: Variational Approaches for Auto-Encoding Generative
                 Adversarial Networks. 2017, arXiv:1706.04987.
 
-None of them has a code of the face alone. As in RSGAN's comparison (Natsume et al. 2018, arXiv:1804.03447, §4.2 and
-Table 1), they swap by copy, paste and repair: the autoencoder is to remove the seam.
+None of them has a code of the face alone. As in RSGAN's comparison (Natsume et al. 2018, arXiv:1804.03447, Table 1),
+they swap by copy, paste and repair: the autoencoder is to remove the seam.
 
     source ─── face, its points ───┐
                                    ├─ eyes onto eyes, paste ─ encoder ─ mean code ─ decoder ─► picture
@@ -21,18 +21,18 @@ Table 1), they swap by copy, paste and repair: the autoencoder is to remove the 
 | alpha-GAN | one vector | L1 of pixels | picture; code | autoencoder, critics |
 
 Where the papers are silent, or where we differ, and why:
-- The pyramids are RSGAN's, of strided 4 x 4 convolutions, so that the four are compared at equal size; critics are
-  normalised spectrally (Miyato et al. 2018), where the papers' have batch normalisation or none.
+- The pyramids are RSGAN's, of strided 4 x 4 convolutions, so that the four are compared at equal size; those of the
+  critics are normalised spectrally (Miyato et al. 2018), where the papers' have batch normalisation or none.
 - Encoders and decoders take the non-saturating form of the adversarial losses. Adam throughout; VAE-GAN has RMSProp.
-- Losses are means, over pixels or features, and their weights are for that. They differ from the papers' because
-  spectral normalisation keeps critics flat, their features small and their gradients at a picture below about 1: an L1
-  mean with weight λ has a gradient of λ / √(3 S²), so λ balances an adversarial loss of weight 1 at 100 rather than 10.
+- Losses are means, over pixels or features, and their weights are for that. A mean L1 of weight λ has a gradient of
+  norm λ / √(3 S²) at a picture, 0.09 for λ = 10 at 64 px, while that of a critic is of the order of 1: we take λ = 100.
 - VAE-GAN prints its squared error as a sum over features of variance 1, which as a mean has the number of features as
-  its weight. Ours are smaller and have 49 times that: a standard deviation of 1/7.
+  its weight. Spectrally normalised features are small and have 49 times that: a standard deviation of 1/7.
 - VAE-GAN: each network sees its own losses alone, as in Algorithm 1; so each is a phase of its own. The decoder gets
   γ × features − GAN, which for Adam is features and GAN with weights in the ratio of γ. The hidden layer is the
   critic's last at 8 x 8, after three strided convolutions at 64 px, as in the authors' code.
-- ALI: what encoder and decoder do is told by the critic alone. Its dropout of 0.2 is in the fully connected layers.
+- ALI: what encoder and decoder do is told by the critic alone. Its dropout of 0.2 is in the fully connected layers,
+  which have no normalisation: with it the critic stays too flat to teach anything.
 - alpha-GAN: Algorithm 1 doesn't say how the updates share their gradients. Encoder and decoder are one phase here, both
   critics another, as in the public reimplementation by Shepardson, whose L1 is a mean over pixels, too, with λ = 10.
   The critic of codes counts three times, which is λ = 33 for it.
@@ -48,7 +48,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from swaplib import photos
 from swaplib.faces import Faces
@@ -132,7 +131,7 @@ class PairCritic(nn.Module):
     def _layers(dropout: float, *widths: int) -> nn.Sequential:
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
-            layers += [nn.Dropout(dropout), spectral_norm(nn.Linear(inputs, outputs)), nn.LeakyReLU(0.2)]
+            layers += [nn.Dropout(dropout), nn.Linear(inputs, outputs), nn.LeakyReLU(0.2)]
         return nn.Sequential(*layers)
 
     def forward(self, images, codes):
@@ -157,7 +156,7 @@ class CodeCritic(nn.Module):
 
 
 def feature_loss(features: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """½ (f' − f)², mean over all features: −log N(f | f', 1) for each, without the constant (VAE-GAN, eqs 7 and 8)."""
+    """½ (f' − f)², mean over all features: −log N(f | f', 1) for each, without the constant (VAE-GAN, §2.3)."""
     return 0.5 * (features - truth).square().mean()
 
 
