@@ -294,13 +294,13 @@ def test_a_tiny_overfit_drives_the_reconstruction_down(kind, term, faces):
 def test_alis_two_sides_learn_to_beat_each_other(faces):
     family = build(ALI).train()
     fooling, judging = family.phases()
-    for phase, term in ((judging, "critic"), (fooling, "adversarial")):
+    for phase, term, steps in ((judging, "critic", 15), (fooling, "adversarial", 40)):
         optimiser = torch.optim.Adam(phase.parameters, 2e-3)
         history = []
-        for _ in range(30):
+        for _ in range(steps):
             loss = phase.losses(faces)[term]
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             history.append(loss.item())
-        assert sum(history[-5:]) / 5 < 0.7 * sum(history[:3]) / 3, (term, history)
+        assert sum(history[-5:]) / 5 < 0.7 * history[0], (term, history)
