@@ -147,7 +147,7 @@ def log(path: Path, columns: list[str], step: int) -> Iterator[Callable[[dict[st
 
 
 def save_grid(images: torch.Tensor, path: Path, text: str) -> None:
-    """Images (B, 3, H, W) in [-1, 1] as a grid about as wide as high, (R, C, 3, H, W) as R rows; marked as generated."""
+    """Images (B, 3, H, W) in [-1, 1] as a square grid, (R, C, 3, H, W) as R rows; marked as generated."""
     columns = images.shape[1] if images.ndim == 5 else math.ceil(math.sqrt(len(images)))
     pictures = to_uint8(images.flatten(0, 1) if images.ndim == 5 else images)
     number, height, width, _ = pictures.shape

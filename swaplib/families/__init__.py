@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from swaplib import weights
+from swaplib.families.autoencoders import ALI, VAEGAN, AlphaGAN
 from swaplib.families.base import Codes, Family, Part, Phase, Stage
 from swaplib.families.baselines import Landmarks, Target
 from swaplib.families.rsgan import RSGAN
@@ -27,7 +28,9 @@ __all__ = [
     "load",
 ]
 
-_FAMILIES: dict[str, type[Family]] = {family.name: family for family in (Target, Landmarks, RSGAN)}
+_FAMILIES: dict[str, type[Family]] = {
+    family.name: family for family in (Target, Landmarks, VAEGAN, ALI, AlphaGAN, RSGAN)
+}
 NAMES = tuple(_FAMILIES)
 TRAINED = tuple(name for name, family in _FAMILIES.items() if family.phases is not Family.phases)
 PRESETS = ("smoke", "demo", "paper")

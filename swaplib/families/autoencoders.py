@@ -51,7 +51,7 @@ from torch import nn
 
 from swaplib import photos
 from swaplib.faces import Faces
-from swaplib.families.base import Codes, Family, Part, Phase
+from swaplib.families.base import Codes, Family, Part, Phase, Stage
 from swaplib.networks import blocks
 from swaplib.networks.adversarial import Critic, critic_loss, fooling_loss
 from swaplib.networks.variational import draw, kl_divergence
@@ -71,6 +71,7 @@ class Config:
     hull: int = 27  # first of the landmarks whose hull is the face that a swap pastes
     learning_rate: float = 2e-4
     critics_learning_rate: float = 2e-4
+    last_rate: float = 1  # share of the learning rates that is left at the end, along half a cosine
     betas: tuple[float, float] = (0.5, 0.999)
     batch: int = 50
     steps: int = 120_000
@@ -82,13 +83,13 @@ class Config:
 
     @classmethod
     def demo(cls) -> Config:
-        """64 px in portrait framing, sized for a CPU: encoder, decoder and code about as large as RSGAN's.
+        """64 px in portrait framing, sized for a CPU, with as many dimensions of the code as RSGAN's appearance codes.
 
         At RSGAN's learning rate of 1e-3, alpha-GAN's codes grow to ten times the size of normal ones.
         """
         return cls(
-            size=64, width=32, width_decoder=40, width_critic=24, most=272, z=256, hull=0, learning_rate=3e-4,
-            critics_learning_rate=3e-4, batch=16, steps=40_000,
+            size=64, width=32, width_decoder=32, width_critic=24, most=192, z=256, hull=0, learning_rate=3e-4,
+            critics_learning_rate=3e-4, last_rate=0.05, batch=16, steps=40_000,
         )  # fmt: skip
 
     @classmethod
@@ -260,6 +261,11 @@ class Autoencoder(Family):
             raise ValueError(f"this {self.name} takes {size} px pictures, got {width}x{height}: use faces.resize")
 
     # -- training
+
+    @classmethod
+    def stages(cls, config: Config) -> list[Stage]:
+        """One, its learning rates falling as the config says."""
+        return [Stage("whole", config, 1.0, (1.0, config.last_rate))]
 
     def _critics(self, config: Config) -> nn.ModuleDict:
         raise NotImplementedError

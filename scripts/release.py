@@ -1,0 +1,45 @@
+"""Put trained weights into the package: measured, with the row of the comparison table on their card.
+
+    python scripts/release.py rsgan demo runs/rsgan_demo.safetensors --notes "What was tried, what falls short."
+
+The old weights' row, where there are any, is printed beside the new one: replace weights only by better ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from swaplib import families, metrics, weights
+
+COLUMNS = ("psnr_face", "ssim_face", "to_source", "nearer_source", "detected", "reconstruction_error",
+           "reconstruction_ms_ssim", "twice_error", "twice_ms_ssim")  # fmt: skip
+
+
+def main(
+    name: str,
+    preset: str,
+    file: Path,
+    pairs: Annotated[int, typer.Option(help="Rendered calm pairs that the row is measured on.")] = 200,
+    notes: Annotated[str, typer.Option(help="Markdown for the card's end.")] = "",
+    size: Annotated[int, typer.Option(help="Edge of the rendered pictures.")] = 128,
+) -> None:
+    """Measure the weights in FILE and save them as the released ones of the family NAME at a preset."""
+    family = families.load(name, file=file)
+    known = weights.read_card(file)
+    table = metrics.evaluate({name: family}, pairs, size=size)
+    results = {column: round(float(table.loc[name, column]), 4) for column in COLUMNS}
+    path = weights.released(name, preset)
+    before = weights.read_card(path)["results"] if path.exists() else {}
+    for column, value in results.items():
+        typer.echo(f"{column:<24} {value:>8} {f'was {before[column]}' if column in before else ''}")
+    facts = {item.name: known[item.name] for item in fields(weights.Card) if item.name in known}
+    facts |= {"results": {**results, "pairs": pairs}, "notes": notes}
+    typer.echo(weights.save(family, path, weights.Card(**facts)))
+
+
+if __name__ == "__main__":
+    typer.run(main)
