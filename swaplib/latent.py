@@ -87,8 +87,21 @@ class Stitched(Family):
         self.family, self.first = family, first
         self.name, self.parts, self.swap_parts = f"{family.name}-gd", family.parts, family.swap_parts
         self.any_size = family.any_size
-        self.encode, self.decode, self.sample = family.encode, family.decode, family.sample
-        self.directions, self.mix = family.directions, family.mix
+
+    def encode(self, faces: Faces) -> Codes:
+        return self.family.encode(faces)
+
+    def decode(self, codes: Codes) -> torch.Tensor:
+        return self.family.decode(codes)
+
+    def sample(self, count: int, seed: int = 0) -> Codes:
+        return self.family.sample(count, seed)
+
+    def directions(self, faces: Faces) -> dict[str, Codes]:
+        return self.family.directions(faces)
+
+    def mix(self, source: Codes, target: Codes, amounts: Mapping[str, float | torch.Tensor] | None = None) -> Codes:
+        return self.family.mix(source, target, amounts)
 
     @torch.no_grad()
     def swap(

@@ -253,7 +253,12 @@ def measure(
     else:
         draw = _Photographed(photographs, size, _couples(photographs, pairs, seed))
     work = (
-        delayed(_measure_chunk)(systems, draw, range(first, min(first + _CHUNK, pairs)), seed)
+        delayed(_measure_chunk)(
+            {name: family.lean() for name, family in systems.items()},
+            draw,
+            range(first, min(first + _CHUNK, pairs)),
+            seed,
+        )
         for first in range(0, pairs, _CHUNK)
     )
     done = Parallel(n_jobs=jobs, return_as="generator")(work)

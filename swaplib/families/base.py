@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -119,6 +120,16 @@ class Family(nn.Module):
     def __init__(self, config: Any):
         super().__init__()
         self.config = config
+
+    def lean(self) -> Family:
+        """A copy that shares its weights but lacks the submodules of `training_only`: light to send to a process."""
+        family = copy(self)
+        family._modules = {
+            name: module.lean() if isinstance(module, Family) else module
+            for name, module in self._modules.items()
+            if name not in self.training_only
+        }
+        return family
 
     def encode(self, faces: Faces) -> Codes:
         """Faces at the config's size to codes. What a family needs beyond the images, it says in its docstring."""
