@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import pickle
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -65,6 +66,14 @@ def test_describes_itself(family):
     assert family.config == family.Config.smoke()
     for preset in families.PRESETS:
         assert isinstance(getattr(family.Config, preset)(), family.Config)
+
+
+def test_what_is_sent_to_a_process_swaps_alike(family, source, target):
+    lean = family.lean()
+    assert not {name.split(".")[0] for name in lean.state_dict()} & {n for n in family.training_only if "." not in n}
+    sent = pickle.loads(pickle.dumps(lean))
+    assert torch.equal(sent.swap(source, target), family.swap(source, target))
+    assert [name for name, _ in family.named_children()] == [name for name, _ in _family(family.name).named_children()]
 
 
 def test_parts_are_unique_and_of_a_known_geometry(family):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 
-from swaplib import families, latent
+from swaplib import families, latent, photos
 from swaplib.faces import Faces
 from swaplib.families import Family, Part
 from swaplib.photos import PhotoError
@@ -200,3 +200,34 @@ def test_random_photographs_swap():
         except PhotoError as error:
             assert ": use " in str(error)  # noqa: PT017 (one in a hundred may fail, with a sentence)
     assert done >= 29
+
+
+# ---------------------------------------------------------------------------------------------- stitching
+
+
+def test_stitching_keeps_the_target_outside_the_hull():
+    source, target = drawn.faces(2, 32, 1), drawn.faces(2, 32, 2)
+    family = families.build("rsgan", "smoke").eval()
+    stitched = latent.Stitched(family)
+    images = stitched.swap(source, target)
+    hull = photos.rsgan_mask(target.landmarks, 32, 0)[:, None].expand_as(images)
+    assert torch.equal(images[~hull], target.images[~hull])
+    assert not torch.equal(images[hull], target.images[hull])
+    inside = family.swap(source, target)
+    # The swap's own gradients, but for the membrane that closes the seam.
+    rows = [(x[..., 1:] - x[..., :-1])[1, :, 16, 10:22].flatten() for x in (images, inside)]
+    assert torch.corrcoef(torch.stack(rows))[0, 1] > 0.5
+    with pytest.raises(ValueError, match=r"needs faces\.landmarks"):
+        stitched.swap(source, replace(target, landmarks=None))
+
+
+def test_a_stitched_family_is_otherwise_the_family():
+    faces = drawn.faces(2, 32, 1)
+    family = families.build("rsgan", "smoke").eval()
+    stitched = latent.Stitched(family)
+    assert stitched.name == "rsgan-gd"
+    ours, theirs = stitched.encode(faces), family.encode(faces)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert torch.equal(stitched.decode(ours), family.decode(theirs))
+    assert torch.equal(stitched.sample(1, 3)["hair"], family.sample(1, 3)["hair"])
+    assert list(stitched.directions(faces)) == list(family.directions(faces))
