@@ -136,7 +136,9 @@ def train(
     minutes: Annotated[float | None, typer.Option(min=0, help="Of training, for each family.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="For each family; the preset's own by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a run was stopped.")] = False,
-    start: Annotated[Path | None, typer.Option(help="Weights of the family to begin with.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Weights to begin with, or better the folder of a run: it has the critics, too.")
+    ] = None,
     faces: Annotated[int, typer.Option(min=1, help="How many faces are rendered where no data is given.")] = 4000,
     world: World = "calm",
     seed: Seed = 0,

@@ -155,12 +155,15 @@ def train(
 ) -> Path | None:
     """Train a family on a prepared dataset's training split; save its weights and their card.
 
-    out: gets the run's folder {name}_{preset} and {name}_{preset}.safetensors. start: weights to begin with.
+    out: gets the run's folder {name}_{preset} and {name}_{preset}.safetensors. start: weights to begin with, or another
+    run's folder, which also holds what only training needs (critics).
     settings: as for `follow`. Returns the weights' path; None where a signal stopped the run before its end.
     """
     dataset = data.open(folder)
     place = Path(out) / f"{name}_{preset}"
-    known = None if start is None else families.load(name, file=start)
+    known = None
+    if start is not None:
+        known = result(name, preset, start)[0] if Path(start).is_dir() else families.load(name, file=start)
     shown = dataset.split("val" if dataset.splits.get("val", 0) >= 8 else "train")[list(range(8))]
     end = "steps"
     learned = dataset.split("train")

@@ -137,6 +137,9 @@ def test_train_saves_weights_that_load(dataset, tmp_path):
     assert weights.read_card(file)["steps"] == 4
     new = tmp_path / "new"
     assert call(*arguments[:6], "-o", new, "--steps", 1, "--start", file).exit_code == 0
+    assert (
+        call(*arguments[:6], "-o", tmp_path / "more", "--steps", 1, "--start", tmp_path / "rsgan_smoke").exit_code == 0
+    )
     kept, begun = loaded.state_dict(), families.load("rsgan", file=new / "rsgan_smoke.safetensors").state_dict()
     head = "encoders.face.head.weight"
     assert np.abs((kept[head] - begun[head]).numpy()).max() < 0.01  # one step away
