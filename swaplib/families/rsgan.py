@@ -119,7 +119,7 @@ class Config:
         """Small, at 32 px, the paper's losses from the first step and its encoders: to compare variants in minutes."""
         small = replace(
             cls.demo(), size=32, width=24, width_composer=24, most=96, z_x=48, regional=False, grown=False,
-            learning_rate=5e-4, steps=3000,
+            learning_rate=5e-4, steps=2000,
         )  # fmt: skip
         return replace(small, **changes)
 
