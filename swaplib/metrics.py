@@ -188,11 +188,12 @@ def identity(swapped: Faces, source: torch.Tensor, target: torch.Tensor) -> dict
 def self_consistency(family: Family, faces: Faces, others: Faces) -> dict[str, torch.Tensor]:
     """Reconstruction, and what is left of a face that was swapped and swapped back (RSGAN, section 4.2).
 
-    Twice: the two faces of a pair are exchanged, then exchanged again; the first picture should come back. What a
-    family needs beside the images (landmarks, labels) the swapped pictures take over from their targets.
+    Twice: the two faces of a pair are exchanged, then exchanged again; the first picture should come back. A swapped
+    picture is a new photograph: its landmarks are found in it anew, and what else a family needs beside the image
+    (labels) it takes over from its target, as it does the landmarks where dlib finds no face.
     """
     into_others, into_faces = family.swap(faces, others), family.swap(others, faces)
-    back = family.swap(_as_target(into_others, others), _as_target(into_faces, faces))
+    back = family.swap(_as_photograph(into_others, others), _as_photograph(into_faces, faces))
     truth = _at(faces.images, SIZE)
     scores = {}
     for name, images in (("reconstruction", family.decode(family.encode(faces))), ("twice", back)):
@@ -205,6 +206,18 @@ def self_consistency(family: Family, faces: Faces, others: Faces) -> dict[str, t
 def _as_target(images: torch.Tensor, target: Faces) -> Faces:
     """A swapped picture as a record: it shows the target's shot, but not the target's identity and attributes."""
     return replace(target, images=images, attributes=None, identity=None, factors=None)
+
+
+def _as_photograph(images: torch.Tensor, target: Faces) -> Faces:
+    """A swapped picture as a record whose landmarks are those that dlib finds in it."""
+    record = _as_target(images, target)
+    if target.landmarks is None:
+        return record
+    landmarks, scale = target.landmarks.clone(), target.size[0] / SIZE
+    for k, picture in enumerate(to_uint8(_at(images, SIZE))):
+        if found := photos.detect(picture):
+            landmarks[k] = torch.from_numpy((found[0].landmarks + 0.5) * scale - 0.5)
+    return replace(record, landmarks=landmarks)
 
 
 def _at(images: torch.Tensor, size: int) -> torch.Tensor:

@@ -168,7 +168,8 @@ def test_a_swap_that_undoes_itself_is_consistent():
 
 
 def test_swapping_twice_with_the_classical_swap_loses_a_little():
-    faces, others = drawn.faces(2, 128, 1), drawn.faces(2, 128, 2)
+    both = synthetic.faces(4, seed=1, size=128)
+    faces, others = both[:2], both[2:]
     scores = metrics.self_consistency(families.load("landmarks"), faces, others)
     change = metrics.absolute_error(families.load("landmarks").swap(others, faces), faces.images)
     assert (scores["reconstruction_error"] > 0).all()
@@ -305,6 +306,19 @@ def test_swapped_pictures_forget_whose_they_were():
     again = [f for f in seen if f.factors is None]
     assert len(again) == 2
     assert all(f.identity is None and f.attributes is None and f.landmarks is not None for f in again)
+
+
+def test_a_swapped_picture_has_the_landmarks_that_are_found_in_it():
+    both = synthetic.faces(4, seed=1, size=128)
+    shown, other = both[:2], both[2:]
+    record = metrics._as_photograph(shown.images, other)  # what is seen, not what the target's record says
+    eyes = (shown.landmarks[:, 36:48] - shown.landmarks[:, 36:48].mean(1, keepdim=True)).norm(dim=-1).mean()
+    assert (record.landmarks - shown.landmarks).norm(dim=-1).mean() < 0.2 * eyes
+    assert record.attributes is None
+    small = metrics._as_photograph(shown.resize(64).images, other.resize(64))
+    assert (small.landmarks - shown.resize(64).landmarks).norm(dim=-1).mean() < 0.2 * eyes / 2
+    blank = metrics._as_photograph(torch.zeros(2, 3, 128, 128), other)
+    assert torch.equal(blank.landmarks, other.landmarks)
 
 
 def test_the_pairs_are_those_of_the_renderer_however_many(scores):
