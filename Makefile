@@ -34,6 +34,8 @@ lab: $(READY)
 
 refresh: $(READY)
 	$(BIN)/swaplib run 50_compare --set pairs=500 --figures figures
+	$(BIN)/swaplib run 20_rsgan --set pairs=1000 --figures figures
+	$(BIN)/swaplib run 20_rsgan --set pairs=200 --set world=wild --figures figures
 	$(BIN)/swaplib run --update
 
 $(READY): pyproject.toml constraints.txt

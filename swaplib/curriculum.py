@@ -171,6 +171,9 @@ def train(
         end = step.end or end
     if end.startswith("SIG"):
         return None
+    path = Path(out) / f"{name}_{preset}.safetensors"
+    if int(os.environ.get("RANK", "0")):  # of several processes, the first one writes
+        return path
     family, totals = result(name, preset, place)
     card = weights.Card(
         data=f"{len(learned):,} faces: {dataset.card['what']}",
@@ -179,7 +182,7 @@ def train(
         licence=", ".join(sorted(set(learned.metadata["licence"]))),
         **totals,
     )
-    return weights.save(family, Path(out) / f"{name}_{preset}.safetensors", card)
+    return weights.save(family, path, card)
 
 
 def rendered(

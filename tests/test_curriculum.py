@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from dataclasses import replace
 
 import drawn
@@ -157,3 +160,20 @@ def test_train_answers_with_a_sentence(dataset, tmp_path):
         assert result.exit_code == 1
         assert words in result.stderr
         assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_two_processes_train_together(dataset, tmp_path):
+    """torchrun's processes share each batch, and one of them saves."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    run = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", port, "-m", "swaplib.cli"]
+    command = [*run, "train", "rsgan", "--preset", "smoke", "--data", dataset, "-o", tmp_path, "--steps", 2]
+    options = ["--device", "cpu", "--precision", "fp32"]
+    done = subprocess.run(
+        [sys.executable, *map(str, [*command, *options])], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    card = weights.read_card(tmp_path / "rsgan_smoke.safetensors")
+    assert (card["steps"], card["images"]) == (2, 8)
+    families.load("rsgan", file=tmp_path / "rsgan_smoke.safetensors")

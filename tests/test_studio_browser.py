@@ -22,7 +22,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 CELL = """
 from swaplib import families, studio
 
-app = studio.Studio(families.load("landmarks"))
+app = studio.Studio(families.load("rsgan"))
 app
 """
 # Follows the picture: when it changed, by the page's own clock.
@@ -139,7 +139,7 @@ def test_a_slider_moved_by_keyboard_changes_the_picture(page):
 def test_buttons_work_by_keyboard_and_errors_show_in_the_page(page):
     handle = page.locator(".noUi-handle").first
     assert handle.get_attribute("aria-valuenow") != "1.0"
-    reset = page.get_by_title("reset texture")
+    reset = page.get_by_title("reset face", exact=True)
     reset.focus()
     page.keyboard.press("Enter")
     page.wait_for_function("document.querySelector('.noUi-handle').getAttribute('aria-valuenow') == '1.0'")
