@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from swaplib import families
+from swaplib import data, families, weights
 from swaplib.cli import app
 
 COMMANDS = ("swap", "prepare", "render", "train", "evaluate", "run", "info", "lab")
@@ -38,10 +38,10 @@ def assert_sentence(result: tuple[int, str, str], *parts: str) -> None:
 @pytest.fixture
 def photo(tmp_path):
     """The astronaut photograph that ships inside scikit-image."""
-    from skimage import data
+    from skimage.data import astronaut
 
     path = tmp_path / "astronaut.png"
-    Image.fromarray(data.astronaut()[:300, 60:360]).save(path)
+    Image.fromarray(astronaut()[:300, 60:360]).save(path)
     return path
 
 
@@ -78,6 +78,16 @@ def test_info_is_one_json_object():
         assert set(facts["parameters"]) == {"smoke", "demo", "paper"}
 
 
+def test_info_tells_the_released_weights():
+    found = json.loads(call("info", "--json")[1])["families"]
+    assert found["landmarks"]["weights"] is None
+    told = found["rsgan"]["weights"]
+    file = weights.FOLDER / told["file"]
+    assert told["bytes"] == file.stat().st_size
+    assert (weights.FOLDER / told["card"]).exists()
+    assert told["resolution"] == families.load("rsgan").config.size
+
+
 def test_info_in_words_names_every_family():
     assert all(name in call("info")[1] for name in families.NAMES)
 
@@ -93,6 +103,20 @@ def test_swap_saves_a_picture_marked_as_synthetic(photo, tmp_path):
         assert "landmarks" in saved.text["Description"]
         # A face swapped with itself: the photograph stays nearly as it was.
         assert np.abs(np.asarray(saved, float) - np.asarray(before.convert("RGB"), float)).mean() < 3
+
+
+def test_swap_by_a_learned_family_with_other_weights_stitched(photo, tmp_path):
+    file = weights.released("rsgan", "smoke")
+    shots = {}
+    for name, options in (("plain", ()), ("stitched", ("--stitch",))):
+        shots[name] = tmp_path / f"{name}.png"
+        result = call("swap", photo, photo, "-o", shots[name], "--family", "rsgan", "--weights", file, *options)
+        assert result[::2] == (0, "")
+    plain, stitched, before = (np.asarray(Image.open(p).convert("RGB"), float) for p in (*shots.values(), photo))
+    assert (np.abs(plain - before) > 3).mean() > 1.2 * (np.abs(stitched - before) > 3).mean() > 0
+    with Image.open(shots["plain"]) as saved:
+        assert "trainedAlgorithmicMedia" in saved.text["XML:com.adobe.xmp"]
+    assert_sentence(call("swap", photo, photo, "-o", tmp_path / "x.png", "--weights", file), "not of landmarks")
 
 
 def test_swap_answers_bad_input_with_a_sentence(photo, tmp_path):
@@ -151,6 +175,18 @@ def test_evaluate_prints_and_saves_the_table(tmp_path):
     assert "| landmarks |" in stdout
     assert "| landmarks |" in (tmp_path / "table.md").read_text()
     assert_sentence(call("evaluate", "--families", "magic", "-o", out), "magic")
+
+
+def test_evaluate_on_photographs_leaves_the_truth_out(tmp_path):
+    folder = data.render(tmp_path / "faces", 4, size=64, jobs=1, progress=False)
+    out = tmp_path / "table.csv"
+    common = ("evaluate", "--families", "target", "--pairs", 2, "--size", 64, "-o", out, "--jobs", 1)
+    code, stdout, _ = call(*common, "--data", folder)
+    assert code == 0
+    assert "true swap" not in stdout
+    assert "PSNR" not in stdout
+    assert pd.read_csv(out, index_col=0).index.tolist() == ["source", "target"]
+    assert_sentence(call(*common, "--data", tmp_path / "none"), "there is no folder")
 
 
 def test_run_refuses_a_wrong_parameter():
