@@ -26,7 +26,7 @@ import torch
 from swaplib import data, families, weights
 from swaplib.faces import Faces
 from swaplib.families import Family, Stage
-from swaplib.runs import Data, Precision
+from swaplib.runs import CHECKPOINT, Data, Precision, config_of
 from swaplib.train import Schedule, Step, restore
 from swaplib.train import train as train_stage
 
@@ -163,7 +163,7 @@ def train(
     place = Path(out) / f"{name}_{preset}"
     known = None
     if start is not None:
-        known = result(name, preset, start)[0] if Path(start).is_dir() else families.load(name, file=start)
+        known = _latest(name, Path(start)) if Path(start).is_dir() else families.load(name, file=start)
     shown = dataset.split("val" if dataset.splits.get("val", 0) >= 8 else "train")[list(range(8))]
     end = "steps"
     learned = dataset.split("train")
@@ -183,6 +183,16 @@ def train(
         **totals,
     )
     return weights.save(family, path, card)
+
+
+def _latest(name: str, folder: Path) -> Family:
+    """The family as the last stage of a run left it, whatever its config."""
+    checkpoints = sorted(folder.glob(f"*/{CHECKPOINT}"))
+    if not checkpoints:
+        raise FileNotFoundError(f"{folder} holds no run: name the folder of one, or a file of weights")
+    family = families.build(name, weights.as_config(config_of(checkpoints[-1]), families.kind(name)))
+    restore(family, checkpoints[-1].parent)
+    return family
 
 
 def rendered(

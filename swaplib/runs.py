@@ -114,14 +114,24 @@ def write(path: Path, content: dict[str, Any]) -> None:
         ) from error
 
 
-def read(path: Path, family: Family) -> dict[str, Any]:
-    """A checkpoint of this family with this config. Nothing in the file is executed."""
+def _load(path: Path) -> dict[str, Any]:
+    """A checkpoint's content. Nothing in the file is executed."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no {path}: train with this folder first") from None
     except Exception as error:  # torch and pickle raise nearly anything for a damaged file
         raise ValueError(f"{path} is damaged or no checkpoint ({type(error).__name__}): choose another") from error
+
+
+def config_of(path: Path) -> dict[str, Any]:
+    """The config that a checkpoint was made with, as JSON gives it."""
+    return json.loads(_load(path)["config"])
+
+
+def read(path: Path, family: Family) -> dict[str, Any]:
+    """A checkpoint of this family with this config. Nothing in the file is executed."""
+    content = _load(path)
     if content["family"] != family.name:
         raise ValueError(f"{path} is a checkpoint of {content['family']}, not of {family.name}: choose another folder")
     if differing := differences(json.loads(content["config"]), plain(family.config)):

@@ -183,11 +183,22 @@ def config(path: str | os.PathLike, kind: type[Family]) -> Any:
     path = Path(path)
     head, _ = _read(path, tensors=False)
     _check_name(path, head, kind)
-    found = _filled(head["config"], kind.Config)
-    unknown = found.keys() - {item.name for item in fields(kind.Config)}
+    try:
+        return as_config(head["config"], kind)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def as_config(found: Mapping[str, Any], kind: type[Family]) -> Any:
+    """A config as JSON gives it, as an object of the class's own; fields that are newer have their defaults.
+
+    Raises ValueError for fields that the class doesn't know.
+    """
+    filled = _filled(dict(found), kind.Config)
+    unknown = filled.keys() - {item.name for item in fields(kind.Config)}
     if unknown:
-        raise ValueError(f"{path} has a config with {min(unknown)}, which {kind.name} doesn't know: update swaplib")
-    return kind.Config(**{name: _tuples(value) for name, value in found.items()})
+        raise ValueError(f"the config has {min(unknown)}, which {kind.name} doesn't know: update swaplib")
+    return kind.Config(**{name: _tuples(value) for name, value in filled.items()})
 
 
 def _check_name(path: Path, head: dict[str, Any], family: Family | type[Family]) -> None:

@@ -252,7 +252,7 @@ def test_a_file_tells_its_config(path):
     grown, shrunk = (type("Small", (Small,), {"Config": config}) for config in (GrownConfig, ShrunkConfig))
     assert weights.config(path, Small) == SmallConfig()
     assert weights.config(path, grown) == GrownConfig(depth=1)
-    with pytest.raises(ValueError, match="has a config with rec, which small doesn't know"):
+    with pytest.raises(ValueError, match="the config has rec, which small doesn't know"):
         weights.config(path, shrunk)
     assert weights.load(grown(GrownConfig()), path)
     with pytest.raises(ValueError, match=r"with depth=1 \(here 2\)"):
