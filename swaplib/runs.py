@@ -35,7 +35,7 @@ from torch import nn
 from swaplib.faces import Faces, to_uint8
 from swaplib.families.base import Family
 from swaplib.provenance import png_text, replacing
-from swaplib.weights import differences, plain
+from swaplib.weights import differences, filled, plain
 
 CHECKPOINT = "checkpoint.pt"
 Precision = Literal["auto", "bf16", "tf32", "fp32"]
@@ -134,7 +134,7 @@ def read(path: Path, family: Family) -> dict[str, Any]:
     content = _load(path)
     if content["family"] != family.name:
         raise ValueError(f"{path} is a checkpoint of {content['family']}, not of {family.name}: choose another folder")
-    if differing := differences(json.loads(content["config"]), plain(family.config)):
+    if differing := differences(filled(json.loads(content["config"]), type(family.config)), plain(family.config)):
         raise ValueError(f"{path} is of a {family.name} with {differing}: build the family like that")
     return content
 

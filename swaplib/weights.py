@@ -155,7 +155,7 @@ def load(family: Family, path: str | os.PathLike) -> Family:
     path = Path(path)
     head, tensors = _read(path)
     _check_name(path, head, family)
-    if differing := differences(_filled(head["config"], type(family.config)), plain(family.config)):
+    if differing := differences(filled(head["config"], type(family.config)), plain(family.config)):
         raise ValueError(f"{path} holds weights of a {family.name} with {differing}: build the family like that")
     needed = _needed(family)
     for what, names in {"lacks": needed.keys() - tensors.keys(), "has more:": tensors.keys() - needed.keys()}.items():
@@ -194,11 +194,11 @@ def as_config(found: Mapping[str, Any], kind: type[Family]) -> Any:
 
     Raises ValueError for fields that the class doesn't know.
     """
-    filled = _filled(dict(found), kind.Config)
-    unknown = filled.keys() - {item.name for item in fields(kind.Config)}
+    whole = filled(dict(found), kind.Config)
+    unknown = whole.keys() - {item.name for item in fields(kind.Config)}
     if unknown:
         raise ValueError(f"the config has {min(unknown)}, which {kind.name} doesn't know: update swaplib")
-    return kind.Config(**{name: _tuples(value) for name, value in filled.items()})
+    return kind.Config(**{name: _tuples(value) for name, value in whole.items()})
 
 
 def _check_name(path: Path, head: dict[str, Any], family: Family | type[Family]) -> None:
@@ -256,7 +256,7 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def _filled(found: dict[str, Any], kind: type) -> dict[str, Any]:
+def filled(found: dict[str, Any], kind: type) -> dict[str, Any]:
     """A file's config with the defaults of fields that are newer than the file."""
     return {name: value for name, value in plain(kind()).items() if name not in found} | found
 
