@@ -93,7 +93,7 @@ def prepare(
     out: Annotated[Path, typer.Argument(help="Where the prepared dataset goes.")],
     layout: Annotated[str, typer.Option(help="auto, or the dataset's name.")] = "auto",
     kind: Annotated[
-        str, typer.Option(help="Alignment: portrait (as the rendered faces), ffhq, celeba, five_point or as_is.")
+        str, typer.Option(help="Alignment: portrait (as the rendered faces), ffhq, celeba, rsgan, five_point or as_is.")
     ] = "portrait",
     size: Annotated[int, typer.Option(min=16, help="Edge of the aligned pictures in pixels.")] = 256,
     jobs: Jobs = 2,

@@ -15,13 +15,15 @@ import torch
 
 from swaplib.faces import PORTRAIT_MARGIN, Faces, from_uint8, to_uint8
 
-Kind = Literal["portrait", "ffhq", "celeba", "five_point", "as_is"]
-KINDS = ("portrait", "ffhq", "celeba", "five_point", "as_is")
-_CANVAS = dict.fromkeys(KINDS, (256, 256)) | {"celeba": (218, 178)}
+Kind = Literal["portrait", "ffhq", "celeba", "rsgan", "five_point", "as_is"]
+KINDS = ("portrait", "ffhq", "celeba", "rsgan", "five_point", "as_is")
+_CANVAS = dict.fromkeys(KINDS, (256, 256)) | {"celeba": (218, 178), "rsgan": (178, 178)}
 # Eyes, tip of the nose and mouth corners, from left to right in the picture.
 _TEMPLATE = {
     # The means of CelebA's published landmarks (Liu et al. 2015, align-and-crop set).
     "celeba": ((69, 111), (108, 111), (88.5, 135), (72, 152), (105, 152)),
+    # The same, seen in RSGAN's square: corner (0, 20), 178 x 178 (Natsume et al. 2018, section 3.2).
+    "rsgan": ((69, 91), (108, 91), (88.5, 115), (72, 132), (105, 132)),
     # Measured on the aligned samples of MGPE's code, to within 2 px; its default component centres agree: eyes
     # (96, 116) and (160, 116).
     "five_point": ((97.5, 117), (157.5, 117), (127.5, 154), (104, 177), (151, 177)),
@@ -31,7 +33,8 @@ _TEMPLATE = {
 def canvas(kind: Kind, size: int | tuple[int, int] | None = None) -> tuple[int, int]:
     """Height and width of an aligned picture.
 
-    size: the height, or for "as_is" also (height, width); None the paper's own (CelebA: 218 x 178, others 256).
+    size: the height, or for "as_is" also (height, width); None the paper's own (CelebA: 218 x 178, RSGAN:
+    178 x 178, others 256).
     """
     if kind not in KINDS:
         raise ValueError(f"unknown alignment {kind!r}: choose one of {', '.join(KINDS)}")
@@ -60,6 +63,7 @@ def alignment(
     portrait    FFHQ's crop, wider by `faces.PORTRAIT_MARGIN`: how rendered faces are framed
     ffhq        Karras et al. 2019: a rotated square, sized by the eyes' distance and that of eyes and mouth
     celeba      Liu et al. 2015: the similarity that fits five points to the means of CelebA's aligned pictures
+    rsgan       the square of CelebA's aligned pictures that RSGAN sees, from their row 20 on
     five_point  Gu et al. 2019 (MGPE): the same with MGPE's centres of eyes and mouth
     as_is       no alignment: the centre of a photo of this `shape`, scaled to fill the picture
     """

@@ -320,6 +320,7 @@ def test_as_is_fills_the_picture_from_the_middle():
     assert np.allclose(photos.move([[49.5, -0.5], [149.5, 99.5]], matrix), [[-0.5, -0.5], [63.5, 63.5]])
     assert photos.canvas("as_is", (218, 178)) == (218, 178)
     assert photos.canvas("celeba") == (218, 178)
+    assert photos.canvas("rsgan", 128) == (128, 128)
 
 
 @pytest.mark.parametrize(
@@ -373,7 +374,7 @@ def test_known_landmarks_align_without_detection(face, monkeypatch):
     labels[0, y - 3 : y + 4, x - 3 : x + 4] = 2
     image = from_uint8(PHOTO)[None]
     known = Faces(image, labels, torch.tensor(face.landmarks).float()[None], identity=torch.tensor([7]))
-    for kind in ("ffhq", "celeba", "five_point"):
+    for kind in ("ffhq", "celeba", "rsgan", "five_point"):
         aligned = photos.align(known, kind)
         assert aligned.size == photos.canvas(kind)
         assert aligned.identity.item() == 7

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from swaplib import synthetic
+from swaplib import photos, synthetic
 from swaplib.faces import CELEBA_ATTRIBUTES
-from swaplib.families.rsgan import RSGAN, Config, attribute_loss, weighted_l1
+from swaplib.families.rsgan import RSGAN, Config, Encoder, attribute_loss, weighted_l1
 from swaplib.networks.adversarial import critic_loss
 from swaplib.networks.variational import kl_divergence
 
@@ -176,3 +177,74 @@ def test_a_tiny_overfit_drives_every_reconstruction_down(faces, variational):
         optimiser.step()
     first, last = torch.tensor(history[:3]).mean(0), torch.tensor(history[-5:]).mean(0)
     assert (last < 0.55 * first).all(), (first, last)
+
+
+def test_crops_are_the_papers():
+    """Of CelebA's 178 x 218 pictures: hair from (0, 20), 178 x 178; in it the face from (30, 70), 118 x 118."""
+    faces = synthetic.faces(2, seed=3, size=128)
+    celeba, square = photos.align(faces, "celeba"), photos.align(faces, "rsgan")
+    assert (square.images - celeba.images[..., 20:198, :]).abs().mean() < 0.005  # but for what lies outside the photo
+    torch.testing.assert_close(square.landmarks, celeba.landmarks - torch.tensor([0.0, 20.0]), atol=1e-3, rtol=0)
+    left, top, side = (178 * share for share in Config.paper().face_crop)
+    assert (left, top + 20, side) == pytest.approx((30, 70, 118))
+    shown, _ = photos.rsgan_crops(celeba, 128)
+    family = RSGAN(replace(Config.paper(), width=8, width_parts=8, width_composer=8, width_critics=8,
+                           width_classifier=8, most=16))  # fmt: skip
+    face, hair, hull = family.regions(square.resize(128))
+    inside = F.interpolate(hull.float(), (178, 178))[..., 50:168, 30:148]
+    inside = F.interpolate(inside, (128, 128)) > 0.5
+    assert (face - shown.images).abs().mean(1, keepdim=True)[inside].median() < 0.03  # resized in another order
+    assert (hair[hull.expand_as(hair)] == 0).all()
+    assert torch.equal(hair[~hull.expand_as(hair)], square.resize(128).images[~hull.expand_as(hair)])
+
+
+def test_the_lstm_reads_both_regions(faces):
+    torch.manual_seed(0)
+    family = RSGAN(replace(Config.smoke(), lstm=True)).eval()
+    codes = family.encode(faces)
+    images = family.decode(codes)
+    for part in family.parts:
+        moved = family.decode(codes | {part.name: codes[part.name] + 1})
+        assert (moved - images).abs().max() > 0, part.name
+    names = {name.split(".")[0] for name, p in family.named_parameters() if id(p) in
+             {id(q) for q in family.phases()[0].parameters}}  # fmt: skip
+    assert "reader" in names
+
+
+def test_regional_encoders_see_their_region_only(faces):
+    torch.manual_seed(0)
+    family = RSGAN(Config.smoke()).eval()
+    _, _, hull = family.regions(faces)
+    attributes = faces.attributes.nan_to_num(0)
+    plain = family.encode(faces, attributes)
+    other = faces.images.flip(0)
+    new_face = family.encode(replace(faces, images=torch.where(hull, other, faces.images)), attributes)
+    new_hair = family.encode(replace(faces, images=torch.where(hull, faces.images, other)), attributes)
+    assert torch.equal(new_face["hair"], plain["hair"])
+    assert not torch.equal(new_face["face"], plain["face"])
+    assert torch.equal(new_hair["face"], plain["face"])
+    assert not torch.equal(new_hair["hair"], plain["hair"])
+
+
+def test_amplified_colours_leave_grey_pictures_alone():
+    torch.manual_seed(0)
+    config = Config.smoke()
+    plain, amplified = Encoder(replace(config, chroma=1)).eval(), Encoder(replace(config, chroma=4)).eval()
+    amplified.load_state_dict(plain.state_dict())
+    grey, attributes = torch.rand(2, 1, 32, 32).expand(-1, 3, -1, -1), torch.zeros(2, 40)
+    torch.testing.assert_close(plain(grey, attributes), amplified(grey, attributes))
+    tinted = grey + torch.tensor([0.1, 0.0, -0.1])[:, None, None]
+    moved = [(net(tinted, attributes)[0] - net(grey, attributes)[0]).norm() for net in (plain, amplified)]
+    assert moved[1] > 2 * moved[0] > 0
+
+
+def test_terms_without_weight_are_not_computed(faces):
+    alone = RSGAN.stages(Config.demo())[1].config
+    assert (alone.size, alone.adversarial_global, alone.critic_patch) == (64, 0, 0)
+    family = RSGAN(replace(Config.smoke(), adversarial_global=0, adversarial_patch=0, generated_classification=0,
+                           critic_global=0, critic_patch=0))  # fmt: skip
+    autoencoder, judges = family.phases()
+    wanted = {"reconstruction", "face_reconstruction", "hair_reconstruction", "kl"}
+    assert set(autoencoder.losses(faces)) == wanted
+    assert set(judges.losses(faces)) == {"classification"}
+    assert len(family._fakes(family.encode(faces))) == 1

@@ -27,8 +27,8 @@ Where the paper is silent or where we differ, and why:
 - Encoders, decoders and composer normalise by batch, and get real and random codes in one batch, so that what they
   learned to expect holds when they are used; the judges see real and generated pictures in turn and normalise
   otherwise: the critics spectrally (Miyato et al. 2018), the classifier by groups of channels.
-- The paper's Figure A5 puts an LSTM into the network without a word on its layout: ours reads face and hair codes as a
-  sequence of two, and the composer shows its states.
+- Of the variant with an LSTM (§4.2, Figs A5 and A6) we know no layout: ours reads face and hair codes as a sequence of
+  two, and the composer shows its states.
 - The demo's hull covers brows and cheeks too: the paper's, of landmarks 27 to 67, leaves two-tone faces at its scale.
   Its encoders see their own region alone, and colours amplified: red, green and blue nearly go together, and codes of
   grey pictures are a saddle that a short training doesn't leave. Its losses count the face's region twice, its codes
@@ -103,7 +103,7 @@ class Config:
 
     @classmethod
     def paper(cls) -> Config:
-        """128 px, for pictures aligned as CelebA's and cropped to their lower 178 x 178 pixels."""
+        """128 px, for the lower square of pictures aligned as CelebA is: `swaplib prepare --kind rsgan`."""
         return cls()
 
     @classmethod
