@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from swaplib import photos, synthetic
 from swaplib.faces import CELEBA_ATTRIBUTES
-from swaplib.families.rsgan import RSGAN, Config, Encoder, attribute_loss, weighted_l1
+from swaplib.families.rsgan import RSGAN, Config, Encoder, attribute_loss, colours, weighted_l1
 from swaplib.networks.adversarial import critic_loss
 from swaplib.networks.variational import kl_divergence
 
@@ -244,7 +244,17 @@ def test_terms_without_weight_are_not_computed(faces):
     family = RSGAN(replace(Config.smoke(), adversarial_global=0, adversarial_patch=0, generated_classification=0,
                            critic_global=0, critic_patch=0))  # fmt: skip
     autoencoder, judges = family.phases()
-    wanted = {"reconstruction", "face_reconstruction", "hair_reconstruction", "kl"}
+    wanted = {"reconstruction", "face_reconstruction", "hair_reconstruction", "colours", "kl"}
     assert set(autoencoder.losses(faces)) == wanted
     assert set(judges.losses(faces)) == {"classification"}
     assert len(family._fakes(family.encode(faces))) == 1
+
+
+def test_colours_are_what_grey_lacks():
+    picture = torch.rand(2, 3, 8, 8)
+    grey = picture.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    assert colours(grey).abs().max() < 1e-6
+    torch.testing.assert_close(colours(picture + 0.3), colours(picture))
+    red, blue = colours(picture).unbind(1)
+    green = -(red + blue)
+    torch.testing.assert_close(grey + torch.stack([red, green, blue], 1), picture)

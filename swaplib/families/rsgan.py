@@ -30,9 +30,10 @@ Where the paper is silent or where we differ, and why:
 - Of the variant with an LSTM (§4.2, Figs A5 and A6) we know no layout: ours reads face and hair codes as a sequence of
   two, and the composer shows its states.
 - The demo's hull covers brows and cheeks too: the paper's, of landmarks 27 to 67, leaves two-tone faces at its scale.
-  Its encoders see their own region alone, and colours amplified: red, green and blue nearly go together, and codes of
-  grey pictures are a saddle that a short training doesn't leave. Its losses count the face's region twice, its codes
-  are held to the normal distribution more loosely, it grows from half its size, and the critics come late.
+  Its encoders see their own region alone. Its losses count the face's region twice and ask for colours by themselves,
+  which its encoders see amplified: red, green and blue nearly go together, so that the sign of an L1 loss tells of
+  brightness alone, and grey pictures are a saddle that a short training doesn't leave. Its codes are held to the normal
+  distribution more loosely, it grows from half its size, and the critics come late.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ class Config:
     reconstruction: float = 4000
     face_reconstruction: float = 4000
     hair_reconstruction: float = 4000
+    colours: float = 0  # the same of all three pictures' colours by themselves
     kl: float = 1
     adversarial_global: float = 20
     adversarial_patch: float = 30
@@ -112,16 +114,16 @@ class Config:
         return cls(
             size=64, width=32, width_parts=24, width_composer=34, width_critics=24, width_classifier=16, most=272,
             z_c=16, face_crop=(0.165, 0.2425, 0.675), hull=0, regional=True, chroma=4, emphasis=1, grown=True,
-            judges_every=2, kl=0.02, generated_classification=20, adversarial_global=10, adversarial_patch=15,
-            critic_global=10, critic_patch=15, learning_rate=1e-3, betas=(0.9, 0.999), batch=16, steps=40_000,
+            judges_every=2, colours=8000, kl=0.02, generated_classification=20, adversarial_global=10,
+            adversarial_patch=15, critic_global=10, critic_patch=15, learning_rate=1e-3, betas=(0.9, 0.999), batch=16, steps=40_000,
         )  # fmt: skip
 
     @classmethod
     def study(cls, **changes) -> Config:
         """Small, at 32 px, the paper's losses from the first step and its encoders: to compare variants in minutes."""
         small = replace(
-            cls.demo(), size=32, chroma=0, kl=0.05, width=24, width_composer=24, most=96, z_x=48, regional=False,
-            grown=False, learning_rate=5e-4, steps=2000,
+            cls.demo(), size=32, chroma=0, colours=0, kl=0.05, width=24, width_composer=24, most=96, z_x=48,
+            regional=False, grown=False, learning_rate=5e-4, steps=2000,
         )  # fmt: skip
         return replace(small, **changes)
 
@@ -149,8 +151,7 @@ class Encoder(nn.Module):
 
     def forward(self, images, attributes):  # (B, 3, S, S), (B, A) -> (B, Z), (B, Z)
         if self.chroma:
-            luminance = images.mean(1, keepdim=True)
-            images = torch.cat([luminance, self.chroma * (images[:, ::2] - luminance)], 1)
+            images = torch.cat([images.mean(1, keepdim=True), self.chroma * colours(images)], 1)
         planes = attributes[:, :, None, None].expand(-1, -1, *images.shape[-2:])
         mean, log_variance = self.head(self.body(torch.cat([images, planes], 1)).flatten(1)).float().chunk(2, 1)
         return mean, log_variance
@@ -189,6 +190,11 @@ class Classifier(nn.Module):
 def weighted_l1(images: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor | float = 1.0) -> torch.Tensor:
     """Mean of |x' − x| W with weights W (B, 1, H, W); in §3.1 they are 1 − β M, M the background."""
     return ((images - truth).abs() * weight).mean()
+
+
+def colours(images: torch.Tensor) -> torch.Tensor:
+    """By how much red and blue differ from the mean of all three, (B, 2, H, W)."""
+    return images[:, ::2] - images.mean(1, keepdim=True)
 
 
 def attribute_loss(logits: torch.Tensor, attributes: torch.Tensor) -> torch.Tensor:
@@ -376,11 +382,16 @@ class RSGAN(Family):
         shown_hair = self.decoders["hair"](codes["hair"], codes["hair_attributes"])
         background = 0.0 if faces.labels is None else region(faces.labels, "background")[:, None].float()
         spared = 1 - config.spare * background
-        losses = {
-            "reconstruction": weighted_l1(fakes[0], faces.images, spared + config.emphasis * hull),
-            "face_reconstruction": weighted_l1(shown_face, face),
-            "hair_reconstruction": weighted_l1(shown_hair, hair, spared),
+        compared = {
+            "reconstruction": (fakes[0], faces.images, spared + config.emphasis * hull),
+            "face_reconstruction": (shown_face, face, 1.0),
+            "hair_reconstruction": (shown_hair, hair, spared),
         }
+        losses = {name: weighted_l1(*both) for name, both in compared.items()}
+        if config.colours:
+            losses["colours"] = sum(
+                weighted_l1(colours(shown), colours(truth), weight) for shown, truth, weight in compared.values()
+            )
         if config.generated_classification:
             terms = [attribute_loss(self.classifier(fake), attributes) for fake in fakes]
             losses["generated_classification"] = sum(terms)
