@@ -115,7 +115,8 @@ class Config:
             size=64, width=32, width_parts=24, width_composer=34, width_critics=24, width_classifier=16, most=272,
             z_c=16, face_crop=(0.165, 0.2425, 0.675), hull=0, regional=True, chroma=4, emphasis=1, grown=True,
             judges_every=2, colours=8000, kl=0.02, generated_classification=20, adversarial_global=10,
-            adversarial_patch=15, critic_global=10, critic_patch=15, learning_rate=1e-3, betas=(0.9, 0.999), batch=16, steps=40_000,
+            adversarial_patch=15, critic_global=10, critic_patch=15, learning_rate=1e-3, betas=(0.9, 0.999), batch=16,
+            steps=40_000,
         )  # fmt: skip
 
     @classmethod
