@@ -1,4 +1,4 @@
-"""The verbs over latent parts that every family shares: interpolate, edit, and swap two photographs."""
+"""The verbs over latent parts that every family shares: swap at any size, interpolate, edit, stitch, photographs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,19 @@ from swaplib.photos import PhotoError
 
 Photo = str | os.PathLike | Image.Image | np.ndarray
 Face = str | int | tuple[float, float]
+
+
+def fit(family: Family, faces: Faces) -> Faces:
+    """The faces at a size that the family takes: its own, or, where it takes any, as they are."""
+    return faces if family.any_size else faces.resize(family.config.size)
+
+
+def swap(
+    family: Family, source: Faces, target: Faces, amounts: Mapping[str, float | torch.Tensor] | None = None
+) -> torch.Tensor:
+    """`Family.swap` for faces of any size, images (B, 3, H, W) at the target's size."""
+    images = family.swap(fit(family, source), fit(family, target), amounts)
+    return Faces(images).resize(target.size).images
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from swaplib import families, photos, synthetic
+from swaplib import families, latent, photos, synthetic
 from swaplib.data import Dataset
 from swaplib.faces import Faces, region, to_uint8, to_unit
 from swaplib.families import Family
@@ -352,8 +352,7 @@ def _score(
     family: Family, source: Faces, target: Faces, truth: Faces | None, owners: tuple[torch.Tensor, torch.Tensor]
 ) -> dict[str, torch.Tensor | float]:
     """Every metric of a family's swaps. owners: the descriptors of source and target."""
-    fitting = (lambda faces: faces) if family.any_size else (lambda faces: faces.resize(family.config.size))
-    mine, others = fitting(source), fitting(target)
+    mine, others = latent.fit(family, source), latent.fit(family, target)
     start = time.perf_counter()
     images = family.swap(mine, others)
     seconds = (time.perf_counter() - start) / len(source)

@@ -229,3 +229,14 @@ def test_a_stitched_family_is_otherwise_the_family():
     assert torch.equal(stitched.decode(ours), family.decode(theirs))
     assert torch.equal(stitched.sample(1, 3)["hair"], family.sample(1, 3)["hair"])
     assert list(stitched.directions(faces)) == list(family.directions(faces))
+
+
+def test_faces_of_any_size_are_swapped_at_the_targets():
+    source, target = drawn.faces(2, 48, 1), drawn.faces(2, 64, 2)
+    family = families.build("rsgan", "smoke").eval()
+    images = latent.swap(family, source, target)
+    assert images.shape == target.images.shape
+    small = Faces(images).resize(32).images
+    assert (small - family.swap(source.resize(32), target.resize(32))).abs().mean() < 0.02
+    same = latent.swap(LANDMARKS, target, target)
+    assert torch.equal(same, LANDMARKS.swap(target, target))
