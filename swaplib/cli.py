@@ -130,7 +130,7 @@ def train(
     every: Annotated[bool, typer.Option("--all", help="All that can learn, one after the other.")] = False,
     preset: Preset = "demo",
     data: Annotated[
-        Path | None, typer.Option(help="A prepared dataset with landmarks and attributes; rendered where none.")
+        list[Path] | None, typer.Option(help="Prepared dataset; of several, each as often. Rendered faces where none.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where runs and weights go.")] = Path("runs"),
     minutes: Annotated[float | None, typer.Option(min=0, help="Of training, for each family.")] = None,
@@ -161,7 +161,8 @@ def train(
         run |= {"precision": precision, "compile": compile, "start": start}
         for name in names:
             size = families.config(name, preset).size
-            found = data or curriculum.rendered(out / f"faces_{world}_{max(size, 64)}", faces, world, seed, size, jobs)
+            place = out / f"faces_{world}_{max(size, 64)}"
+            found = data or [curriculum.rendered(place, faces, world, seed, size, jobs)]
             path = curriculum.train(name, preset, found, out, **run)
             if path is None:
                 typer.echo(f"{name}: stopped; the same command with --resume goes on")

@@ -15,7 +15,7 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -147,26 +147,30 @@ def _places(name: str, config: Any, folder: str | os.PathLike, start: Family | N
 def train(
     name: str,
     preset: str,
-    folder: str | os.PathLike,
+    folders: Sequence[str | os.PathLike],
     out: str | os.PathLike,
     *,
     start: str | os.PathLike | None = None,
     **settings: Any,
 ) -> Path | None:
-    """Train a family on a prepared dataset's training split; save its weights and their card.
+    """Train a family on the training splits of prepared datasets; save its weights and their card.
+
+    folders: the datasets; of several, each is shown equally often.
 
     out: gets the run's folder {name}_{preset} and {name}_{preset}.safetensors. start: weights to begin with, or another
     run's folder, which also holds what only training needs (critics).
     settings: as for `follow`. Returns the weights' path; None where a signal stopped the run before its end.
     """
-    dataset = data.open(folder)
+    datasets = [data.open(folder) for folder in folders]
     place = Path(out) / f"{name}_{preset}"
     known = None
     if start is not None:
         known = _latest(name, Path(start)) if Path(start).is_dir() else families.load(name, file=start)
-    shown = dataset.split("val" if dataset.splits.get("val", 0) >= 8 else "train")[list(range(8))]
+    held_out = datasets[-1].split("val" if datasets[-1].splits.get("val", 0) >= 8 else "train")
+    shown = held_out[list(range(min(8, len(held_out))))]
     end = "steps"
-    learned = dataset.split("train")
+    splits = [dataset.split("train") for dataset in datasets]
+    learned = splits[0] if len(splits) == 1 else data.Mixed(splits)
     for _, step in follow(name, preset, learned, place, start=known, sample=lambda it: swaps(it, shown), **settings):
         end = step.end or end
     if end.startswith("SIG"):
@@ -176,10 +180,10 @@ def train(
         return path
     family, totals = result(name, preset, place)
     card = weights.Card(
-        data=f"{len(learned):,} faces: {dataset.card['what']}",
+        data=" and as often ".join(f"{len(split):,} faces: {split.card['what']}" for split in splits),
         hardware=weights.hardware(next(family.parameters()).device),
         command=shlex.join(["swaplib", *sys.argv[1:]]),
-        licence=", ".join(sorted(set(learned.metadata["licence"]))),
+        licence=", ".join(sorted(set().union(*(split.metadata["licence"] for split in splits)))),
         **totals,
     )
     return weights.save(family, path, card)

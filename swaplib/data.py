@@ -16,7 +16,7 @@ import hashlib
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,7 @@ from tqdm.auto import tqdm
 
 import swaplib
 from swaplib import photos, store, synthetic
-from swaplib.faces import Faces, from_uint8, to_uint8
+from swaplib.faces import CELEBA_ATTRIBUTES, Faces, from_uint8, to_uint8
 from swaplib.photos import PhotoError
 from swaplib.readers import LICENCES, Entry, Layout, read_labels, recognise
 
@@ -162,6 +162,36 @@ class Dataset:
             if seed is not None:
                 order = np.random.default_rng([seed, epoch]).permutation(len(self))
             yield self[order[starts[batch] : starts[batch] + size]]
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Several data sets as one to train on, each of them shown equally often: a list of indices gives `Faces`.
+
+    The smaller ones are repeated, an epoch being that of the largest. All must have labels and landmarks, or none.
+    Attributes that one of them lacks are NaN; identities and factors are left out.
+    """
+
+    datasets: Sequence[Dataset]
+
+    def __len__(self) -> int:
+        return len(self.datasets) * max(map(len, self.datasets))
+
+    def __getitem__(self, index: list[int]) -> Faces:
+        parts = []
+        for k, dataset in enumerate(self.datasets):
+            rows = [i // len(self.datasets) % len(dataset) for i in index if i % len(self.datasets) == k]
+            if rows:
+                parts.append(_without_identity(dataset[rows]))
+        size = parts[0].size
+        return Faces.cat([part.resize(size) for part in parts])
+
+
+def _without_identity(faces: Faces) -> Faces:
+    attributes = faces.attributes
+    if attributes is None:
+        attributes = torch.full((len(faces), len(CELEBA_ATTRIBUTES)), torch.nan)
+    return replace(faces, attributes=attributes, identity=None, factors=None, names=None)
 
 
 def _stack(column: pd.Series) -> torch.Tensor:

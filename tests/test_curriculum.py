@@ -177,3 +177,24 @@ def test_two_processes_train_together(dataset, tmp_path):
     card = weights.read_card(tmp_path / "rsgan_smoke.safetensors")
     assert (card["steps"], card["images"]) == (2, 8)
     families.load("rsgan", file=tmp_path / "rsgan_smoke.safetensors")
+
+
+def test_datasets_are_mixed_evenly(dataset):
+    whole = data.open(dataset)
+    few = replace(whole.where(np.arange(len(whole)) < 5), metadata=whole.metadata[:5].assign(attributes=None))
+    mixed = data.Mixed([whole, few])
+    assert len(mixed) == 2 * len(whole)
+    batch = mixed[[0, 1, 2, 3, 11, 13]]
+    assert len(batch) == 6
+    assert torch.equal(batch.images, torch.cat([whole[[0, 1]].images, whole[[0, 1, 0, 1]].images]))
+    known = ~batch.attributes.isnan().all(1)
+    assert known.tolist() == [True, True, False, False, False, False]
+    assert batch.labels is not None
+    assert batch.identity is batch.factors is None
+
+
+def test_train_on_two_datasets_says_so(dataset, tmp_path):
+    both = ("--data", dataset, "--data", dataset)
+    result = call("train", "rsgan", "--preset", "smoke", *both, "-o", tmp_path, "--steps", 2)
+    assert result.exit_code == 0, result.output
+    assert "and as often" in weights.read_card(tmp_path / "rsgan_smoke.safetensors")["data"]
