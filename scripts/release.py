@@ -11,9 +11,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+import pandas as pd
 import typer
 
-from swaplib import families, metrics, weights
+from swaplib import curriculum, families, metrics, weights
 
 COLUMNS = ("psnr_face", "ssim_face", "to_source", "nearer_source", "detected", "reconstruction_error",
            "reconstruction_ms_ssim", "twice_error", "twice_ms_ssim")  # fmt: skip
@@ -26,6 +28,9 @@ def main(
     pairs: Annotated[int, typer.Option(help="Rendered calm pairs that the row is measured on.")] = 200,
     notes: Annotated[str, typer.Option(help="Markdown for the card's end.")] = "",
     size: Annotated[int, typer.Option(help="Edge of the rendered pictures.")] = 128,
+    run: Annotated[
+        list[Path] | None, typer.Option(help="Folders of the runs that led to FILE, in order: their log is kept.")
+    ] = None,
 ) -> None:
     """Measure the weights in FILE and save them as the released ones of the family NAME at a preset."""
     family = families.load(name, file=file)
@@ -38,7 +43,28 @@ def main(
         typer.echo(f"{column:<24} {value:>8} {f'was {before[column]}' if column in before else ''}")
     facts = {item.name: known[item.name] for item in fields(weights.Card) if item.name in known}
     facts |= {"results": {**results, "pairs": pairs}, "notes": notes}
+    if run:
+        log = whole_log(name, preset, run)
+        log.to_csv(path.with_suffix(".csv"), index=False)
+        facts |= {"steps": int(log["step"].max()), "images": int(log["images"].max()), "seconds": log["seconds"].max()}
     typer.echo(weights.save(family, path, weights.Card(**facts)))
+
+
+def whole_log(name: str, preset: str, runs: list[Path], rows: int = 300) -> pd.DataFrame:
+    """The logs of runs that followed each other, counted through and averaged into about so many rows."""
+    tables, before = [], {"step": 0, "images": 0, "seconds": 0.0}
+    for number, folder in enumerate(runs, 1):
+        table = curriculum.log(name, preset, folder)
+        for column, done in before.items():
+            table[column] += done
+        before = {column: table[column].iloc[-1] for column in before}
+        tables.append(table.assign(run=number))
+    whole = pd.concat(tables, ignore_index=True)
+    width = -(-len(whole) // rows)
+    groups = whole.groupby(["run", "stage", np.arange(len(whole)) // width], sort=False)
+    last = groups[["step", "images", "seconds", "rate"]].last()
+    means = groups[[column for column in whole if "/" in column]].mean()
+    return last.join(means).reset_index(["run", "stage"]).round(6)
 
 
 if __name__ == "__main__":
