@@ -35,10 +35,10 @@ def main(
     """Measure the weights in FILE and save them as the released ones of the family NAME at a preset."""
     family = families.load(name, file=file)
     known = weights.read_card(file)
-    table = metrics.evaluate({name: family}, pairs, size=size)
+    table = metrics.evaluate({name: family}, pairs, size=size, progress=False)
     results = {column: round(float(table.loc[name, column]), 4) for column in COLUMNS}
     path = weights.released(name, preset)
-    before = weights.read_card(path)["results"] if path.exists() else {}
+    before = weights.read_card(path)["results"] if path.with_suffix(".md").exists() else {}
     for column, value in results.items():
         typer.echo(f"{column:<24} {value:>8} {f'was {before[column]}' if column in before else ''}")
     facts = {item.name: known[item.name] for item in fields(weights.Card) if item.name in known}
@@ -46,7 +46,11 @@ def main(
     if run:
         log = whole_log(name, preset, run)
         log.to_csv(path.with_suffix(".csv"), index=False)
-        facts |= {"steps": int(log["step"].max()), "images": int(log["images"].max()), "seconds": log["seconds"].max()}
+        facts |= {
+            "steps": int(log["step"].max()),
+            "images": int(log["images"].max()),
+            "seconds": float(log["seconds"].max()),
+        }
     typer.echo(weights.save(family, path, weights.Card(**facts)))
 
 

@@ -179,6 +179,7 @@ def train(
     if int(os.environ.get("RANK", "0")):  # of several processes, the first one writes
         return path
     family, totals = result(name, preset, place)
+    family.finish(learned[list(range(min(2000, len(learned))))].resize(family.config.size))
     card = weights.Card(
         data=" and as often ".join(f"{len(split):,} faces: {split.card['what']}" for split in splits),
         hardware=weights.hardware(next(family.parameters()).device),

@@ -110,8 +110,8 @@ class Stitched(Family):
     def sample(self, count: int, seed: int = 0) -> Codes:
         return self.family.sample(count, seed)
 
-    def directions(self, faces: Faces) -> dict[str, Codes]:
-        return self.family.directions(faces)
+    def directions(self) -> dict[str, Codes]:
+        return self.family.directions()
 
     def mix(self, source: Codes, target: Codes, amounts: Mapping[str, float | torch.Tensor] | None = None) -> Codes:
         return self.family.mix(source, target, amounts)

@@ -258,3 +258,22 @@ def test_colours_are_what_grey_lacks():
     red, blue = colours(picture).unbind(1)
     green = -(red + blue)
     torch.testing.assert_close(grey + torch.stack([red, green, blue], 1), picture)
+
+
+def test_directions_are_differences_of_mean_codes(family):
+    both = synthetic.faces(48, seed=6, size=64).resize(32)
+    family.eval()
+    assert family.directions() == {}
+    family.finish(both)
+    found = family.directions()
+    assert "hair: Gray Hair" in found
+    assert "face: Gray Hair" not in found
+    codes = family.encode(both)["hair"]
+    grey = both.attributes[:, CELEBA_ATTRIBUTES.index("Gray_Hair")] == 1
+    wanted = codes[grey].mean(0) - codes[~grey].mean(0)
+    torch.testing.assert_close(found["hair: Gray Hair"]["hair"], wanted, atol=1e-5, rtol=1e-4)
+    assert set(found["hair: Gray Hair"]) == {"hair", "hair_attributes"}
+    few = replace(both, attributes=torch.zeros_like(both.attributes))
+    other = RSGAN(Config.smoke()).eval()
+    other.finish(few)
+    assert other.directions() == {}

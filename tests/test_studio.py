@@ -147,8 +147,8 @@ def test_rendering_is_pure_and_encodes_once(name, monkeypatch):
     family = families.build(name, "smoke").eval()
     calls = []
     encode = family.encode
-    renderer = studio.Renderer(family)  # may encode to learn its directions
     monkeypatch.setattr(family, "encode", lambda faces: calls.append(1) or encode(faces))
+    renderer = studio.Renderer(family)
     state = State(FIRST, SECOND, dict.fromkeys(studio.plain_swap(family), 0.4))
     first = renderer.render(state)
     renderer.render(replace(state, amounts={}))
@@ -482,7 +482,7 @@ def test_a_run_without_browser_leaves_a_picture(app):
 
 
 def test_a_familys_own_directions_become_sliders(tmp_path):
-    family = families.build("rsgan", "smoke").eval()
+    family = families.load("rsgan", "smoke")
     app = studio.Studio(family, folder=tmp_path)
     assert {"face: Smiling", "hair: Gray Hair"} <= set(app.edits)
     before = app.renderer.codes(app.state)

@@ -156,12 +156,12 @@ class Family(nn.Module):
         """Random codes, where the family is generative."""
         raise ValueError(f"{self.name} is not generative: it can only encode given faces")
 
-    def directions(self, faces: Faces) -> dict[str, Codes]:
-        """Changes that the family knows by name: name -> (part -> tensor of the part's shape), for `latent.edit`.
-
-        faces: some at the config's size, for families whose directions are means over faces.
-        """
+    def directions(self) -> dict[str, Codes]:
+        """Changes that the family knows by name: name -> (part -> tensor of the part's shape), for `latent.edit`."""
         return {}
+
+    def finish(self, faces: Faces) -> None:
+        """Called once after training, with some faces at the config's size: for what is measured, not trained."""
 
     def mix(self, source: Codes, target: Codes, amounts: Mapping[str, float | torch.Tensor] | None = None) -> Codes:
         """Codes between target (0) and source (1), part by part; parts that are not named stay the target's.

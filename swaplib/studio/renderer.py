@@ -119,10 +119,7 @@ class Renderer:
         self.size = size or family.config.size
         self._uploads: dict[str, bytes] = {}
         self._device = next((parameter.device for parameter in family.parameters()), torch.device("cpu"))
-        if directions is None:
-            with torch.no_grad():
-                directions = family.directions(_some_faces(self.size).to(self._device))
-        self.directions = dict(directions)
+        self.directions = dict(family.directions() if directions is None else directions)
         # Bounded: a texture and a picture at 256 pixels take two megabytes.
         self._prepare = lru_cache(maxsize=32)(self._prepare)
         self._encode = lru_cache(maxsize=16)(self._encode)
@@ -234,12 +231,6 @@ class Renderer:
     def _true_swap(self, source: Pick, target: Pick) -> np.ndarray:
         truth = synthetic.true_swap(self._prepare(source, 0)[0], self._prepare(target, 0)[0])
         return to_uint8(truth.resize(self.size).images[0])
-
-
-@lru_cache(maxsize=4)
-def _some_faces(size: int) -> Faces:
-    """Rendered faces over which a family's own directions are averaged."""
-    return synthetic.faces(8, seed=0, size=max(size, 64)).resize(size)
 
 
 def _stamp(pick: Pick) -> int:
