@@ -183,7 +183,7 @@ class Mixed:
             rows = [i // len(self.datasets) % len(dataset) for i in index if i % len(self.datasets) == k]
             if rows:
                 parts.append(_without_identity(dataset[rows]))
-        size = parts[0].size
+        size = tuple(self.datasets[0].card["size"])
         return Faces.cat([part.resize(size) for part in parts])
 
 

@@ -92,7 +92,7 @@ def save(family: Family, path: str | os.PathLike, card: Card) -> Path:
     head = {"format": str(FORMAT), "family": family.name, "config": json.dumps(plain(family.config))}
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata={f"swaplib.{key}": value for key, value in head.items()})
-    text = _card_text(family, path, card)
+        text = _card_text(family, path.name, temporary, card)  # a card that can't be written leaves no weights behind
     with replacing(path.with_suffix(".md")) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
@@ -104,12 +104,13 @@ def _needed(family: Family) -> dict[str, torch.Tensor]:
     return {name: value for name, value in family.state_dict().items() if not name.startswith(left_out)}
 
 
-def _card_text(family: Family, path: Path, card: Card) -> str:
+def _card_text(family: Family, name: str, path: Path, card: Card) -> str:
+    """The card of weights called `name` that lie at `path`."""
     needed = _needed(family)
-    parameters = sum(value.numel() for name, value in family.named_parameters() if name in needed)
+    parameters = sum(value.numel() for key, value in family.named_parameters() if key in needed)
     head = {
         "family": family.name,
-        "file": path.name,
+        "file": name,
         "format": FORMAT,
         "sha256": sha256(path),
         "bytes": path.stat().st_size,
@@ -118,11 +119,11 @@ def _card_text(family: Family, path: Path, card: Card) -> str:
         **asdict(card),
         "results": dict(card.results),
         "commit": commit(),
-        "versions": {name: version for name, version in versions().items() if name in ("swaplib", "torch", "python")},
+        "versions": {key: version for key, version in versions().items() if key in ("swaplib", "torch", "python")},
     }
     del head["notes"]
     lines = [
-        f"# Weights of `{family.name}`: {path.name}",
+        f"# Weights of `{family.name}`: {name}",
         f"{parameters:,} parameters in half precision, {head['bytes'] / 1e6:.1f} MB. Trained on {card.data}: "
         f"{card.steps:,} steps, {card.images:,} images, {card.seconds / 60:,.0f} minutes on {card.hardware}.",
         f"Licence: {card.licence}",

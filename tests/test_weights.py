@@ -311,3 +311,11 @@ def test_build_follows_the_seed_and_leaves_the_generators_alone(registry):
 def test_hardware_is_named():
     assert "cores of" in weights.hardware()
     assert len(replace(CARD, hardware=weights.hardware()).hardware) > 12
+
+
+def test_a_card_that_cannot_be_written_leaves_no_weights_behind(tmp_path):
+    family = families.build("rsgan", "smoke")
+    card = weights.Card("faces", 1, 4, 1.0, "a processor", "a command", "a licence", {"error": object()})
+    with pytest.raises(Exception, match="cannot represent"):
+        weights.save(family, tmp_path / "new.safetensors", card)
+    assert list(tmp_path.iterdir()) == []
