@@ -93,7 +93,10 @@ def prepare(
     out: Annotated[Path, typer.Argument(help="Where the prepared dataset goes.")],
     layout: Annotated[str, typer.Option(help="auto, or the dataset's name.")] = "auto",
     kind: Annotated[
-        str, typer.Option(help="Alignment: portrait (as the rendered faces), ffhq, celeba, rsgan, five_point or as_is.")
+        str,
+        typer.Option(
+            help="Alignment: portrait (as the rendered faces), ffhq, celeba, rsgan, five_point, arcface or as_is."
+        ),
     ] = "portrait",
     size: Annotated[int, typer.Option(min=16, help="Edge of the aligned pictures in pixels.")] = 256,
     jobs: Jobs = 2,
@@ -114,13 +117,14 @@ def render(
     seed: Seed = 0,
     world: World = "calm",
     size: Annotated[int, typer.Option(min=64, max=512, help="Edge of the pictures in pixels.")] = 128,
+    shots: Annotated[int, typer.Option(min=1, help="Pictures of each person.")] = 1,
     jobs: Jobs = 2,
 ) -> None:
     """Render faces with their labels, landmarks, attributes and factors into a prepared dataset."""
     with _sentences():
         from swaplib import data
 
-        path = data.render(out, count, seed=seed, world=world, size=size, jobs=jobs)
+        path = data.render(out, count, seed=seed, world=world, size=size, shots=shots, jobs=jobs)
         typer.echo(f"{count} faces in {path}")
 
 
@@ -152,15 +156,15 @@ def train(
     Runs of several GPUs: torchrun --nproc_per_node N -m swaplib.cli train FAMILY …
     """
     with _sentences(FloatingPointError):
-        from swaplib import curriculum, families
+        from swaplib import curriculum
 
         if every == (family is not None):
-            raise ValueError("name one family, or say --all: swaplib train rsgan")
-        names = families.TRAINED if every else [family]
+            raise ValueError("name one family or judge, or say --all: swaplib train rsgan")
+        names = curriculum.TRAINED if every else [family]
         run = {"steps": steps, "minutes": minutes, "seed": seed, "resume": resume, "device": device}
         run |= {"precision": precision, "compile": compile, "start": start}
         for name in names:
-            size = families.config(name, preset).size
+            size = curriculum.registry(name).config(name, preset).size
             place = out / f"faces_{world}_{max(size, 64)}"
             found = data or [curriculum.rendered(place, faces, world, seed, size, jobs)]
             path = curriculum.train(name, preset, found, out, **run)

@@ -1,4 +1,4 @@
-"""A family's whole training, stage after stage (`Family.stages`), in one folder.
+"""A family's or a judge's whole training, stage after stage (`Learner.stages`), in one folder.
 
     for stage, step in curriculum.follow("rsgan", "demo", data, "runs/rsgan_demo", minutes=120):
         print(stage.name, step.step, step.totals)
@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shlex
 import sys
@@ -23,12 +22,22 @@ from typing import Any
 import pandas as pd
 import torch
 
-from swaplib import data, families, weights
-from swaplib.faces import Faces
-from swaplib.families import Family, Stage
-from swaplib.runs import CHECKPOINT, Data, Precision, config_of
-from swaplib.train import Schedule, Step, restore
+from swaplib import data, families, judges, weights
+from swaplib.learner import Data, Learner, Stage
+from swaplib.registry import Registry
+from swaplib.runs import CHECKPOINT, Precision, config_of
+from swaplib.train import Step, restore
 from swaplib.train import train as train_stage
+
+TRAINED = (*judges.TRAINED, *families.TRAINED)
+"""All that can be trained: judges first, since families learn from them."""
+
+
+def registry(name: str) -> Registry:
+    """The registry that has a learner of that name. Raises ValueError for a name that can't be trained."""
+    if name not in TRAINED:
+        raise ValueError(f"{name} is nothing that learns: choose one of {', '.join(TRAINED)}")
+    return families.ALL if name in families.TRAINED else judges.ALL
 
 
 def follow(
@@ -41,31 +50,29 @@ def follow(
     minutes: float | None = None,
     seed: int = 0,
     resume: bool = False,
-    start: Family | None = None,
-    flips: bool = True,
+    start: Learner | None = None,
     device: str = "auto",
     precision: Precision = "auto",
     compile: bool = False,
     workers: int = 2,
-    sample: Callable[[Family], torch.Tensor] | None = None,
+    sample: Callable[[Learner], torch.Tensor | None] | None = None,
     progress: bool = True,
 ) -> Iterator[tuple[Stage, Step]]:
-    """Train a family through all its stages, from random weights or from what another of its kind knows.
+    """Train a family or a judge through all its stages, from random weights or from what another of its kind knows.
 
     preset   its name, or a config itself
     steps    of all stages together; the config's own number where neither steps nor minutes are given
     minutes  of training, of all stages together
-    start    a family whose weights are the beginning (`Family.adopt`); stages of smaller pictures than its are left out
+    start    one whose weights are the beginning (`Learner.adopt`); stages of smaller pictures than its are left out
     The other arguments are those of `train.train`, which says what it raises. Yields each step with its stage; after
     a signal, the step that it ended with is the last. `result` gives the family afterwards.
     """
-    config = families.config(name, preset)
-    if name not in families.TRAINED:
-        raise ValueError(f"{name} has nothing to learn: choose one of {', '.join(families.TRAINED)}")
+    kinds = registry(name)
+    config = kinds.config(name, preset)
     steps = config.steps if steps is None and minutes is None else steps
     known = start
     for stage, place in _places(name, config, folder, start):
-        family = families.build(name, stage.config, seed)
+        family = kinds.build(name, stage.config, seed)
         if known is not None:
             family.adopt(known)
         for step in train_stage(
@@ -77,8 +84,8 @@ def follow(
             seed=seed,
             folder=place,
             resume=resume,
-            schedule=schedule(stage.rates),
-            flips=flips,
+            schedule=stage.schedule,
+            flips=family.mirrored,
             device=device,
             precision=precision,
             compile=compile,
@@ -89,20 +96,20 @@ def follow(
             yield stage, step
             if step.end and step.end.startswith("SIG"):
                 return
-        known = families.build(name, stage.config)
+        known = kinds.build(name, stage.config)
         restore(known, place)
 
 
-def result(name: str, preset: str | Any, folder: str | os.PathLike) -> tuple[Family, dict[str, Any]]:
-    """The family at the end of a folder's last stage, in evaluation mode, and the run's steps, images and seconds.
+def result(name: str, preset: str | Any, folder: str | os.PathLike) -> tuple[Learner, dict[str, Any]]:
+    """The learner at the end of a folder's last stage, in evaluation mode, and the run's steps, images and seconds.
 
     Raises FileNotFoundError where there is no run.
     """
     totals, family = {"steps": 0, "images": 0, "seconds": 0.0}, None
-    for stage, place in _places(name, families.config(name, preset), folder):
+    for stage, place in _places(name, registry(name).config(name, preset), folder):
         if not place.exists():
             continue
-        family = families.build(name, stage.config)
+        family = registry(name).build(name, stage.config)
         done = restore(family, place)
         totals = {key: totals[key] + done["step" if key == "steps" else key] for key in totals}
     if family is None:
@@ -113,7 +120,7 @@ def result(name: str, preset: str | Any, folder: str | os.PathLike) -> tuple[Fam
 def log(name: str, preset: str | Any, folder: str | os.PathLike) -> pd.DataFrame:
     """The logs of all stages as one table, with a column `stage`; steps, images and seconds count through."""
     tables, before = [], {"step": 0, "images": 0, "seconds": 0.0}
-    for stage, place in _places(name, families.config(name, preset), folder):
+    for stage, place in _places(name, registry(name).config(name, preset), folder):
         if not (place / "log.csv").exists():
             continue
         table = pd.read_csv(place / "log.csv")
@@ -125,15 +132,11 @@ def log(name: str, preset: str | Any, folder: str | os.PathLike) -> pd.DataFrame
     return pd.concat(tables, ignore_index=True)
 
 
-def schedule(rates: tuple[float, float]) -> Schedule:
-    """Half a cosine from the first of two factors to the second."""
-    first, last = rates
-    return lambda progress: last + (first - last) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
-
-
-def _places(name: str, config: Any, folder: str | os.PathLike, start: Family | None = None) -> list[tuple[Stage, Path]]:
+def _places(
+    name: str, config: Any, folder: str | os.PathLike, start: Learner | None = None
+) -> list[tuple[Stage, Path]]:
     """The stages with their folders; their shares add up to 1."""
-    stages = families.kind(name).stages(config)
+    stages = registry(name).kind(name).stages(config)
     places = [(stage, Path(folder) / f"{k}_{stage.name}") for k, stage in enumerate(stages, 1)]
     if start is not None:
         places = [(stage, place) for stage, place in places if stage.config.size >= start.config.size]
@@ -153,9 +156,9 @@ def train(
     start: str | os.PathLike | None = None,
     **settings: Any,
 ) -> Path | None:
-    """Train a family on the training splits of prepared datasets; save its weights and their card.
+    """Train a family or a judge on the training splits of prepared datasets; save its weights and their card.
 
-    folders: the datasets; of several, each is shown equally often.
+    folders: the datasets, as `Learner.lesson` takes them.
 
     out: gets the run's folder {name}_{preset} and {name}_{preset}.safetensors. start: weights to begin with, or another
     run's folder, which also holds what only training needs (critics).
@@ -165,13 +168,14 @@ def train(
     place = Path(out) / f"{name}_{preset}"
     known = None
     if start is not None:
-        known = _latest(name, Path(start)) if Path(start).is_dir() else families.load(name, file=start)
+        known = _latest(name, Path(start)) if Path(start).is_dir() else registry(name).load(name, file=start)
     held_out = datasets[-1].split("val" if datasets[-1].splits.get("val", 0) >= 8 else "train")
     shown = held_out[list(range(min(8, len(held_out))))]
     end = "steps"
     splits = [dataset.split("train") for dataset in datasets]
-    learned = splits[0] if len(splits) == 1 else data.Mixed(splits)
-    for _, step in follow(name, preset, learned, place, start=known, sample=lambda it: swaps(it, shown), **settings):
+    kinds = registry(name)
+    learned = kinds.kind(name).lesson(kinds.config(name, preset), splits)
+    for _, step in follow(name, preset, learned, place, start=known, sample=lambda it: it.look(shown), **settings):
         end = step.end or end
     if end.startswith("SIG"):
         return None
@@ -179,7 +183,7 @@ def train(
     if int(os.environ.get("RANK", "0")):  # of several processes, the first one writes
         return path
     family, totals = result(name, preset, place)
-    family.finish(learned[list(range(min(2000, len(learned))))].resize(family.config.size))
+    family.finish(splits[0][list(range(min(2000, len(splits[0]))))].resize(family.config.size))
     card = weights.Card(
         data=" and as often ".join(f"{len(split):,} faces: {split.card['what']}" for split in splits),
         hardware=weights.hardware(next(family.parameters()).device),
@@ -190,12 +194,13 @@ def train(
     return weights.save(family, path, card)
 
 
-def _latest(name: str, folder: Path) -> Family:
-    """The family as the last stage of a run left it, whatever its config."""
+def _latest(name: str, folder: Path) -> Learner:
+    """The learner as the last stage of a run left it, whatever its config."""
     checkpoints = sorted(folder.glob(f"*/{CHECKPOINT}"))
     if not checkpoints:
         raise FileNotFoundError(f"{folder} holds no run: name the folder of one, or a file of weights")
-    family = families.build(name, weights.as_config(config_of(checkpoints[-1]), families.kind(name)))
+    kinds = registry(name)
+    family = kinds.build(name, weights.as_config(config_of(checkpoints[-1]), kinds.kind(name)))
     restore(family, checkpoints[-1].parent)
     return family
 
@@ -205,15 +210,3 @@ def rendered(
 ) -> Path:
     """A dataset of rendered faces to train on: rendered now, as far as it isn't there yet."""
     return data.render(folder, count, seed=seed, world=world, size=max(size, 64), jobs=jobs)
-
-
-def swaps(family: Family, faces: Faces) -> torch.Tensor:
-    """What a look at a run shows: pictures, their reconstructions, and each with the face of the one before it.
-
-    faces (B); images (3, B, 3, S, S) in [-1, 1], a row for each of the three.
-    """
-    device = next(family.parameters()).device
-    faces = faces.resize(family.config.size).to(device)
-    before = faces[torch.arange(len(faces)).roll(1)]
-    rebuilt = family.decode(family.encode(faces))
-    return torch.stack([faces.images, rebuilt, family.swap(before, faces)])

@@ -169,7 +169,7 @@ class Mixed:
     """Several data sets as one to train on, each of them shown equally often: a list of indices gives `Faces`.
 
     The smaller ones are repeated, an epoch being that of the largest. All must have labels and landmarks, or none.
-    Attributes that one of them lacks are NaN; identities and factors are left out.
+    Attributes and factors that one of them lacks are NaN; identities are left out.
     """
 
     datasets: Sequence[Dataset]
@@ -187,11 +187,61 @@ class Mixed:
         return Faces.cat([part.resize(size) for part in parts])
 
 
+@dataclass(frozen=True)
+class Shots:
+    """The people of several data sets, to learn identities from: index k gives `shots` pictures of one person.
+
+    Somebody with more pictures than that comes under several indices, the last filled up from the first; somebody
+    with fewer is repeated. People without a name and those with a single picture are left out. `Faces.identity` is
+    the person's number, from 0 to `people` − 1.
+    """
+
+    datasets: Sequence[Dataset]
+    shots: int
+
+    @cached_property
+    def _groups(self) -> list[tuple[int, int, list[int]]]:
+        """Data set, person, and that person's rows in it."""
+        groups, person = [], 0
+        for k, dataset in enumerate(self.datasets):
+            for subject, rows in dataset.metadata.groupby("subject", sort=True).indices.items():
+                if not subject or len(rows) < 2:
+                    continue
+                starts = range(0, len(rows), self.shots)
+                groups += [
+                    (k, person, [int(rows[(start + i) % len(rows)]) for i in range(self.shots)]) for start in starts
+                ]
+                person += 1
+        if not groups:
+            names = ", ".join(dataset.folder.name for dataset in self.datasets)
+            raise ValueError(f"{names}: nobody is in two pictures: render with --shots 4, or prepare VGGFace2 or LFW")
+        return groups
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    @property
+    def people(self) -> int:
+        return self._groups[-1][1] + 1
+
+    def __getitem__(self, index: list[int]) -> Faces:
+        size = tuple(self.datasets[0].card["size"])
+        parts = []
+        for i in index:
+            k, person, rows = self._groups[i]
+            faces = self.datasets[k][rows].resize(size)
+            parts.append(Faces(faces.images, identity=torch.full((len(rows),), person)))
+        return Faces.cat(parts)
+
+
 def _without_identity(faces: Faces) -> Faces:
-    attributes = faces.attributes
+    attributes, factors = faces.attributes, faces.factors
     if attributes is None:
         attributes = torch.full((len(faces), len(CELEBA_ATTRIBUTES)), torch.nan)
-    return replace(faces, attributes=attributes, identity=None, factors=None, names=None)
+    if factors is None:
+        groups = synthetic.columns().items()
+        factors = {group: torch.full((len(faces), len(names)), torch.nan) for group, names in groups}
+    return replace(faces, attributes=attributes, identity=None, factors=factors, names=None)
 
 
 def _stack(column: pd.Series) -> torch.Tensor:
@@ -407,6 +457,7 @@ def render(
     size: int = 128,
     jobs: int = 2,
     *,
+    shots: int = 1,
     backend: str | None = None,
     validation: float = 0.1,
     progress: bool = True,
@@ -419,8 +470,12 @@ def render(
         raise ValueError(f"count must be at least 1, got {count}")
     if world not in synthetic.WORLDS:
         raise ValueError(f"unknown world {world!r}: choose one of {', '.join(synthetic.WORLDS)}")
+    if shots < 1:
+        raise ValueError(f"shots must be at least 1, got {shots}")
     settings = {"seed": seed, "world": world, "size": size, "validation": validation}
-    card = _card("data.render", f"rendered faces, {world} world", (size, size), settings)
+    settings |= {"shots": shots} if shots > 1 else {}
+    what = f"rendered faces, {world} world{f', {shots} of each person' if shots > 1 else ''}"
+    card = _card("data.render", what, (size, size), settings)
     store.start(out, card)
     rows = _rendered(out)
     if len(rows) > count:
@@ -446,7 +501,8 @@ def _render_shard(out: Path, settings: dict[str, Any], wanted: list[int]) -> int
     """Render a whole shard and save the faces of the wanted numbers: their last bits depend on the batch."""
     start = wanted[0] // SHARD * SHARD
     seed, world, size = settings["seed"], settings["world"], settings["size"]
-    faces = synthetic.faces(SHARD, seed=seed, start=start, world=world, size=size, jobs=1)
+    shots = settings.get("shots", 1)
+    faces = synthetic.faces(SHARD, seed=seed, start=start, world=world, size=size, jobs=1, shots=shots)
     images, rows = to_uint8(faces.images), []
     for k in (number - start for number in wanted):
         name = f"{start + k:08d}.png"

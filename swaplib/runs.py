@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -33,19 +33,12 @@ from PIL import Image
 from torch import nn
 
 from swaplib.faces import Faces, to_uint8
-from swaplib.families.base import Family
+from swaplib.learner import Data, Learner
 from swaplib.provenance import png_text, replacing
 from swaplib.weights import differences, filled, plain
 
 CHECKPOINT = "checkpoint.pt"
 Precision = Literal["auto", "bf16", "tf32", "fp32"]
-
-
-class Data(Protocol):
-    """What a run learns from: `data.Dataset`, `Faces`, or anything else that gives `Faces` for a list of indices."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: list[int]) -> Faces: ...
 
 
 # ---------------------------------------------------------------------------------------------- batches
@@ -129,7 +122,7 @@ def config_of(path: Path) -> dict[str, Any]:
     return json.loads(_load(path)["config"])
 
 
-def read(path: Path, family: Family) -> dict[str, Any]:
+def read(path: Path, family: Learner) -> dict[str, Any]:
     """A checkpoint of this family with this config. Nothing in the file is executed."""
     content = _load(path)
     if content["family"] != family.name:

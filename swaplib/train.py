@@ -1,10 +1,11 @@
-"""One training loop for every family: it yields a small record after each step.
+"""One training loop for every family and judge: it yields a small record after each step.
 
     for step in train(family, data, steps=2000, folder="runs/rsgan"):
         print(step.step, step.totals)
 
 A step draws a batch and lets each of the family's phases work on it in turn: the phase's losses, weighted as the
-family's config says, and one Adam step on the phase's own parameters. `swaplib.families.base.Phase` is the contract.
+family's config says, and one Adam step on the phase's own parameters. What is called a family here may be a judge, or
+any other `swaplib.learner.Learner`; `Phase` is the contract.
 
 Random numbers follow from (seed, step, process) alone, data included. So a run that was stopped goes on, at fp32 on
 a CPU bit for bit, as if it hadn't been, and what the caller draws between two steps changes nothing.
@@ -35,12 +36,9 @@ from tqdm.auto import tqdm
 
 from swaplib import runs
 from swaplib.faces import Faces
-from swaplib.families.base import Family, Phase
-from swaplib.runs import CHECKPOINT, Data, Precision
+from swaplib.learner import Data, Learner, Phase, Schedule, constant
+from swaplib.runs import CHECKPOINT, Precision
 from swaplib.weights import differences, plain
-
-Schedule = Callable[[float], float]
-"""Progress of the run, 0 to 1 -> factor by which every phase's learning rate is multiplied."""
 
 
 @dataclass(frozen=True)
@@ -64,28 +62,15 @@ class Step:
     losses: dict[str, dict[str, float]]
     totals: dict[str, float]
     rate: float
-    family: Family = field(repr=False)
+    family: Learner = field(repr=False)
     end: str | None = None
-
-
-# ---------------------------------------------------------------------------------------------- schedules
-
-
-def constant(progress: float) -> float:
-    """The phases' own learning rates throughout."""
-    return 1.0
-
-
-def cosine(floor: float = 0.05) -> Schedule:
-    """Half a cosine from 1 down to `floor` (Loshchilov & Hutter 2017, eq. 5, without restarts)."""
-    return lambda progress: floor + (1 - floor) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
 
 
 # ---------------------------------------------------------------------------------------------- the loop
 
 
 def train(
-    family: Family,
+    family: Learner,
     data: Data,
     steps: int | None = None,
     *,
@@ -102,7 +87,7 @@ def train(
     compile: bool = False,
     workers: int = 2,
     checkpoint_every: int = 500,
-    sample: Callable[[Family], torch.Tensor] | None = None,
+    sample: Callable[[Learner], torch.Tensor | None] | None = None,
     sample_every: int = 500,
     progress: bool = True,
 ) -> Iterator[Step]:
@@ -120,7 +105,8 @@ def train(
     precision  fp32; tf32; bf16 (mixed: weights stay in 32 bits); auto: bf16 where the processor has it
     compile    compile the family's networks (torch.compile): a minute at first, faster steps on a GPU
     workers    threads that read and resize the coming batches
-    sample     family -> images (B, 3, H, W) or (R, C, 3, H, W) in [-1, 1], saved as a grid every `sample_every` steps
+    sample     family -> images (B, 3, H, W) or (R, C, 3, H, W) in [-1, 1], saved as a grid every `sample_every`
+               steps; None: nothing to show
 
     A run that is complete already yields nothing; `restore` gives its weights.
     Ctrl-C and SIGTERM let the step finish, save, and end the loop; a second one acts at once. Leaving the loop with
@@ -154,7 +140,7 @@ def _loop(
     run: _Run,
     limits: _Limits,
     checkpoint_every: int,
-    sample: Callable[[Family], torch.Tensor] | None,
+    sample: Callable[[Learner], torch.Tensor | None] | None,
     sample_every: int,
     progress: bool,
 ) -> Iterator[Step]:
@@ -198,8 +184,9 @@ def _loop(
                 if sample and run.first and run.folder and (step.end or run.step % sample_every == 0):
                     with torch.no_grad():
                         images = sample(run.ema)
-                    text = f"Samples of the family {run.family.name} after {run.step} training steps."
-                    runs.save_grid(images, run.folder / "samples" / f"{run.step:08d}.png", text)
+                    text = f"Samples of {run.family.name} after {run.step} training steps."
+                    if images is not None:
+                        runs.save_grid(images, run.folder / "samples" / f"{run.step:08d}.png", text)
                 bar.update()
                 bar.set_postfix({name: f"{total:.4g}" for name, total in step.totals.items()}, refresh=False)
                 if asked:
@@ -294,8 +281,8 @@ class _Limits:
 class _Run:
     """All that a step needs and changes."""
 
-    family: Family
-    ema: Family
+    family: Learner
+    ema: Learner
     data: Data
     fabric: Fabric
     settings: dict[str, Any]
@@ -356,7 +343,7 @@ class _Run:
 
 
 def _start(
-    family: Family,
+    family: Learner,
     data: Data,
     fabric: Fabric,
     settings: dict[str, Any],
@@ -414,7 +401,7 @@ def _terms(run: _Run) -> dict[str, list[str]]:
     return terms
 
 
-def _check(family: Family, phase: str, losses: dict[str, torch.Tensor]) -> None:
+def _check(family: Learner, phase: str, losses: dict[str, torch.Tensor]) -> None:
     for name, value in losses.items():
         if not isinstance(getattr(family.config, name, None), (int, float)):
             raise ValueError(
@@ -473,7 +460,7 @@ def _continue(run: _Run, resume: bool) -> None:
     run.step, run.seconds, run.saved = content["step"], content["seconds"], content["step"]
 
 
-def restore(family: Family, folder: str | os.PathLike, ema: bool = True) -> dict[str, Any]:
+def restore(family: Learner, folder: str | os.PathLike, ema: bool = True) -> dict[str, Any]:
     """Load a folder's checkpoint into a family: the averaged weights, or the trained ones themselves.
 
     Returns the run's step, images, seconds (as in `Step`) and settings. Raises FileNotFoundError where there is none,
@@ -490,5 +477,5 @@ def restore(family: Family, folder: str | os.PathLike, ema: bool = True) -> dict
     return {"images": images, **{name: content[name] for name in ("step", "seconds", "settings")}}
 
 
-def _misfit(path: Path, family: Family) -> ValueError:
+def _misfit(path: Path, family: Learner) -> ValueError:
     return ValueError(f"{path} doesn't fit this {family.name}: it was made with another version of it; train anew")

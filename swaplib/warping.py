@@ -15,9 +15,9 @@ import torch
 
 from swaplib.faces import PORTRAIT_MARGIN, Faces, from_uint8, to_uint8
 
-Kind = Literal["portrait", "ffhq", "celeba", "rsgan", "five_point", "as_is"]
-KINDS = ("portrait", "ffhq", "celeba", "rsgan", "five_point", "as_is")
-_CANVAS = dict.fromkeys(KINDS, (256, 256)) | {"celeba": (218, 178), "rsgan": (178, 178)}
+Kind = Literal["portrait", "ffhq", "celeba", "rsgan", "five_point", "arcface", "as_is"]
+KINDS = ("portrait", "ffhq", "celeba", "rsgan", "five_point", "arcface", "as_is")
+_CANVAS = dict.fromkeys(KINDS, (256, 256)) | {"celeba": (218, 178), "rsgan": (178, 178), "arcface": (112, 112)}
 # Eyes, tip of the nose and mouth corners, from left to right in the picture.
 _TEMPLATE = {
     # The means of CelebA's published landmarks (Liu et al. 2015, align-and-crop set).
@@ -27,6 +27,8 @@ _TEMPLATE = {
     # Measured on the aligned samples of MGPE's code, to within 2 px; its default component centres agree: eyes
     # (96, 116) and (160, 116).
     "five_point": ((97.5, 117), (157.5, 117), (127.5, 154), (104, 177), (151, 177)),
+    # InsightFace's template of 112 x 96 pictures, widened to 112.
+    "arcface": ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)),
 }
 
 
@@ -34,7 +36,7 @@ def canvas(kind: Kind, size: int | tuple[int, int] | None = None) -> tuple[int, 
     """Height and width of an aligned picture.
 
     size: the height, or for "as_is" also (height, width); None the paper's own (CelebA: 218 x 178, RSGAN:
-    178 x 178, others 256).
+    178 x 178, ArcFace: 112, others 256).
     """
     if kind not in KINDS:
         raise ValueError(f"unknown alignment {kind!r}: choose one of {', '.join(KINDS)}")
@@ -65,6 +67,7 @@ def alignment(
     celeba      Liu et al. 2015: the similarity that fits five points to the means of CelebA's aligned pictures
     rsgan       the square of CelebA's aligned pictures that RSGAN sees, from their row 20 on
     five_point  Gu et al. 2019 (MGPE): the same with MGPE's centres of eyes and mouth
+    arcface     Deng et al. 2019: the same with the template of the published face recognisers
     as_is       no alignment: the centre of a photo of this `shape`, scaled to fill the picture
     """
     height, width = canvas(kind, size)

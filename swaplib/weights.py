@@ -23,8 +23,8 @@ from safetensors.torch import save_file
 
 from swaplib.provenance import commit, replacing, sha256, versions
 
-if TYPE_CHECKING:  # the registry of families loads weights: at run time, nothing here needs them
-    from swaplib.families.base import Family
+if TYPE_CHECKING:  # at run time, nothing here needs it
+    from swaplib.learner import Learner
 
 FORMAT = 1
 FOLDER = Path(__file__).parent / "checkpoints"
@@ -74,10 +74,10 @@ def hardware(device: str | torch.device = "cpu") -> str:
 # ---------------------------------------------------------------------------------------------- saving
 
 
-def save(family: Family, path: str | os.PathLike, card: Card) -> Path:
+def save(family: Learner, path: str | os.PathLike, card: Card) -> Path:
     """Write the weights, and the card beside them under the same name with .md; each file whole or not at all.
 
-    What only training needs (`Family.training_only`) is left out. Raises ValueError for a name that doesn't end in
+    What only training needs (`Learner.training_only`) is left out. Raises ValueError for a name that doesn't end in
     .safetensors and for a parameter that half precision can't hold.
     """
     path = Path(path)
@@ -98,13 +98,13 @@ def save(family: Family, path: str | os.PathLike, card: Card) -> Path:
     return path
 
 
-def _needed(family: Family) -> dict[str, torch.Tensor]:
+def _needed(family: Learner) -> dict[str, torch.Tensor]:
     """The state without the submodules that only training needs."""
     left_out = tuple(f"{name}." for name in family.training_only)
     return {name: value for name, value in family.state_dict().items() if not name.startswith(left_out)}
 
 
-def _card_text(family: Family, name: str, path: Path, card: Card) -> str:
+def _card_text(family: Learner, name: str, path: Path, card: Card) -> str:
     """The card of weights called `name` that lie at `path`."""
     needed = _needed(family)
     parameters = sum(value.numel() for key, value in family.named_parameters() if key in needed)
@@ -147,7 +147,7 @@ def _card_text(family: Family, name: str, path: Path, card: Card) -> str:
 # ---------------------------------------------------------------------------------------------- loading
 
 
-def load(family: Family, path: str | os.PathLike) -> Family:
+def load(family: Learner, path: str | os.PathLike) -> Learner:
     """Load weights into a family and return it, in evaluation mode.
 
     Raises FileNotFoundError, and ValueError for a damaged or foreign file, one of another family or config, and one
@@ -175,7 +175,7 @@ def load(family: Family, path: str | os.PathLike) -> Family:
     return family.eval()
 
 
-def config(path: str | os.PathLike, kind: type[Family]) -> Any:
+def config(path: str | os.PathLike, kind: type[Learner]) -> Any:
     """The config that the weights in a file were trained with, for a family of the class `kind`.
 
     Fields that are newer than the file have their defaults. Raises FileNotFoundError, and ValueError for a damaged
@@ -190,7 +190,7 @@ def config(path: str | os.PathLike, kind: type[Family]) -> Any:
         raise ValueError(f"{path}: {error}") from error
 
 
-def as_config(found: Mapping[str, Any], kind: type[Family]) -> Any:
+def as_config(found: Mapping[str, Any], kind: type[Learner]) -> Any:
     """A config as JSON gives it, as an object of the class's own; fields that are newer have their defaults.
 
     Raises ValueError for fields that the class doesn't know.
@@ -202,7 +202,7 @@ def as_config(found: Mapping[str, Any], kind: type[Family]) -> Any:
     return kind.Config(**{name: _tuples(value) for name, value in whole.items()})
 
 
-def _check_name(path: Path, head: dict[str, Any], family: Family | type[Family]) -> None:
+def _check_name(path: Path, head: dict[str, Any], family: Learner | type[Learner]) -> None:
     if head["family"] != family.name:
         raise ValueError(f"{path} holds weights of {head['family']}, not of {family.name}: choose another file")
 
@@ -243,6 +243,33 @@ def _read(path: Path, tensors: bool = True) -> tuple[dict[str, Any], dict[str, t
     if int(head["format"]) > FORMAT:
         raise ValueError(f"{path} was written by a newer swaplib (format {head['format']}): update swaplib")
     return {**head, "config": json.loads(head["config"])}, values
+
+
+# ---------------------------------------------------------------------------------------------- others' files
+
+
+def tensors(path: str | os.PathLike) -> dict[str, torch.Tensor]:
+    """The tensors of a published checkpoint (.pt, .pth, .ckpt) by name; nothing in the file is executed.
+
+    Where the file holds a `state_dict` among other things, that one's. Raises FileNotFoundError, and ValueError for
+    a file that torch doesn't read or that holds more than data.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}: check the path")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and pickle raise nearly anything for a damaged file
+        raise ValueError(
+            f"{path} is damaged, or it holds code, which swaplib never executes ({type(error).__name__}): get the file "
+            "from its authors' page anew"
+        ) from error
+    content = content.get("state_dict", content) if isinstance(content, Mapping) else content
+    pairs = content.items() if isinstance(content, Mapping) else ()
+    found = {name: value for name, value in pairs if isinstance(value, torch.Tensor)}
+    if not found:
+        raise ValueError(f"{path} holds no tensors by name: choose a file of weights")
+    return found
 
 
 # ---------------------------------------------------------------------------------------------- configs

@@ -91,19 +91,10 @@ def test_adopting_a_network_of_other_widths_changes_only_what_fits():
     assert changed == {"seed.weight", "seed.bias", "body.2.weight", "body.2.bias"}
 
 
-@pytest.mark.parametrize(("rates", "middle"), [((1.0, 0.0), 0.5), ((0.4, 0.2), 0.3), ((1.0, 1.0), 1.0)])
-def test_rates_follow_half_a_cosine(rates, middle):
-    schedule = curriculum.schedule(rates)
-    assert schedule(0.0) == rates[0]
-    assert schedule(0.5) == pytest.approx(middle)
-    assert schedule(1.0) == pytest.approx(rates[1])
-    assert schedule(1.7) == schedule(1.0)
-
-
-def test_swaps_show_pictures_reconstructions_and_neighbours():
+def test_a_look_shows_pictures_reconstructions_and_neighbours():
     family = families.build("rsgan", "smoke").eval()
     with torch.no_grad():
-        images = curriculum.swaps(family, FACES)
+        images = family.look(FACES)
         faces = FACES.resize(32)
         last = family.swap(faces[[6]], faces[[7]])
     assert images.shape == (3, 8, 3, 32, 32)

@@ -269,7 +269,7 @@ def test_dlib_is_imported_here_alone_and_late():
 @settings(max_examples=50, deadline=None)
 @given(
     x=st.floats(-300, 300), y=st.floats(-300, 300), angle=st.floats(-3, 3), scale=st.floats(0.2, 5),
-    kind=st.sampled_from(["ffhq", "celeba", "five_point"]),
+    kind=st.sampled_from(["ffhq", "celeba", "five_point", "arcface"]),
 )  # fmt: skip
 def test_alignment_cancels_any_similarity_of_the_photo(face, x, y, angle, scale, kind):
     change = shift(x, y, angle, scale)
@@ -374,7 +374,7 @@ def test_known_landmarks_align_without_detection(face, monkeypatch):
     labels[0, y - 3 : y + 4, x - 3 : x + 4] = 2
     image = from_uint8(PHOTO)[None]
     known = Faces(image, labels, torch.tensor(face.landmarks).float()[None], identity=torch.tensor([7]))
-    for kind in ("ffhq", "celeba", "rsgan", "five_point"):
+    for kind in ("ffhq", "celeba", "rsgan", "five_point", "arcface"):
         aligned = photos.align(known, kind)
         assert aligned.size == photos.canvas(kind)
         assert aligned.identity.item() == 7

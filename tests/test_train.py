@@ -25,7 +25,8 @@ from torch import nn
 from swaplib import data, families, runs
 from swaplib.faces import CELEBAMASK_HQ, LANDMARK_MIRROR, Faces
 from swaplib.families import Family, Part, Phase
-from swaplib.train import constant, cosine, restore, train
+from swaplib.learner import constant, cosine, drops
+from swaplib.train import restore, train
 
 FACES = drawn.faces(24, 16, 0)
 PLAIN = {"precision": "fp32", "progress": False, "device": "cpu"}
@@ -228,8 +229,11 @@ def test_averaged_weights_follow():
 
 
 def test_learning_rates_follow_the_schedule():
-    assert [cosine(0.1)(p) for p in (0, 0.5, 1, 1.2)] == pytest.approx([1, 0.55, 0.1, 0.1])
+    assert [cosine(1, 0.1)(p) for p in (0, 0.5, 1, 1.2)] == pytest.approx([1, 0.55, 0.1, 0.1])
+    assert [cosine(0.4, 0.2)(p) for p in (0, 0.5, 1)] == pytest.approx([0.4, 0.3, 0.2])
     assert constant(0.7) == 1
+    # Smooth-Swap's embedder: a tenth at 60, 75 and 90% of the steps.
+    assert [drops(0.1, 0.6, 0.75, 0.9)(p) for p in (0, 0.59, 0.6, 0.8, 1)] == pytest.approx([1, 1, 0.1, 0.01, 0.001])
     steps = run(Auto(ToyConfig()), 4, schedule=lambda progress: progress)
     assert [step.rate for step in steps] == [0, 0.25, 0.5, 0.75]
     family = Auto(ToyConfig())
@@ -447,7 +451,7 @@ def test_signals_let_the_step_finish_and_save(sent, tmp_path, monkeypatch, capsy
 
 
 def test_minutes_are_a_budget_of_all_runs_together(tmp_path):
-    steps = run(Auto(ToyConfig()), None, tmp_path, minutes=0.2 / 60, schedule=cosine(0.0))
+    steps = run(Auto(ToyConfig()), None, tmp_path, minutes=0.2 / 60, schedule=cosine(1, 0))
     assert steps[-1].end == "minutes"
     assert steps[-1].seconds >= 0.2 > steps[-2].seconds
     assert steps[-1].rate < 0.2

@@ -51,7 +51,8 @@ from torch import nn
 
 from swaplib import photos
 from swaplib.faces import Faces
-from swaplib.families.base import Codes, Family, Part, Phase, Stage
+from swaplib.families.base import Codes, Family, Part
+from swaplib.learner import Phase, Stage, cosine
 from swaplib.networks import blocks
 from swaplib.networks.adversarial import Critic, critic_loss, fooling_loss
 from swaplib.networks.variational import draw, kl_divergence
@@ -265,7 +266,7 @@ class Autoencoder(Family):
     @classmethod
     def stages(cls, config: Config) -> list[Stage]:
         """One, its learning rates falling as the config says."""
-        return [Stage("whole", config, 1.0, (1.0, config.last_rate))]
+        return [Stage("whole", config, 1.0, cosine(1.0, config.last_rate))]
 
     def _critics(self, config: Config) -> nn.ModuleDict:
         raise NotImplementedError

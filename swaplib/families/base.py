@@ -9,15 +9,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from copy import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
 
 from swaplib.faces import Faces
+from swaplib.learner import Learner
 
 Geometry = Literal["euclidean", "sphere", "labels", "image"]
 
@@ -40,37 +40,6 @@ class Part:
 
 Codes = dict[str, torch.Tensor]
 """Part name -> tensor (B, *part.shape), in the order of the family's parts."""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One alternating step of a training loop.
-
-    parameters      what the phase trains; all others are held still, and parameters that require no gradient stay out
-    losses(batch)   named scalar terms, each under the name of its weight in the family's config
-    every           run this phase once in so many steps
-    learning_rate, betas   Adam's
-    """
-
-    name: str
-    parameters: Iterable[nn.Parameter]
-    losses: Callable[[Faces], dict[str, torch.Tensor]]
-    every: int = 1
-    learning_rate: float = 2e-4
-    betas: tuple[float, float] = (0.5, 0.999)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stretch of a family's training: with which config, for which share of the whole, at which learning rates.
-
-    rates: factors of the phases' learning rates at its beginning and its end, half a cosine between them.
-    """
-
-    name: str
-    config: Any
-    share: float
-    rates: tuple[float, float] = (1.0, 1.0)
 
 
 def slerp(start: torch.Tensor, end: torch.Tensor, amount: float | torch.Tensor) -> torch.Tensor:
@@ -99,37 +68,17 @@ def mix_part(part: Part, source: torch.Tensor, target: torch.Tensor, amount: flo
     return torch.where(amount == 0, target, torch.where(amount == 1, source, between))
 
 
-class Family(nn.Module):
-    """A face-swapping system. Subclasses define the class attributes and the methods that raise here.
+class Family(Learner):
+    """A face-swapping system. Subclasses define what a `Learner` needs, and besides:
 
-    name         as in the registry and on the command line
     parts        the latent parts, in order
     swap_parts   what a plain swap takes from the source
-    Config       a frozen dataclass with `smoke()`, `demo()` and `paper()`
     any_size     whether pictures of other sizes than the config's are taken too; the codes' sizes then follow them
-    training_only   names of the submodules that only training needs (critics, judges): released weights lack them
     """
 
-    name: ClassVar[str]
-    Config: ClassVar[type]
     swap_parts: ClassVar[tuple[str, ...]]
     any_size: ClassVar[bool] = False
-    training_only: ClassVar[tuple[str, ...]] = ()
     parts: tuple[Part, ...]
-
-    def __init__(self, config: Any):
-        super().__init__()
-        self.config = config
-
-    def lean(self) -> Family:
-        """A copy that shares its weights but lacks the submodules of `training_only`: light to send to a process."""
-        family = copy(self)
-        family._modules = {
-            name: module.lean() if isinstance(module, Family) else module
-            for name, module in self._modules.items()
-            if name not in self.training_only
-        }
-        return family
 
     def encode(self, faces: Faces) -> Codes:
         """Faces at the config's size to codes. What a family needs beyond the images, it says in its docstring."""
@@ -139,19 +88,6 @@ class Family(nn.Module):
         """Codes to images (B, 3, H, W) in [-1, 1]."""
         raise NotImplementedError
 
-    def phases(self) -> list[Phase]:
-        """How the family is trained; empty for one with nothing to learn."""
-        return []
-
-    @classmethod
-    def stages(cls, config: Any) -> list[Stage]:
-        """The stretches of its training, the last one with the config itself; each goes on from the one before."""
-        return [Stage("whole", config, 1.0)]
-
-    def adopt(self, other: Family) -> None:
-        """Take over what this family learned in an earlier stage."""
-        self.load_state_dict(other.state_dict())
-
     def sample(self, count: int, seed: int = 0) -> Codes:
         """Random codes, where the family is generative."""
         raise ValueError(f"{self.name} is not generative: it can only encode given faces")
@@ -159,9 +95,6 @@ class Family(nn.Module):
     def directions(self) -> dict[str, Codes]:
         """Changes that the family knows by name: name -> (part -> tensor of the part's shape), for `latent.edit`."""
         return {}
-
-    def finish(self, faces: Faces) -> None:
-        """Called once after training, with some faces at the config's size: for what is measured, not trained."""
 
     def mix(self, source: Codes, target: Codes, amounts: Mapping[str, float | torch.Tensor] | None = None) -> Codes:
         """Codes between target (0) and source (1), part by part; parts that are not named stay the target's.
@@ -186,3 +119,11 @@ class Family(nn.Module):
         if len(source) != len(target):
             raise ValueError(f"{len(source)} sources but {len(target)} targets: give one source for each target")
         return self.decode(self.mix(self.encode(source), self.encode(target), amounts))
+
+    @torch.no_grad()
+    def look(self, faces: Faces) -> torch.Tensor:
+        """Pictures, their reconstructions, and each with the face of the one before it: (3, B, 3, S, S)."""
+        device = next(self.parameters()).device
+        faces = faces.resize(self.config.size).to(device)
+        before = faces[torch.arange(len(faces)).roll(1)]
+        return torch.stack([faces.images, self.decode(self.encode(faces)), self.swap(before, faces)])

@@ -47,7 +47,8 @@ from torch import nn
 
 from swaplib import photos
 from swaplib.faces import CELEBA_ATTRIBUTES, Faces, region
-from swaplib.families.base import Codes, Family, Part, Phase, Stage
+from swaplib.families.base import Codes, Family, Part
+from swaplib.learner import Phase, Stage, cosine
 from swaplib.networks import blocks
 from swaplib.networks.adversarial import Critic, critic_loss, fooling_loss
 from swaplib.networks.variational import draw, kl_divergence
@@ -327,9 +328,9 @@ class RSGAN(Family):
         twice = {name: 2 * getattr(config, name) for name in vars(config) if name.startswith("width")}
         half = replace(alone, size=config.size // 2, **twice)
         return [
-            Stage("half", half, 0.2, (1.0, 0.9)),
-            Stage("alone", alone, 0.5, (0.9, 0.3)),
-            Stage("whole", config, 0.3, (0.3, 0.02)),
+            Stage("half", half, 0.2, cosine(1.0, 0.9)),
+            Stage("alone", alone, 0.5, cosine(0.9, 0.3)),
+            Stage("whole", config, 0.3, cosine(0.3, 0.02)),
         ]
 
     def adopt(self, other: RSGAN) -> None:

@@ -66,31 +66,40 @@ def faces(
     ties: Ties | None = None,
     device: str = "cpu",
     progress: bool = False,
+    shots: int = 1,
 ) -> Faces:
     """Render faces number start … start+count−1 of the series `seed`; face k is the same whatever else is asked for.
 
     jobs: processes to render with (−1: one for each core). The identity number of face k is k.
+    shots: pictures of each person: faces n, n+1 … n+shots−1, n a multiple of `shots`, show person n.
     """
     chunks = [range(first, min(first + 8, start + count)) for first in range(start, start + count, 8)]
-    work = (joblib.delayed(_render_range)(chunk, seed, world, size, supersample, ties, device) for chunk in chunks)
+    work = (
+        joblib.delayed(_render_range)(chunk, seed, world, size, supersample, ties, device, shots) for chunk in chunks
+    )
     if jobs == 1:
-        results = (_render_range(chunk, seed, world, size, supersample, ties, device) for chunk in chunks)
+        results = (_render_range(chunk, seed, world, size, supersample, ties, device, shots) for chunk in chunks)
     else:
         results = joblib.Parallel(n_jobs=jobs, return_as="generator")(work)
     bar = tqdm(results, total=len(chunks), desc="rendering", unit="batch", disable=not progress)
     return Faces.cat(list(bar))
 
 
-def _render_range(chunk: range, seed, world, size, supersample, ties, device) -> Faces:
+def _render_range(chunk: range, seed, world, size, supersample, ties, device, shots) -> Faces:
     # Small tensors: a second thread per process costs far more in waiting than it brings.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         factors = sample_factors(len(chunk), seed, chunk.start, world, ties)
+        people = [number - number % shots for number in chunk]
+        if shots > 1:
+            drawn = {person: sample_factors(1, seed, person, world, ties) for person in set(people)}
+            own = {group: torch.cat([drawn[person][group] for person in people]) for group in factors}
+            factors = swap_identity(own, factors)
         rendered = render(factors, size, supersample, device)
     finally:
         torch.set_num_threads(threads)
-    return replace(rendered, identity=torch.arange(chunk.start, chunk.stop, device=rendered.images.device))
+    return replace(rendered, identity=torch.tensor(people, device=rendered.images.device))
 
 
 def true_swap(source: Faces, target: Faces, surround: str = "rendered", supersample: int = 2) -> Faces:

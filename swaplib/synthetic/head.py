@@ -195,7 +195,7 @@ def vertices(weights: torch.Tensor, framing: bool = False) -> torch.Tensor:
         points = base.repeat(len(weights), 1, 1)
         points[:, rows] += (weights @ _framing_deltas(device)).view(len(weights), -1, 3)
     else:
-        points = base + (weights @ _deltas(device)).view(len(weights), -1, 3)
+        points = base + (weights @ _deltas(device)).view(len(weights), *base.shape)
     # The teeth of the base mesh poke through narrow lips: set them back and closer together.
     teeth = _teeth_rows(device)
     points[:, teeth] = points[:, teeth] * points.new_tensor([0.86, 1, 1]) - points.new_tensor([0, 0, 0.06])

@@ -1,0 +1,295 @@
+"""Who is in a picture? Embedders: a picture to a unit vector, near for one person and far for two.
+
+Jiseob Kim, Jihoon Lee, Byoung-Tak Zhang: Smooth-Swap: A Simple Enhancement for Face-Swapping with Smoothness. CVPR
+2022, arXiv:2112.05907, §4.1: trained by a supervised contrastive loss, an embedder changes smoothly along a path from
+one person to another; trained to tell classes apart, above all with a margin, it doesn't.
+
+    x ── trunk ── pooled vector ── linear, BN, LeakyReLU, linear, BN ── ‖·‖ = 1 ── z
+
+Four judges of one build that differ in what they are trained by:
+
+| name | loss | in the paper |
+|---|---|---|
+| `identity` | supervised contrastive, the denominator holding one positive and all negatives | Smooth |
+| `identity_supcon` | the same with all other positives in the denominator (Khosla et al. 2020) | – |
+| `identity_linear` | cross-entropy of a linear classifier | CE-Lin |
+| `identity_margin` | cross-entropy with ArcFace's angular margin (Deng et al. 2019) | CE-Arc |
+
+Where we differ from the paper and why: the demo's trunk is a narrow residual network with one block a level and
+without a first pool, its pictures are smaller than the paper's 256 px, and it learns from rendered people (for whom we
+know everything) and a few photographed ones. Slope 0.01 of the leaky ReLU, which the paper doesn't name, is that of
+LatentSwap's authors, who publish such an embedder; `from_latentswap` loads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from swaplib import photos, weights
+from swaplib.data import Dataset, Shots
+from swaplib.faces import Faces
+from swaplib.judges.augment import augment
+from swaplib.judges.base import Judge
+from swaplib.learner import Phase, Stage, cosine, drops
+from swaplib.networks.ir_se import IRSE50
+from swaplib.networks.resnet import Basic, ResNet, resnet50
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes, and how to train. Sections are the paper's."""
+
+    size: int = 256  # pixels, §5.1
+    trunk: Literal["resnet50", "narrow"] = "resnet50"
+    width: int = 64  # channels of a narrow trunk's first level
+    hidden: int = 1024  # of the head
+    dimensions: int = 512  # of the embedding
+    people: int = 9000  # at most: classes of the classifiers; VGGFace2 has 9,131
+    augmented: bool = False  # the paper names no augmentation
+    contrast: float = 1  # weight of the loss
+    temperature: float = 0.07  # τ, §5.1
+    scale: float = 64  # s and m of the margin's loss
+    margin: float = 0.5
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    stepwise: bool = True  # a tenth of the rate at 60, 75 and 90% of the steps; else half a cosine
+    batch: int = 32  # people in a step …
+    shots: int = 4  # … and pictures of each
+    steps: int = 101_000
+
+    @classmethod
+    def paper(cls) -> Config:
+        return cls()
+
+    @classmethod
+    def demo(cls) -> Config:
+        """64 px, for a CPU."""
+        return cls(
+            size=64, trunk="narrow", width=24, hidden=256, dimensions=128, people=7000, augmented=True, scale=24,
+            margin=0.3, stepwise=False, steps=6000,
+        )  # fmt: skip
+
+    @classmethod
+    def smoke(cls) -> Config:
+        return replace(
+            cls.demo(), size=32, width=8, hidden=32, dimensions=16, people=64, augmented=False, batch=4, shots=2,
+            steps=20,
+        )  # fmt: skip
+
+
+# --------------------------------------------------------------------------------------------------------- losses
+
+
+def contrastive_loss(
+    codes: torch.Tensor, people: torch.Tensor, temperature: float = 0.07, positives: bool = False
+) -> torch.Tensor:
+    """Supervised contrastive loss of unit vectors (B, D) of the people (B,).
+
+    −log( e^{z·z⁺/τ} / (e^{z·z⁺/τ} + Σ_negatives e^{z·z⁻/τ}) ), mean over the positives of each picture, then over
+    the pictures (Smooth-Swap, §4.1). positives: all other positives stand in the denominator, too (Khosla et al.
+    2020, eq. 2). With two pictures of each person both are the same. Pictures without a positive count as 0.
+    """
+    logits = codes @ codes.T / temperature
+    itself = torch.eye(len(codes), dtype=torch.bool, device=codes.device)
+    same = (people[:, None] == people[None]) & ~itself
+    others = ~same & ~itself
+    if positives:
+        denominator = torch.logsumexp(logits.masked_fill(itself, -torch.inf), 1, keepdim=True)
+    else:
+        negatives = torch.logsumexp(logits.masked_fill(~others, -torch.inf), 1, keepdim=True)
+        denominator = torch.logaddexp(logits, negatives)
+    terms = ((denominator - logits) * same).sum(1) / same.sum(1).clamp(min=1)
+    return terms.mean()
+
+
+def margin_logits(
+    codes: torch.Tensor, centres: torch.Tensor, people: torch.Tensor, scale: float = 64, margin: float = 0.5
+) -> torch.Tensor:
+    """s cos θ to the centres of the other people, s cos(θ + m) to one's own (Deng et al. 2019, eq. 3), (B, P).
+
+    codes: unit vectors (B, D); centres (D, P), normalised here. Where θ + m passes π, cos θ − m sin m goes on falling.
+    """
+    cosines = (codes @ F.normalize(centres, dim=0)).clamp(-1, 1)
+    angle = torch.tensor(margin)
+    sines = (1 - cosines.square()).clamp(min=0).sqrt()
+    pushed = cosines * angle.cos() - sines * angle.sin()
+    pushed = torch.where(cosines > -angle.cos(), pushed, cosines - angle.sin() * margin)
+    own = F.one_hot(people, cosines.shape[1]).bool()
+    return scale * torch.where(own, pushed, cosines)
+
+
+# --------------------------------------------------------------------------------------------------------- judges
+
+
+class Identity(Judge):
+    """Pictures in portrait framing to unit vectors. Training needs `Faces.identity`: `data.Shots` gives it."""
+
+    name = "identity"
+    Config = Config
+    objective: ClassVar[Literal["smooth", "supcon", "linear", "margin"]] = "smooth"
+    training_only: ClassVar[tuple[str, ...]] = ("classes",)
+    mirrored: ClassVar[bool] = False
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.trunk = resnet50() if config.trunk == "resnet50" else ResNet(Basic, (1,) * 4, config.width, pool=False)
+        self.head = nn.Sequential(
+            nn.Linear(self.trunk.outputs, config.hidden),
+            nn.BatchNorm1d(config.hidden),
+            nn.LeakyReLU(0.01),
+            nn.Linear(config.hidden, config.dimensions),
+            nn.BatchNorm1d(config.dimensions),
+        )
+        if self.objective in ("linear", "margin"):
+            self.classes = nn.Linear(config.dimensions, config.people, bias=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) in [-1, 1] -> (B, D) of unit length."""
+        return F.normalize(self.head(self.trunk(self.seen(images))).float(), dim=1)
+
+    def embed(self, faces: Faces) -> torch.Tensor:
+        """The same of faces; no gradients."""
+        with torch.no_grad():
+            return self(faces.images)
+
+    def phases(self) -> list[Phase]:
+        rate, betas = self.config.learning_rate, self.config.betas
+        return [Phase("embedder", self.parameters(), self._losses, learning_rate=rate, betas=betas)]
+
+    @classmethod
+    def stages(cls, config: Config) -> list[Stage]:
+        return [Stage("whole", config, 1.0, drops(0.1, 0.6, 0.75, 0.9) if config.stepwise else cosine(1, 0.02))]
+
+    @classmethod
+    def lesson(cls, config: Config, datasets: Sequence[Dataset]) -> Shots:
+        """All people of all datasets. Raises ValueError for more of them than the config has classes."""
+        shots = Shots(datasets, config.shots)
+        if shots.people > config.people:
+            raise ValueError(
+                f"{shots.people:,} people, but the config has {config.people:,} classes: give it more (people=…)"
+            )
+        return shots
+
+    def _losses(self, faces: Faces) -> dict[str, torch.Tensor]:
+        if faces.identity is None:
+            raise ValueError("learning identities needs faces.identity: train on data.Shots of a dataset with subjects")
+        config, people = self.config, faces.identity
+        images = augment(replace(faces, labels=None, landmarks=None)).images if config.augmented else faces.images
+        if self.objective == "linear":  # the classifier sees the vector before it is normalised
+            loss = F.cross_entropy(self.classes(self.head(self.trunk(self.seen(images)))).float(), people)
+        elif self.objective == "margin":
+            logits = margin_logits(self(images), self.classes.weight.T.float(), people, config.scale, config.margin)
+            loss = F.cross_entropy(logits, people)
+        else:
+            loss = contrastive_loss(self(images), people, config.temperature, self.objective == "supcon")
+        return {"contrast": loss}
+
+
+class IdentitySupCon(Identity):
+    """Khosla's form of the contrastive loss."""
+
+    name = "identity_supcon"
+    objective = "supcon"
+
+
+class IdentityLinear(Identity):
+    """CE-Lin."""
+
+    name = "identity_linear"
+    objective = "linear"
+
+
+class IdentityMargin(Identity):
+    """CE-Arc."""
+
+    name = "identity_margin"
+    objective = "margin"
+
+
+# --------------------------------------------------------------------------------------------------------- others'
+
+
+class Dlib:
+    """dlib's descriptor (128 dimensions, nearly of unit length) behind the embedders' interface: the judge that never
+    trained anybody here."""
+
+    name = "dlib"
+
+    def embed(self, faces: Faces) -> torch.Tensor:
+        """(B, 128); rows of faces that it doesn't find are NaN."""
+        return photos.descriptor(faces)
+
+
+class ArcFace(nn.Module):
+    """IR-SE50 trained with ArcFace: model_ir_se50.pth, which the user must have. Needs pictures aligned "arcface"."""
+
+    name = "ir_se50"
+
+    def __init__(self):
+        super().__init__()
+        self.network = IRSE50()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) in [-1, 1] of the five-point crop -> (B, 512) of unit length."""
+        return self.network(Faces(images).resize(112).images)
+
+    def embed(self, faces: Faces) -> torch.Tensor:
+        """The crop is made here, by landmarks where the faces have any. No gradients."""
+        with torch.no_grad():
+            return self(faces.images if faces.landmarks is None else photos.align(faces, "arcface", 112).images)
+
+
+def ir_se50(path) -> ArcFace:
+    """IR-SE50 with the published weights of a file; nothing in it is executed.
+
+    Raises FileNotFoundError, and ValueError for a file of something else.
+    """
+    judge = ArcFace()
+    _load(judge.network, weights.tensors(path), path, "IR-SE50")
+    return judge.requires_grad_(False).eval()
+
+
+class LatentSwapEmbedder(nn.Module):
+    """The one published embedder that was trained as Smooth-Swap's, by LatentSwap's authors: 256 px, in [0, 1]."""
+
+    name = "latentswap_embedder"
+
+    def __init__(self):
+        super().__init__()
+        self.resnet = resnet50()
+        self.resnet.fc = nn.Linear(2048, 2048)
+        self.last = nn.Sequential(
+            nn.Linear(2048, 1024), nn.BatchNorm1d(1024), nn.LeakyReLU(0.01), nn.Linear(1024, 512), nn.BatchNorm1d(512)
+        )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) in [-1, 1] -> (B, 512) of unit length."""
+        seen = (Faces(images).resize(256).images + 1) / 2
+        return F.normalize(self.last(self.resnet.fc(self.resnet(seen))), dim=1)
+
+    def embed(self, faces: Faces) -> torch.Tensor:
+        with torch.no_grad():
+            return self(faces.images)
+
+
+def from_latentswap(path) -> LatentSwapEmbedder:
+    """LatentSwap's embedder from its checkpoint; nothing in it is executed. Raises as `ir_se50` does."""
+    judge = LatentSwapEmbedder()
+    tensors = {
+        name.removeprefix("net."): value for name, value in weights.tensors(path).items() if name.startswith("net.")
+    }
+    _load(judge, tensors, path, "LatentSwap's embedder")
+    return judge.requires_grad_(False).eval()
+
+
+def _load(network: nn.Module, tensors: Mapping[str, Any], path, what: str) -> None:
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"{path} doesn't hold {what}: its tensors have other names or shapes") from error

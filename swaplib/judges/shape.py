@@ -1,0 +1,252 @@
+"""What form, expression and pose does a head have? A regressor to a linear model of the parametric head.
+
+    x ── trunk ── linear ──┬─ shape s (whitened)        neutral points  X(s) = X₀ + S s
+                           ├─ expression e (whitened)   displacements   E e
+                           ├─ pose, degrees             points in view  R(pose) (X(s) + E e)
+                           └─ camera: scale, shift      landmarks       scale · view + shift
+
+It takes the place of the licence-bound 3-D morphable models that Smooth-Swap measures with and LatentSwap learns from:
+S and E are the principal components of our own head's shapes and expressions, at the 68 landmarks and at points spread
+over the face. All that it learns from is known of rendered faces; photographs, where some are mixed in, only teach
+landmarks.
+
+Distances are in millimetres, relative to the midpoint of the eyeballs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Literal
+
+import torch
+from torch import nn
+
+from swaplib import synthetic
+from swaplib.faces import Faces
+from swaplib.judges.augment import augment
+from swaplib.judges.base import Judge
+from swaplib.learner import Phase, Stage, cosine
+from swaplib.networks.resnet import Basic, ResNet, resnet50
+from swaplib.synthetic import head
+
+_MM = 100  # millimetres in the head's unit, a decimetre
+Codes = dict[str, torch.Tensor]
+"""shape (B, S), expression (B, E), pose (B, 3) in degrees: pitch, yaw, roll; camera (B, 3): pixels of a picture 2 wide
+for a millimetre · 100, and where the eyes' midpoint lies, in [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes, weights of the losses, and how to train."""
+
+    size: int = 224  # pixels, as Deep3DFaceRecon's
+    trunk: Literal["resnet50", "narrow"] = "resnet50"
+    width: int = 64  # channels of a narrow trunk's first level
+    shapes: int = 80  # principal components
+    expressions: int = 32
+    points: int = 256  # on the face, besides the landmarks
+    shape: float = 1  # mean distance of the neutral points, mm
+    expression: float = 1  # of the displacements, mm
+    pose: float = 0.5  # mean absolute difference, degrees
+    landmarks: float = 100  # mean distance in the picture, halves of its width
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    augmented: bool = True
+    batch: int = 64
+    steps: int = 100_000
+
+    @classmethod
+    def paper(cls) -> Config:
+        """As large as the regressor that LatentSwap learns from."""
+        return cls()
+
+    @classmethod
+    def demo(cls) -> Config:
+        """64 px, for a CPU."""
+        return cls(size=64, trunk="narrow", width=24, shapes=40, expressions=16, batch=48, steps=8000)
+
+    @classmethod
+    def smoke(cls) -> Config:
+        return replace(
+            cls.demo(), size=32, width=8, shapes=8, expressions=8, points=32, augmented=False, batch=4, steps=20
+        )
+
+
+# ------------------------------------------------------------------------------------------------ the linear model
+
+
+@cache
+def _spread(count: int) -> torch.Tensor:
+    """Numbers of vertices spread over the face: each the farthest from those before it."""
+    baked = head.tensors()
+    points, skin = baked["vertices"], baked["triangles"][baked["materials"] == 0].unique()
+    front = skin[(points[skin, 2] > 0.35) & (points[skin, 1] > 6.35)]
+    chosen, distance = [0], torch.full((len(front),), torch.inf)
+    for _ in range(count - 1):
+        distance = torch.minimum(distance, (points[front] - points[front[chosen[-1]]]).norm(dim=1))
+        chosen.append(int(distance.argmax()))
+    return front[chosen]
+
+
+@cache
+def _contour() -> torch.Tensor:
+    """Which of each jaw point's candidates lies farthest out on the mean head seen from the front, (17,)."""
+    baked = head.tensors()
+    points = head.vertices(head.weights(synthetic.sample_factors(200, seed=1)["shape"])).mean(0, keepdim=True)
+    flat = head.surface_points(points, baked["jaw_ids"], baked["jaw_weights"])[0, ..., :2]
+    outward = baked["jaw_directions"]
+    return ((flat - flat.mean((0, 1))) * outward[:, None]).sum(-1).argmax(1)
+
+
+def model_points(vertices: torch.Tensor, count: int) -> torch.Tensor:
+    """The 68 landmarks and `count` points of heads (B, V, 3), mm from the eyes' midpoint, (B, 68 + count, 3).
+
+    The jaw's landmarks are fixed points of the head here, those that a frontal picture shows at its edge.
+    """
+    baked = head.tensors(str(vertices.device))
+    chosen = torch.arange(17), _contour()
+    jaw = head.surface_points(vertices, baked["jaw_ids"][chosen], baked["jaw_weights"][chosen])
+    inner = head.surface_points(vertices, baked["landmark_ids"], baked["landmark_weights"])
+    points = torch.cat([jaw, inner, vertices[:, _spread(count).to(vertices.device)]], 1)
+    return (points - head.eye_midpoint(vertices)[:, None]) * _MM
+
+
+def true_points(factors: synthetic.Factors, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Neutral points and their displacement by the expression, of rendered faces, (B, 68 + count, 3) each, mm."""
+    still = model_points(head.vertices(head.weights(factors["shape"])), count)
+    moved = model_points(head.vertices(head.weights(factors["shape"], factors["expression"])), count)
+    return still, moved - still
+
+
+@cache
+def _model(shapes: int, expressions: int, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Mean points (P, 3), whitened shape components (S, P, 3) and expression components (E, P, 3), mm."""
+    drawn = [synthetic.sample_factors(750, seed=1, start=0, world=world) for world in ("calm", "wild")]
+    parts = [true_points({group: torch.cat([one[group] for one in drawn])[k : k + 100] for group in drawn[0]}, count)
+             for k in range(0, 1500, 100)]  # fmt: skip
+    still, moved = (torch.cat(part) for part in zip(*parts, strict=True))
+    mean = still.mean(0)
+
+    def components(centred: torch.Tensor, number: int) -> torch.Tensor:
+        _, strengths, directions = torch.linalg.svd(centred.flatten(1), full_matrices=False)
+        scale = strengths[:number, None] / len(centred) ** 0.5
+        return (directions[:number] * scale).unflatten(1, mean.shape)
+
+    # Expressions are not centred: no expression has the code 0.
+    return mean, components(still - mean, shapes), components(moved, expressions)
+
+
+def fit_camera(view: torch.Tensor, marks: torch.Tensor) -> torch.Tensor:
+    """Least-squares scale and shift (B, 3) from points in view (B, N, 3), mm, to landmarks (B, N, 2) in [-1, 1]."""
+    flat = view[..., :2] * view.new_tensor([1, -1]) / _MM
+    centre, middle = flat.mean(1, keepdim=True), marks.mean(1, keepdim=True)
+    scale = ((flat - centre) * (marks - middle)).sum((1, 2)) / (flat - centre).square().sum((1, 2))
+    return torch.cat([scale[:, None], (middle - centre * scale[:, None, None])[:, 0]], 1)
+
+
+# ---------------------------------------------------------------------------------------------------------- judge
+
+
+class Shape(Judge):
+    """Pictures in portrait framing to form, expression, pose.
+
+    Training needs landmarks, and factors as rendered faces have them; where they are NaN, only the landmarks teach.
+    """
+
+    name = "shape"
+    Config = Config
+    mirrored = False  # a mirrored face's factors are unknown
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.trunk = resnet50() if config.trunk == "resnet50" else ResNet(Basic, (1,) * 4, config.width, pool=False)
+        self.sizes = {"shape": config.shapes, "expression": config.expressions, "pose": 3, "camera": 3}
+        self.head = nn.Linear(self.trunk.outputs, sum(self.sizes.values()))
+        for name, part in zip(("mean", "shapes", "expressions"), _model(config.shapes, config.expressions,
+                                                                        config.points), strict=True):  # fmt: skip
+            self.register_buffer(name, part)
+
+    def forward(self, images: torch.Tensor) -> Codes:
+        """(B, 3, H, W) in [-1, 1] -> codes, float32."""
+        out = self.head(self.trunk(self.seen(images))).float()
+        codes = dict(zip(self.sizes, out.split(tuple(self.sizes.values()), 1), strict=True))
+        codes["pose"] = codes["pose"] * 10
+        codes["camera"] = codes["camera"] + codes["camera"].new_tensor([0.8, 0, 0])
+        return codes
+
+    def neutral(self, shape: torch.Tensor) -> torch.Tensor:
+        """X(s): points of the face at rest, (B, P, 3), mm."""
+        return self.mean + torch.einsum("bs,spc->bpc", shape, self.shapes)
+
+    def displacement(self, expression: torch.Tensor) -> torch.Tensor:
+        """E e: what the expression adds, (B, P, 3), mm."""
+        return torch.einsum("be,epc->bpc", expression, self.expressions)
+
+    def view(self, codes: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """R (X(s) + E e): points as they stand before the camera, (B, P, 3), mm; the first 68 are the landmarks.
+
+        Codes of two faces may be put together: LatentSwap's shape loss takes one's shape, the other's rest.
+        """
+        points = self.neutral(codes["shape"]) + self.displacement(codes["expression"])
+        return points @ head.rotation(codes["pose"]).transpose(1, 2)
+
+    def landmarks(self, codes: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The 68 landmarks in the picture, (B, 68, 2), in [-1, 1] over its width."""
+        scale, shift = codes["camera"][:, :1, None], codes["camera"][:, None, 1:]
+        return self.view(codes)[:, :68, :2] * codes["camera"].new_tensor([1, -1]) / _MM * scale + shift
+
+    @torch.no_grad()
+    def measure(self, images: torch.Tensor) -> Codes:
+        """Codes without gradients."""
+        return self(images)
+
+    def phases(self) -> list[Phase]:
+        rate, betas = self.config.learning_rate, self.config.betas
+        return [Phase("regressor", self.parameters(), self._losses, learning_rate=rate, betas=betas)]
+
+    @classmethod
+    def stages(cls, config: Config) -> list[Stage]:
+        return [Stage("whole", config, 1.0, cosine(1, 0.02))]
+
+    def _losses(self, faces: Faces) -> dict[str, torch.Tensor]:
+        if faces.landmarks is None or faces.factors is None:
+            raise ValueError("learning shapes needs faces.landmarks and faces.factors: train on rendered faces")
+        if self.config.augmented:
+            faces = augment(faces, turn=0, shift=0.08, scale=0.15, mirror=False)
+        codes = self(faces.images)
+        known = ~faces.factors["pose"].isnan().any(1)
+        factors = {group: values[known] for group, values in faces.factors.items()}
+        still, moved = true_points(factors, self.config.points)
+        found = {name: code[known] for name, code in codes.items()}
+        marks = (faces.landmarks + 0.5) / faces.size[1] * 2 - 1
+        # The visible contour of a turned head is not at fixed points: the jaw is left out.
+        inner = slice(17, 68)
+        missed = (self.landmarks(codes)[:, inner] - marks[:, inner]).norm(dim=-1)
+        terms = {
+            "shape": (self.neutral(found["shape"]) - still).norm(dim=-1),
+            "expression": (self.displacement(found["expression"]) - moved).norm(dim=-1),
+            "pose": (found["pose"] - factors["pose"]).abs(),
+            "landmarks": missed,
+        }
+        return {name: values.sum() / max(values.numel(), 1) for name, values in terms.items()}
+
+
+# ---------------------------------------------------------------------------------------------- distances
+
+
+def differences(judge: Shape, one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> Codes:
+    """How far two faces are apart: shape and expression in mm (mean over the points), pose in degrees, (B,) each.
+
+    The pose's is the angle of the rotation that turns one head into the other.
+    """
+    turn = head.rotation(one["pose"]).transpose(1, 2) @ head.rotation(other["pose"])
+    cosine = (turn.diagonal(dim1=1, dim2=2).sum(1) - 1) / 2
+    return {
+        "shape": (judge.neutral(one["shape"]) - judge.neutral(other["shape"])).norm(dim=-1).mean(1),
+        "expression": (judge.displacement(one["expression"]) - judge.displacement(other["expression"]))
+        .norm(dim=-1)
+        .mean(1),
+        "pose": cosine.clamp(-1, 1).acos().rad2deg(),
+    }

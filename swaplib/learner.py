@@ -1,0 +1,127 @@
+"""What can be trained, saved and loaded: a network with a name, a config and alternating training phases.
+
+Families (`swaplib.families`) and judges (`swaplib.judges`) are learners. `swaplib.train` trains any of them,
+`swaplib.weights` saves and loads it, `swaplib.registry` finds it by name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import nn
+
+from swaplib.data import Dataset, Mixed
+from swaplib.faces import Faces
+
+
+class Data(Protocol):
+    """What a run learns from: `data.Dataset`, `Faces`, or anything else that gives `Faces` for a list of indices."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: list[int]) -> Faces: ...
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One alternating step of a training loop.
+
+    parameters      what the phase trains; all others are held still, and parameters that require no gradient stay out
+    losses(batch)   named scalar terms, each under the name of its weight in the learner's config
+    every           run this phase once in so many steps
+    learning_rate, betas   Adam's
+    """
+
+    name: str
+    parameters: Iterable[nn.Parameter]
+    losses: Callable[[Faces], dict[str, torch.Tensor]]
+    every: int = 1
+    learning_rate: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+
+
+Schedule = Callable[[float], float]
+"""Progress of a stage, 0 to 1 -> factor by which every phase's learning rate is multiplied."""
+
+
+def constant(progress: float) -> float:
+    """The phases' own learning rates throughout."""
+    return 1.0
+
+
+def cosine(first: float = 1.0, last: float = 0.05) -> Schedule:
+    """Half a cosine from one factor to another (Loshchilov & Hutter 2017, eq. 5, without restarts)."""
+    return lambda progress: last + (first - last) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+
+
+def drops(factor: float, *at: float) -> Schedule:
+    """Multiplied by `factor` at each of some points of progress."""
+    return lambda progress: factor ** sum(progress >= point for point in at)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of a learner's training: with which config, for which share of the whole, on which schedule."""
+
+    name: str
+    config: Any
+    share: float
+    schedule: Schedule = constant
+
+
+class Learner(nn.Module):
+    """Subclasses define the class attributes, and what they learn by: `phases`.
+
+    name     as in the registry and on the command line
+    Config   a frozen dataclass with `smoke()`, `demo()` and `paper()`, and a field `size`, pixels
+    training_only   names of the submodules that only training needs (critics, classes): released weights lack them
+    mirrored   whether every other picture that it learns from is mirrored
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type]
+    training_only: ClassVar[tuple[str, ...]] = ()
+    mirrored: ClassVar[bool] = True
+
+    def __init__(self, config: Any):
+        super().__init__()
+        self.config = config
+
+    def lean(self) -> Learner:
+        """A copy that shares its weights but lacks the submodules of `training_only`: light to send to a process."""
+        learner = copy(self)
+        learner._modules = {
+            name: module.lean() if isinstance(module, Learner) else module
+            for name, module in self._modules.items()
+            if name not in self.training_only
+        }
+        return learner
+
+    def phases(self) -> list[Phase]:
+        """How it is trained; empty for one with nothing to learn."""
+        return []
+
+    @classmethod
+    def stages(cls, config: Any) -> list[Stage]:
+        """The stretches of its training, the last one with the config itself; each goes on from the one before."""
+        return [Stage("whole", config, 1.0)]
+
+    @classmethod
+    def lesson(cls, config: Any, datasets: Sequence[Dataset]) -> Data:
+        """What it learns from, made of prepared datasets; of several, each is shown equally often."""
+        return datasets[0] if len(datasets) == 1 else Mixed(datasets)
+
+    def adopt(self, other: Learner) -> None:
+        """Take over what another of its kind learned in an earlier stage."""
+        self.load_state_dict(other.state_dict())
+
+    def finish(self, faces: Faces) -> None:
+        """Called once after training, with some faces at the config's size: for what is measured, not trained."""
+
+    def look(self, faces: Faces) -> torch.Tensor | None:
+        """Pictures (R, C, 3, H, W) in [-1, 1] that show how far it has come on some faces; None where nothing is."""
+        return None

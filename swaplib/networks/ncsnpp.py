@@ -1,0 +1,158 @@
+"""NCSN++ (Song et al. 2021, arXiv:2011.13456), as in the configuration for FFHQ, conditioned on a given vector.
+
+BigGAN's residual blocks, resampling through a low-pass filter, skips scaled by 1/√2, a pyramid of the input fed in on
+the way down ("input skip") and one of the output summed on the way up ("output skip"). The modules stand in one list
+in the order of use, named as in the official code.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from swaplib.networks.resample import double, half
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(min(channels // 4, 32), channels, eps=1e-6)
+
+
+def _conv(inputs: int, outputs: int, kernel: int = 3, zero: bool = False) -> nn.Conv2d:
+    """Uniform weights of variance 1 / (mean of fan in and fan out); or none, so that a residual is 0 at first."""
+    layer = nn.Conv2d(inputs, outputs, kernel, 1, kernel // 2)
+    nn.init.zeros_(layer.weight) if zero else nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Block(nn.Module):
+    """BigGAN's residual block; `resize` is `half`, `double` or nothing."""
+
+    def __init__(self, inputs: int, outputs: int, condition: int, resize=None):
+        super().__init__()
+        self.resize = resize
+        self.GroupNorm_0, self.Conv_0 = _norm(inputs), _conv(inputs, outputs)
+        self.Dense_0 = nn.Linear(condition, outputs)
+        nn.init.xavier_uniform_(self.Dense_0.weight)
+        nn.init.zeros_(self.Dense_0.bias)
+        self.GroupNorm_1, self.Conv_1 = _norm(outputs), _conv(outputs, outputs, zero=True)
+        if inputs != outputs or resize:
+            self.Conv_2 = _conv(inputs, outputs, 1)
+
+    def forward(self, x, condition):
+        h = F.silu(self.GroupNorm_0(x))
+        if self.resize:
+            h, x = self.resize(h), self.resize(x)
+        h = self.Conv_0(h) + self.Dense_0(F.silu(condition))[:, :, None, None]
+        h = self.Conv_1(F.silu(self.GroupNorm_1(h)))
+        return ((self.Conv_2(x) if hasattr(self, "Conv_2") else x) + h) / math.sqrt(2)
+
+
+class PerPixel(nn.Module):
+    """A linear map of the channels."""
+
+    def __init__(self, channels: int, zero: bool = False):
+        super().__init__()
+        self.W, self.b = nn.Parameter(torch.zeros(channels, channels)), nn.Parameter(torch.zeros(channels))
+        if not zero:
+            nn.init.xavier_uniform_(self.W, 0.1**0.5)
+
+    def forward(self, x):
+        return torch.einsum("bchw,cd->bdhw", x, self.W) + self.b[:, None, None]
+
+
+class Attention(nn.Module):
+    """Every pixel looks at all others."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.GroupNorm_0 = _norm(channels)
+        self.NIN_0, self.NIN_1, self.NIN_2 = (PerPixel(channels) for _ in range(3))
+        self.NIN_3 = PerPixel(channels, zero=True)
+
+    def forward(self, x):
+        h = self.GroupNorm_0(x)
+        query, key, value = (layer(h).flatten(2).transpose(1, 2) for layer in (self.NIN_0, self.NIN_1, self.NIN_2))
+        seen = F.scaled_dot_product_attention(query, key, value)
+        return (x + self.NIN_3(seen.transpose(1, 2).unflatten(2, x.shape[-2:]))) / math.sqrt(2)
+
+
+class Combine(nn.Module):
+    """Adds a coarse copy of the input."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.Conv_0 = _conv(inputs, outputs, 1)
+
+    def forward(self, x, h):
+        return self.Conv_0(x) + h
+
+
+class NCSNPP(nn.Module):
+    """(B, 3, size, size) and a vector (B, condition) to (B, 3, size, size): zeros at first.
+
+    width: channels at full size; factors: of it, at each halving. blocks: per level. attention: at these sizes.
+    """
+
+    def __init__(
+        self, size: int, width: int, factors: Sequence[int], blocks: int, attention: Sequence[int], condition: int
+    ):
+        super().__init__()
+        self.blocks, self.levels, self.attention = blocks, len(factors), tuple(attention)
+        outputs = [width * factor for factor in factors]
+        modules: list[nn.Module] = [_conv(3, width)]
+        channels, kept = width, [width]
+        for level, wide in enumerate(outputs):
+            for _ in range(blocks):
+                modules.append(Block(channels, wide, condition))
+                channels = wide
+                if size >> level in self.attention:
+                    modules.append(Attention(channels))
+                kept.append(channels)
+            if level < self.levels - 1:
+                modules += [Block(channels, channels, condition, half), Combine(3, channels)]
+                kept.append(channels)
+        modules += [Block(channels, channels, condition), Attention(channels), Block(channels, channels, condition)]
+        for level, wide in reversed(list(enumerate(outputs))):
+            for _ in range(blocks + 1):
+                modules.append(Block(channels + kept.pop(), wide, condition))
+                channels = wide
+            if size >> level in self.attention:
+                modules.append(Attention(channels))
+            modules += [_norm(channels), _conv(channels, 3, zero=True)]
+            if level:
+                modules.append(Block(channels, channels, condition, double))
+        self.all_modules = nn.ModuleList(modules)
+
+    def forward(self, images: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        module = iter(self.all_modules)
+        kept, coarse = [next(module)(images)], images
+        for level in range(self.levels):
+            for _ in range(self.blocks):
+                kept.append(self._look(module, next(module)(kept[-1], condition)))
+            if level < self.levels - 1:
+                coarse = half(coarse)
+                h = next(module)(kept[-1], condition)
+                kept.append(next(module)(coarse, h))
+        h = next(module)(kept[-1], condition)
+        h = next(module)(h)
+        h = next(module)(h, condition)
+        output = None
+        for level in reversed(range(self.levels)):
+            for _ in range(self.blocks + 1):
+                h = next(module)(torch.cat([h, kept.pop()], 1), condition)
+            h = self._look(module, h)
+            norm, to_rgb = next(module), next(module)
+            shown = to_rgb(F.silu(norm(h)))
+            output = shown if output is None else double(output) + shown
+            if level:
+                h = next(module)(h, condition)
+        return output.float()
+
+    def _look(self, module, h):
+        """Attention, at the sizes that have it."""
+        return next(module)(h) if h.shape[-1] in self.attention else h

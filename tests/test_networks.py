@@ -1,0 +1,160 @@
+"""Networks give the numbers of the official implementations, and have their sizes."""
+
+from __future__ import annotations
+
+import official
+import pytest
+import torch
+from torch import nn
+
+from swaplib.networks import resample
+from swaplib.networks.bisenet import BiSeNet
+from swaplib.networks.ir_se import IRSE50
+from swaplib.networks.ncsnpp import NCSNPP, Attention, Block
+from swaplib.networks.resnet import resnet50
+from swaplib.networks.stylegan2 import Discriminator, batch_deviation, gradient_penalty
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients():
+    with torch.no_grad():
+        yield
+
+
+def close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = 1e-5) -> None:
+    """Within a share of the greatest magnitude."""
+    torch.testing.assert_close(found, wanted, atol=tolerance * float(wanted.abs().max()), rtol=0)
+
+
+def same_layout(network: nn.Module, name: str) -> None:
+    found = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    wanted = {key: shape for key, shape in official.keys(name).items() if not key.endswith("resample_filter")}
+    assert found == wanted
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+# ---------------------------------------------------------------------------------------------- judges' networks
+
+
+def test_ir_se50_is_the_official_one():
+    network = official.fill(IRSE50(), "ir_se50")
+    same_layout(network, "ir_se50")
+    assert parameters(network) == 43_797_696
+    wanted = official.expected("ir_se50")
+    faces = official.uniform(12, "face", (2, 3, 112, 112), -1, 1)
+    faces[1] = faces[1] * 0.5 + 0.3
+    torch.testing.assert_close(network(faces), wanted["embedding"], atol=1e-4, rtol=0)
+    whole = official.uniform(12, "img256", (1, 3, 256, 256), -1, 1)
+    seen = nn.functional.adaptive_avg_pool2d(whole[:, :, 35:223, 32:220], 112)
+    torch.testing.assert_close(network(seen), wanted["embedding_from_256"], atol=1e-4, rtol=0)
+
+
+def test_bisenet_is_the_official_one():
+    network = official.fill(BiSeNet(), "bisenet_19")
+    same_layout(network, "bisenet_19")
+    assert parameters(network) == 13_300_416
+    wanted = official.expected("bisenet_19")
+    logits = network(official.uniform(15, "img64", (1, 3, 64, 64), -2, 2))
+    close(logits[..., ::2, ::2], wanted["out_img64"], 1e-4)
+    labels = network(official.uniform(15, "img", (1, 3, 128, 160), -2, 2)).argmax(1)
+    clear = wanted["margin_min_mask"].bool()
+    assert torch.equal(labels[clear], wanted["labels"].long()[clear])
+
+
+def test_the_trunk_has_resnet_50s_size_and_names():
+    trunk = resnet50()
+    assert parameters(trunk) == 23_508_032
+    assert trunk.outputs == 2048
+    names = official.keys("latentswap_identity_embedder")
+    inside = {name.removeprefix("resnet.") for name in names if name.startswith("resnet.") and ".fc." not in name}
+    assert set(trunk.state_dict()) == inside
+
+
+# ---------------------------------------------------------------------------------------------- NCSN++
+
+
+def test_resampling_is_the_official_one():
+    given, wanted = official.inputs("ncsnpp_ops_blocks"), official.expected("ncsnpp_ops_blocks")
+    close(resample.double(given["x"]), wanted["up"])
+    close(resample.half(given["x"]), wanted["down"])
+
+
+@pytest.mark.parametrize(
+    ("name", "block"),
+    [
+        ("biggan_same", Block(16, 16, 64)),
+        ("biggan_up", Block(16, 24, 64, resample.double)),
+        ("biggan_down", Block(16, 24, 64, resample.half)),
+        ("attn", Attention(16)),
+    ],
+)
+def test_blocks_are_the_official_ones(name, block):
+    official.fill(block, "ncsnpp_ops_blocks")
+    given = official.inputs("ncsnpp_ops_blocks")
+    found = block(given["bx"]) if name == "attn" else block(given["bx"], given["temb"])
+    close(found, official.expected("ncsnpp_ops_blocks")[f"block_{name}"])
+
+
+def test_ncsnpp_is_the_official_one():
+    name = "ncsnpp_small_inputskip_outskip_fourier"
+    network = NCSNPP(64, 16, (1, 2, 2), 1, (16,), 64)
+
+    def key(ours: str) -> str:
+        _, number, *rest = ours.split(".")
+        return ".".join(["all_modules", str(int(number) + 3), *rest])
+
+    official.fill(network, name, key)
+    wanted = official.keys(name)
+    assert {key(ours): tuple(value.shape) for ours, value in network.state_dict().items()} == {
+        theirs: shape for theirs, shape in wanted.items() if theirs.startswith("all_modules") and
+        int(theirs.split(".")[1]) > 2
+    }  # fmt: skip
+    given = official.inputs(name)
+    # The official network turns the noise's scale into the vector, and divides by it at the end: modules 0 to 2.
+    front = nn.ModuleDict({"all_modules": nn.ModuleDict({
+        "0": nn.ParameterDict({"W": torch.zeros(16)}), "1": nn.Linear(32, 64), "2": nn.Linear(64, 64),
+    })})  # fmt: skip
+    waves, first, second = official.fill(front, name)["all_modules"].values()
+    angles = given["time_cond"].log()[:, None] * waves["W"] * 2 * torch.pi
+    vector = second(nn.functional.silu(first(torch.cat([angles.sin(), angles.cos()], 1))))
+    found = network(given["x"], vector) / given["time_cond"][:, None, None, None]
+    close(found, official.expected(name)["output"], 1e-4)
+
+
+def test_ncsnpp_answers_zero_at_first():
+    network = NCSNPP(32, 8, (1, 2), 1, (16,), 12)
+    assert not network(torch.randn(2, 3, 32, 32), torch.randn(2, 12)).any()
+
+
+# ---------------------------------------------------------------------------------------------- StyleGAN2
+
+
+def test_the_discriminator_is_the_official_one():
+    network = official.fill(Discriminator(64, 1024, 32), "nv_stylegan2_d")
+    same_layout(network, "nv_stylegan2_d")
+    given, wanted = official.inputs("nv_stylegan2_d"), official.expected("nv_stylegan2_d")
+    close(network(given["img"]), wanted["logits_batch8"], 1e-4)
+    close(network(given["img"][:2]), wanted["logits_batch2"], 1e-4)
+
+
+@pytest.mark.parametrize(("base", "count"), [(32768, 28_864_129), (16384, 24_001_089)])
+def test_the_discriminator_has_the_papers_size(base, count):
+    assert parameters(Discriminator(256, base)) == count
+
+
+def test_the_gradient_penalty_is_the_official_one():
+    network = official.fill(Discriminator(64, 1024, 32), "nv_stylegan2_d")
+    images = official.uniform(61, "img", (4, 3, 64, 64), -1, 1)
+    with torch.enable_grad():
+        found = gradient_penalty(network, images)
+    close(found, official.expected("nv_stylegan2_training")["r1_penalty"].mean(), 5e-4)
+
+
+def test_a_batch_of_copies_does_not_vary():
+    one = torch.randn(1, 5, 4, 4)
+    assert batch_deviation(one.expand(4, -1, -1, -1), 4).max() < 1e-3
+    assert batch_deviation(torch.randn(4, 5, 4, 4), 4).min() > 0.5
+    assert batch_deviation(torch.randn(6, 5, 4, 4), 4).shape == (6, 1, 4, 4)  # groups of 3
