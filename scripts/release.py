@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -44,7 +44,7 @@ def main(
     facts = {item.name: known[item.name] for item in fields(weights.Card) if item.name in known}
     facts |= {"results": {**results, "pairs": pairs}, "notes": notes}
     if run:
-        log = whole_log(name, preset, run)
+        log = whole_log(name, family.config, run)
         log.to_csv(path.with_suffix(".csv"), index=False)
         facts |= {
             "steps": int(log["step"].max()),
@@ -54,7 +54,7 @@ def main(
     typer.echo(weights.save(family, path, weights.Card(**facts)))
 
 
-def whole_log(name: str, preset: str, runs: list[Path], rows: int = 300) -> pd.DataFrame:
+def whole_log(name: str, preset: Any, runs: list[Path], rows: int = 300) -> pd.DataFrame:
     """The logs of runs that followed each other, counted through and averaged into about so many rows."""
     tables, before = [], {"step": 0, "images": 0, "seconds": 0.0}
     for number, folder in enumerate(runs, 1):

@@ -67,14 +67,18 @@ def swap(
     target: Annotated[Path, typer.Argument(help="Photograph that receives it.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to save: .png, .jpg or .webp.")],
     family: Annotated[str, typer.Option(help="Which system; `swaplib info` lists them.")] = "landmarks",
-    preset: Preset = "demo",
+    preset: Annotated[
+        str | None, typer.Option(help="smoke, demo, paper, or photo: weights that know photographs, the default.")
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help="Other weights of the family than the released ones.")] = None,
     stitch: Annotated[bool, typer.Option("--stitch", help="Stitch the face in, in the gradient domain.")] = False,
 ) -> None:
     """Put the face of SOURCE into the photograph TARGET. Faces are found and aligned by themselves."""
     with _sentences():
         from swaplib import families, figures, latent
+        from swaplib.weights import released
 
+        preset = preset or ("photo" if released(family, "photo").exists() else "demo")
         for path in (source, target):
             if out.exists() and path.exists() and out.samefile(path):
                 raise ValueError(f"{out} is one of the two photographs: choose another name for the result")
@@ -248,35 +252,60 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="One JSON object."
         if as_json:
             typer.echo(json.dumps(found, indent=1))
             return
-        for name, facts in found["families"].items():
+        for name, facts in (found["families"] | found["judges"]).items():
             sizes = ", ".join(f"{preset} {count:,}" for preset, count in facts["parameters"].items())
             released = facts["weights"]
             weights = f"{released['file']}, {released['bytes'] / 1e6:.1f} MB" if released else "none"
-            typer.echo(
-                f"{name}\n  parts       {', '.join(facts['parts'])}\n  parameters  {sizes}\n  weights     {weights}"
-            )
-        for title in ("networks", "judges"):
-            for name, count in found[title].items():
-                typer.echo(f"{title[:-1]} {name}: {count:,} parameters")
+            parts = f"\n  parts       {', '.join(facts['parts'])}" if "parts" in facts else "  (judge)"
+            typer.echo(f"{name}{parts}\n  parameters  {sizes}\n  weights     {weights}")
+        for name, count in found["networks"].items():
+            typer.echo(f"network {name}: {count:,} parameters")
 
 
 def describe() -> dict[str, Any]:
-    """What `swaplib info` says. Families: parts, parameters by preset, released weights; networks and judges: sizes."""
-    from swaplib import families, weights
+    """What `swaplib info` says: of families and judges, parameters by preset and released weights; a family's parts; of
+    networks, parameters at the papers' size."""
+    from swaplib import families, judges
+    from swaplib.judges import identity, parsing
 
-    found = {}
+    def facts(learners: Any, name: str) -> dict[str, Any]:
+        return {
+            "parameters": {preset: _size(learners.build(name, preset)) for preset in ("smoke", "demo", "paper")}
+        } | {"weights": _released(learners, name)}
+
+    found = {"families": {}, "networks": {}, "judges": {name: facts(judges, name) for name in judges.NAMES}}
     for name in families.NAMES:
-        sizes = {}
-        for preset in ("smoke", "demo", "paper"):
-            family = families.build(name, preset)
-            sizes[preset] = sum(parameter.numel() for parameter in family.parameters())
-        file, released = weights.released(name, "demo"), None
-        if file.exists():
-            card = file.with_suffix(".md").name
-            size = weights.config(file, families.kind(name)).size
-            released = {"file": file.name, "bytes": file.stat().st_size, "resolution": size, "card": card}
-        found[name] = {"parts": [part.name for part in family.parts], "parameters": sizes, "weights": released}
-    return {"families": found, "networks": {}, "judges": {}}
+        parts = families.build(name, "demo").parts
+        found["families"][name] = {"parts": [part.name for part in parts], **facts(families, name)}
+    smooth = families.build("smooth_swap", "paper")
+    found["networks"] = {
+        "smooth_swap_generator": _size(smooth.projection) + _size(smooth.network),
+        "stylegan2_discriminator_256": _size(smooth.critic),
+        "ir_se50": _size(identity.ArcFace()),
+        "latentswap_embedder": _size(identity.LatentSwapEmbedder()),
+        "bisenet": _size(parsing.PublicParser()),
+    }
+    return found
+
+
+def _size(network: Any) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _released(learners: Any, name: str) -> dict[str, Any] | None:
+    """The file of a learner's demo weights."""
+    from swaplib import weights
+
+    file = weights.released(name, "demo")
+    if not file.exists():
+        return None
+    size = weights.config(file, learners.kind(name)).size
+    return {
+        "file": file.name,
+        "bytes": file.stat().st_size,
+        "resolution": size,
+        "card": file.with_suffix(".md").name,
+    }
 
 
 @app.command()

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -24,14 +25,14 @@ import torch.nn.functional as F
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from swaplib import families, latent, photos, synthetic
+from swaplib import families, judged, latent, photos, synthetic
 from swaplib.data import Dataset
 from swaplib.faces import Faces, region, to_uint8, to_unit
 from swaplib.families import Family
+from swaplib.synthetic import HELD_OUT
 
 SIZE = 128  # pixels a side at which pictures are compared
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-HELD_OUT = 10_000_000  # number of the first face that pairs are made of: no training set reaches so far
 _CHUNK = 10  # pairs in one piece of work, whatever the number of processes
 
 
@@ -56,6 +57,21 @@ METRICS = (
     Metric("to_source", "id. to source", "lower", "squared Euclidean distance of dlib's descriptors, to the source"),
     Metric("to_target", "id. to target", "higher", "squared Euclidean distance of dlib's descriptors, to the target"),
     Metric("nearer_source", "nearer source", "higher", "share of swaps that dlib finds nearer the source"),
+    Metric("smooth", "id. smooth", "lower", "distance of the contrastive embedder's unit vectors, to the source"),
+    Metric("smooth_r", "id. smooth-R", "lower", "the same, of the sum of those to source and target"),
+    Metric("margin", "id. margin", "lower", "distance of the margin-trained embedder's unit vectors, to the source"),
+    Metric("margin_r", "id. margin-R", "lower", "the same, of the sum of those to source and target"),
+    Metric("shape", "shape", "lower", "mm between the heads at rest that the shape judge sees, to the source"),
+    Metric("shape_r", "shape-R", "lower", "the same, of the sum of those to source and target"),
+    Metric(
+        "shape_true", "shape, true", "lower", "mm from the head that the shape judge sees to the source's known one"
+    ),
+    Metric("expression", "expression", "lower", "mm that the expression moves the face otherwise, to the target"),
+    Metric("expression_r", "expression-R", "lower", "the same, of the sum of those to source and target"),
+    Metric("pose", "pose", "lower", "degrees between the heads, to the target"),
+    Metric("pose_r", "pose-R", "lower", "the same, of the sum of those to source and target"),
+    Metric("pose_marks", "pose, marks", "lower", "degrees to the target, by the landmarks that dlib finds"),
+    Metric("perceptual", "perceptual", "lower", "distance of the classifying embedder's features, to the true swap"),
     Metric("detected", "detected", "higher", "share of swaps in which dlib detects a face"),
     Metric("reconstruction_error", "rec. error", "lower", "decode(encode(x)) to x, mean absolute difference"),
     Metric("reconstruction_ms_ssim", "rec. MS-SSIM", "higher", "decode(encode(x)) to x"),
@@ -170,18 +186,12 @@ def identity(swapped: Faces, source: torch.Tensor, target: torch.Tensor) -> dict
     """dlib's verdict on swaps: squared Euclidean distances of its descriptors, (B,) each; NaN where it finds no face.
 
     source, target: their descriptors (B, 128), from `photos.descriptor`. Landmarks, where the swapped faces have
-    them, decide which part of a picture dlib describes; `detected` alone does without.
+    them, decide which part of a picture dlib describes.
     """
     found = photos.descriptor(swapped)
     to_source, to_target = ((found - other).pow(2).sum(-1) for other in (source, target))
     nearer = torch.where(torch.isnan(to_source + to_target), torch.nan, (to_source < to_target).float())
-    detected = [float(len(photos.detect(picture)) > 0) for picture in to_uint8(swapped.images)]
-    return {
-        "to_source": to_source,
-        "to_target": to_target,
-        "nearer_source": nearer,
-        "detected": torch.tensor(detected),
-    }
+    return {"to_source": to_source, "to_target": to_target, "nearer_source": nearer}
 
 
 @torch.no_grad()
@@ -327,43 +337,60 @@ def _couples(photographs: Dataset, pairs: int, seed: int) -> np.ndarray:
 def _measure_chunk(systems: Mapping[str, Family], draw: Any, rows: range, seed: int) -> pd.DataFrame:
     """Draw the pairs of `rows` and score every system on them."""
     with _one_thread(), torch.random.fork_rng(devices=[]):
-        source, target, truth = draw(rows)
-        owners = photos.descriptor(source), photos.descriptor(target)
-        bounds = {"source": source} if truth is None else {"source": source, "true swap": truth}
-        scores = {
-            name: dict.fromkeys(_NAMES, np.nan) | _likeness(shown.images, truth) | identity(shown, *owners)
-            for name, shown in bounds.items()
-        }
+        pairs = _Pairs(*draw(rows))
+        bounds = {"source": pairs.source} | ({} if pairs.truth is None else {"true swap": pairs.truth})
+        scores = {name: _verdict(shown, pairs) for name, shown in bounds.items()}
         for name, family in systems.items():
             torch.manual_seed(seed + rows.start)  # for families that draw noise
-            scores[name] = dict.fromkeys(_NAMES, np.nan) | _score(family, source, target, truth, owners)
+            scores[name] = _score(family, pairs)
     parts = []
     for name, columns in scores.items():
+        columns = dict.fromkeys(_NAMES, np.nan) | columns
         values = {key: np.broadcast_to(np.asarray(value, float), len(rows)) for key, value in columns.items()}
         parts.append(pd.DataFrame({"system": name, "pair": rows, **values}))
     return pd.concat(parts)[["system", "pair", *_NAMES]]
 
 
-def _likeness(images: torch.Tensor, truth: Faces | None) -> dict[str, torch.Tensor]:
-    return {} if truth is None else likeness(images, truth)
+@dataclass(frozen=True)
+class _Pairs:
+    """Sources, targets, true swaps where they are known; and what is needed of them for every system."""
+
+    source: Faces
+    target: Faces
+    truth: Faces | None
+
+    @cached_property
+    def owners(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """dlib's descriptors of the sources and of the targets."""
+        return photos.descriptor(self.source), photos.descriptor(self.target)
+
+    @cached_property
+    def poses(self) -> torch.Tensor:
+        """The targets' poses, by the landmarks that dlib finds."""
+        return judged.poses(self.target.images)
 
 
-def _score(
-    family: Family, source: Faces, target: Faces, truth: Faces | None, owners: tuple[torch.Tensor, torch.Tensor]
-) -> dict[str, torch.Tensor | float]:
-    """Every metric of a family's swaps. owners: the descriptors of source and target."""
-    mine, others = latent.fit(family, source), latent.fit(family, target)
+def _verdict(shown: Faces, pairs: _Pairs) -> dict[str, torch.Tensor]:
+    """What all judges say of swapped faces."""
+    poses = judged.poses(shown.images)
+    return {
+        **({} if pairs.truth is None else likeness(shown.images, pairs.truth)),
+        **identity(shown, *pairs.owners),
+        **judged.judged(shown.images, pairs.source, pairs.target, pairs.truth),
+        "pose_marks": judged.angle(poses, pairs.poses),
+        "detected": poses.isfinite().all((1, 2)).float(),
+    }
+
+
+def _score(family: Family, pairs: _Pairs) -> dict[str, torch.Tensor | float]:
+    """Every metric of a family's swaps."""
+    mine, others = latent.fit(family, pairs.source), latent.fit(family, pairs.target)
     start = time.perf_counter()
     images = family.swap(mine, others)
-    seconds = (time.perf_counter() - start) / len(source)
+    seconds = (time.perf_counter() - start) / len(images)
     # dlib looks at the swap where the target's face is, at the size at which the others are shown.
-    swapped = _as_target(_at(images, target.size[0]), target)
-    return {
-        **_likeness(images, truth),
-        **identity(swapped, *owners),
-        **self_consistency(family, mine, others),
-        "seconds": seconds,
-    }
+    swapped = _as_target(_at(images, pairs.target.size[0]), pairs.target)
+    return {**_verdict(swapped, pairs), **self_consistency(family, mine, others), "seconds": seconds}
 
 
 @contextmanager

@@ -67,9 +67,16 @@ class Registry(Generic[T]):
     ) -> T:
         """The learner of that name, trained, in evaluation mode: with the preset's released weights or a file's.
 
+        preset: also "photo", weights of the demo's size that learned from photographs, too, where there are such.
         file: weights saved by `weights.save`; the config is then the one they were trained with, not the preset's.
         Raises ValueError as `build` and `weights.load` do, FileNotFoundError where there are no such weights.
         """
+        if file is None and preset == "photo":
+            file = weights.released(name, preset)
+            if not file.exists():
+                raise FileNotFoundError(
+                    f"{name} has no released weights that know photographs: choose the preset demo, or train it on yours"
+                )
         if file is not None:
             learner = self.build(name, weights.config(file, self.kind(name)))
             return weights.load(learner, file).to(device)

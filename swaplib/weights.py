@@ -55,8 +55,13 @@ class Card:
 
 
 def released(name: str, preset: str) -> Path:
-    """Where the released weights of a family at a preset are, if there are any."""
-    return FOLDER / f"{name}_{preset}.safetensors"
+    """Where the weights of a family or judge at a preset are, if there are any.
+
+    Your own go before the released ones: those in the folders that the environment variable SWAPLIB_WEIGHTS lists.
+    """
+    file = f"{name}_{preset}.safetensors"
+    own = (Path(folder) / file for folder in os.environ.get("SWAPLIB_WEIGHTS", "").split(os.pathsep) if folder)
+    return next((path for path in own if path.exists()), FOLDER / file)
 
 
 def hardware(device: str | torch.device = "cpu") -> str:

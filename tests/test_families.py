@@ -18,7 +18,8 @@ import swaplib
 from swaplib import families
 from swaplib.faces import Faces
 from swaplib.families import Family, Part
-from swaplib.families.base import mix_part, slerp
+from swaplib.families.base import mix_part
+from swaplib.sphere import slerp
 
 CODE = Path(swaplib.__file__).parent
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from swaplib import curriculum, data, judges, synthetic, weights
 from swaplib.faces import BISENET, CELEBAMASK_HQ, Faces
-from swaplib.judges import identity, parsing, shape
+from swaplib.judges import identity, parsing, perceptual, shape, smoothness
 from swaplib.judges.augment import augment
 from swaplib.networks.bisenet import BiSeNet
 from swaplib.networks.ir_se import IRSE50
@@ -360,3 +360,106 @@ def test_augmentation_follows_the_seed_and_keeps_the_range():
     assert torch.equal(outs[0].labels, outs[1].labels)
     assert outs[0].images.abs().max() <= 1
     assert not torch.equal(outs[0].images, FACES.images)
+
+
+# ---------------------------------------------------------------------------------------------- perceptual distance
+
+
+def test_feature_distances_are_distances():
+    distance = perceptual.features(judges.build("identity_linear", "smoke"))
+    same, other = distance(FACES.images, FACES.images), distance(FACES.images, FACES.images.flip(0))
+    assert same.shape == (8,)
+    assert same.abs().max() < 1e-9
+    assert (other > 1e-4).all()
+    torch.testing.assert_close(other, distance(FACES.images.flip(0), FACES.images))
+    noisy = [distance(FACES.images, FACES.images + level * torch.randn_like(FACES.images)) for level in (0.05, 0.3)]
+    assert (noisy[0] < noisy[1]).all()
+
+
+def test_lpips_is_its_formula_with_the_published_weights(tmp_path):
+    """Written out for one level after the other, on random weights of AlexNet."""
+    network = perceptual.AlexNetDistance()
+    for parameter in network.features.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    state = {f"features.{name}": value for name, value in network.features.state_dict().items()}
+    torch.save(state | {"classifier.1.weight": torch.zeros(2)}, tmp_path / "alexnet.pth")
+    ours = perceptual.alexnet(tmp_path / "alexnet.pth")
+    lines = weights.tensors(perceptual._torchmetrics())
+    maps, wanted = [FACES.images, FACES.images.flip(0)], 0
+    shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
+    maps = [(one - shift[:, None, None]) / scale[:, None, None] for one in maps]
+    for level, (number, stride, padding) in enumerate([(0, 4, 2), (3, 1, 2), (6, 1, 1), (8, 1, 1), (10, 1, 1)]):
+        kernel, bias = state[f"features.{number}.weight"], state[f"features.{number}.bias"]
+        maps = [torch.nn.functional.conv2d(one, kernel, bias, stride, padding).relu() for one in maps]
+        a, b = (one / one.square().sum(1, keepdim=True).sqrt() for one in maps)
+        wanted = wanted + torch.einsum("bchw,c->bhw", (a - b) ** 2, lines[f"lin{level}.model.1.weight"].flatten()).mean(
+            (1, 2)
+        )
+        if number < 6:
+            maps = [torch.nn.functional.max_pool2d(one, 3, 2) for one in maps]
+    with torch.no_grad():
+        torch.testing.assert_close(ours(FACES.images, FACES.images.flip(0)), wanted, atol=1e-6, rtol=1e-4)
+    assert all((weight > 0).any() for weight in ours.weights)
+    with pytest.raises(ValueError, match="don't hold AlexNet"):
+        perceptual.alexnet(perceptual._torchmetrics())
+
+
+# ---------------------------------------------------------------------------------------------- smoothness
+
+
+def _sphere(count: int, dimensions: int = 6, seed: int = 0) -> torch.Tensor:
+    codes = torch.randn(count, dimensions, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(codes, dim=1)
+
+
+def test_smoothness_is_zero_where_every_point_between_is_there():
+    ends, others = _sphere(20), _sphere(20, seed=1)
+    middle = torch.nn.functional.normalize(ends + others, dim=1)
+    assert smoothness.smoothness(ends, others, middle, 0.5).max() < 1e-6
+    assert smoothness.smoothness(ends, others, ends, 0.0).max() < 1e-6
+    jump = smoothness.smoothness(ends, others, ends, 0.5)  # an embedder that does not move by half the way
+    wanted = (middle - ends).norm(dim=1) / (ends - others).norm(dim=1)
+    torch.testing.assert_close(jump, wanted)
+
+
+def test_a_denser_gallery_is_smoother():
+    codes = _sphere(50, 3)
+    sparse, dense = (smoothness.by_samples(codes, _sphere(count, 3, 2), 0.5, 200) for count in (20, 2000))
+    assert dense.mean() < 0.3 * sparse.mean()
+
+
+def test_verification_of_perfect_and_of_random_embedders():
+    people = np.repeat(np.arange(30).astype(str), 3)
+    perfect = torch.eye(30).repeat_interleave(3, 0)
+    assert smoothness.verification(perfect, people, 500) == 1
+    assert abs(smoothness.verification(_sphere(90), people, 2000) - 0.5) < 0.1
+    with pytest.raises(ValueError, match="people in several pictures"):
+        smoothness.verification(_sphere(5), np.arange(5).astype(str))
+
+
+def test_unique_retrievals_count_people():
+    gallery = torch.eye(4)
+    codes = gallery[:2]
+    both = smoothness.unique(codes, gallery, np.array(["a", "b", "c", "d"]), 5)
+    assert both.tolist() == [2] * 5  # the two ends, and nobody between them
+    one = smoothness.unique(codes, gallery, np.array(["a", "a", "c", "d"]), 5)
+    assert one.tolist() == [1] * 5
+
+
+def test_a_path_keeps_the_shot_and_moves_the_person():
+    faces = smoothness.path(0.5, pairs=2, seed=1)
+    one, other, between = (faces[k : k + 2].factors for k in (0, 2, 4))
+    torch.testing.assert_close(between["shape"], (one["shape"] + other["shape"]) / 2)
+    for group in ("hair", "pose", "light"):
+        assert torch.equal(between[group], one[group])
+        assert torch.equal(between[group], other[group])
+    embedder = judges.build("identity", "smoke").eval()
+    found = smoothness.by_path(embedder, faces, 0.5)
+    assert found.shape == (2,)
+    assert (found > 0).all()
+
+
+def test_embeddings_of_a_dataset_come_with_their_subjects(people):
+    codes, names = smoothness.embeddings(judges.build("identity", "smoke").eval(), people, batch=5)
+    assert codes.shape == (16, 16)
+    assert names.tolist() == people.metadata["subject"].tolist()

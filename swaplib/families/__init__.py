@@ -6,6 +6,7 @@ from swaplib.families.autoencoders import ALI, VAEGAN, AlphaGAN
 from swaplib.families.base import Codes, Family, Part
 from swaplib.families.baselines import Landmarks, Target
 from swaplib.families.rsgan import RSGAN
+from swaplib.families.smooth_swap import SmoothSwap
 from swaplib.learner import Phase, Stage
 from swaplib.registry import PRESETS, Registry
 
@@ -25,7 +26,7 @@ __all__ = [
     "load",
 ]
 
-ALL: Registry[Family] = Registry("family", (Target, Landmarks, VAEGAN, ALI, AlphaGAN, RSGAN))
+ALL: Registry[Family] = Registry("family", (Target, Landmarks, VAEGAN, ALI, AlphaGAN, RSGAN, SmoothSwap))
 NAMES = tuple(ALL)
 TRAINED = ALL.trained
 kind, config, build, load = ALL.kind, ALL.config, ALL.build, ALL.load

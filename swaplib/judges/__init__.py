@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from swaplib import weights
 from swaplib.judges.base import Judge
 from swaplib.judges.identity import Identity, IdentityLinear, IdentityMargin, IdentitySupCon
 from swaplib.judges.parsing import Parser
 from swaplib.judges.shape import Shape
 from swaplib.registry import Registry
 
-__all__ = ["ALL", "NAMES", "TRAINED", "Judge", "build", "config", "kind", "load"]
+__all__ = ["ALL", "NAMES", "TRAINED", "Judge", "build", "config", "frozen", "kind", "load"]
 
 ALL: Registry[Judge] = Registry("judge", (Identity, IdentitySupCon, IdentityLinear, IdentityMargin, Parser, Shape))
 NAMES = tuple(ALL)
 TRAINED = ALL.trained
 kind, config, build, load = ALL.kind, ALL.config, ALL.build, ALL.load
+
+
+def frozen(name: str, preset: str) -> Judge:
+    """A judge held still, to train a family: with the weights found for the preset, else with none.
+
+    One without weights has `trained` False; whoever learns from it then refuses.
+    """
+    found = weights.released(name, preset).exists()
+    judge = load(name, preset) if found else build(name, preset)
+    judge.trained = found
+    return judge.freeze()

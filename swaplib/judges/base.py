@@ -14,6 +14,8 @@ class Judge(Learner):
     Its methods take images (B, 3, H, W) in [-1, 1] of any size and resize them to the config's, differentiably.
     """
 
+    trained: bool = True
+
     def freeze(self) -> Judge:
         """For good in evaluation mode and without gradients of its own, also as a part of a family that trains."""
         self.frozen = True
@@ -21,6 +23,14 @@ class Judge(Learner):
 
     def train(self, mode: bool = True) -> Judge:
         return super().train(mode and not getattr(self, "frozen", False))
+
+    def needed(self) -> None:
+        """Raises ValueError where this judge has no weights that it could teach by."""
+        if not self.trained:
+            raise ValueError(
+                f"the judge {self.name} that this learns from has no weights: train it (swaplib train {self.name}) "
+                "and name the folder with its weights in SWAPLIB_WEIGHTS"
+            )
 
     def seen(self, images: torch.Tensor) -> torch.Tensor:
         """Images at the config's size."""

@@ -78,7 +78,7 @@ class Config:
     @classmethod
     def smoke(cls) -> Config:
         return replace(
-            cls.demo(), size=32, width=8, hidden=32, dimensions=16, people=64, augmented=False, batch=4, shots=2,
+            cls.demo(), size=32, width=8, hidden=32, dimensions=16, people=4096, augmented=False, batch=4, shots=2,
             steps=20,
         )  # fmt: skip
 

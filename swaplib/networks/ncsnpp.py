@@ -18,7 +18,9 @@ from swaplib.networks.resample import double, half
 
 
 def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(min(channels // 4, 32), channels, eps=1e-6)
+    """By groups of 4 channels or more, 32 groups at most."""
+    most = min(channels // 4, 32)
+    return nn.GroupNorm(next(k for k in range(most, 0, -1) if channels % k == 0), channels, eps=1e-6)
 
 
 def _conv(inputs: int, outputs: int, kernel: int = 3, zero: bool = False) -> nn.Conv2d:
@@ -93,39 +95,46 @@ class Combine(nn.Module):
 
 
 class NCSNPP(nn.Module):
-    """(B, 3, size, size) and a vector (B, condition) to (B, 3, size, size): zeros at first.
+    """(B, channels, size, size) and a vector (B, condition) to (B, channels, size, size): zeros at first.
 
     width: channels at full size; factors: of it, at each halving. blocks: per level. attention: at these sizes.
     """
 
     def __init__(
-        self, size: int, width: int, factors: Sequence[int], blocks: int, attention: Sequence[int], condition: int
+        self,
+        size: int,
+        width: int,
+        factors: Sequence[int],
+        blocks: int,
+        attention: Sequence[int],
+        condition: int,
+        channels: int = 3,
     ):
         super().__init__()
         self.blocks, self.levels, self.attention = blocks, len(factors), tuple(attention)
         outputs = [width * factor for factor in factors]
-        modules: list[nn.Module] = [_conv(3, width)]
-        channels, kept = width, [width]
+        modules: list[nn.Module] = [_conv(channels, width)]
+        inside, kept = width, [width]
         for level, wide in enumerate(outputs):
             for _ in range(blocks):
-                modules.append(Block(channels, wide, condition))
-                channels = wide
+                modules.append(Block(inside, wide, condition))
+                inside = wide
                 if size >> level in self.attention:
-                    modules.append(Attention(channels))
-                kept.append(channels)
+                    modules.append(Attention(inside))
+                kept.append(inside)
             if level < self.levels - 1:
-                modules += [Block(channels, channels, condition, half), Combine(3, channels)]
-                kept.append(channels)
-        modules += [Block(channels, channels, condition), Attention(channels), Block(channels, channels, condition)]
+                modules += [Block(inside, inside, condition, half), Combine(channels, inside)]
+                kept.append(inside)
+        modules += [Block(inside, inside, condition), Attention(inside), Block(inside, inside, condition)]
         for level, wide in reversed(list(enumerate(outputs))):
             for _ in range(blocks + 1):
-                modules.append(Block(channels + kept.pop(), wide, condition))
-                channels = wide
+                modules.append(Block(inside + kept.pop(), wide, condition))
+                inside = wide
             if size >> level in self.attention:
-                modules.append(Attention(channels))
-            modules += [_norm(channels), _conv(channels, 3, zero=True)]
+                modules.append(Attention(inside))
+            modules += [_norm(inside), _conv(inside, channels, zero=True)]
             if level:
-                modules.append(Block(channels, channels, condition, double))
+                modules.append(Block(inside, inside, condition, double))
         self.all_modules = nn.ModuleList(modules)
 
     def forward(self, images: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:

@@ -33,6 +33,7 @@ from swaplib.synthetic.renderer import render
 __all__ = [
     "CALM",
     "FACE_REGION",
+    "HELD_OUT",
     "IDENTITY",
     "WILD",
     "WORLDS",
@@ -48,6 +49,9 @@ __all__ = [
     "swap_identity",
     "true_swap",
 ]
+
+HELD_OUT = 10_000_000
+"""Number of the first face of a series that measures use: no training set reaches so far."""
 
 # The classes that show who somebody is.
 FACE_REGION = (

@@ -1,0 +1,115 @@
+"""What our judges say of a swap: whose identity, whose head shape, whose expression and pose (Smooth-Swap, Table 1).
+
+Kim et al. 2022 (arXiv:2112.05907), §5.2, measure identity and shape against the source, expression and pose against
+the target; each also relatively ("-R"): d(swap, wanted) / (d(swap, source) + d(swap, target)), 0 for the wanted face
+itself, 1/2 between the two. Where they have VGGFace2's and ArcFace's embedders and a licence-bound 3-D model, we have
+our embedders (`judges.identity`) and our own model (`judges.shape`); for HopeNet's pose, that of dlib's landmarks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+
+from swaplib import judges, photos, synthetic
+from swaplib.faces import Faces, to_uint8
+from swaplib.judges import perceptual, shape
+
+EMBEDDERS = {"smooth": "identity", "margin": "identity_margin"}
+"""Column -> judge."""
+OVERALL = ("smooth", "smooth_r", "shape", "shape_r", "expression", "expression_r", "pose", "pose_r", "pose_marks")
+"""Smooth-Swap's nine: identity, shape, expression and pose with their relative ones, and a second pose."""
+
+
+@cache
+def _judge(name: str) -> judges.Judge | None:
+    """A released judge, or nothing where it isn't."""
+    judge = judges.frozen(name, "demo")
+    return judge if judge.trained else None
+
+
+def judged(images: torch.Tensor, source: Faces, target: Faces, truth: Faces | None = None) -> dict[str, torch.Tensor]:
+    """Distances of swaps (B, 3, H, W) in [-1, 1], all in portrait framing; name -> (B,), NaN where a judge is missing.
+
+    smooth, margin   identity: Euclidean distance of unit vectors to the source's, by two embedders
+    shape            of the head at rest, mm to the source's; shape_true: to what is known of a rendered source
+    expression       mm to the target's
+    pose             degrees to the target's; pose_marks: the same by the landmarks that dlib finds
+    …_r              the relative ones
+    perceptual       feature distance to the true swap, where there is one
+    """
+    scores: dict[str, torch.Tensor] = {}
+    for name, judge in EMBEDDERS.items():
+        if embedder := _judge(judge):
+            mine, wanted, other = (embedder.embed(one) for one in (Faces(images), source, target))
+            scores |= _both(name, (mine - wanted).norm(dim=1), (mine - other).norm(dim=1))
+    if regressor := _judge("shape"):
+        mine, theirs, others = (regressor.measure(one) for one in (images, source.images, target.images))
+        to_source, to_target = (shape.differences(regressor, mine, one) for one in (theirs, others))
+        scores |= _both("shape", to_source["shape"], to_target["shape"])
+        for name in ("expression", "pose"):
+            scores |= _both(name, to_target[name], to_source[name])
+        if source.factors is not None:
+            still, _ = shape.true_points(source.factors, regressor.config.points)
+            scores["shape_true"] = (regressor.neutral(mine["shape"]) - still).norm(dim=-1).mean(1)
+    if truth is not None and (classifier := _judge("identity_linear")):
+        with torch.no_grad():
+            scores["perceptual"] = perceptual.features(classifier)(images, truth.images)
+    return scores
+
+
+def _both(name: str, wanted: torch.Tensor, other: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {name: wanted, f"{name}_r": wanted / (wanted + other)}
+
+
+def overall(table: pd.DataFrame, rows: Sequence[str] | None = None) -> pd.Series:
+    """Smooth-Swap's standardised overall score of the rows of a table: lower is better.
+
+    The mean of the z-scores of nine columns (`OVERALL`). rows: whose mean and sample standard deviation (n − 1) are
+    taken; all by default.
+    """
+    nine = table[list(OVERALL)]
+    base = nine if rows is None else nine.loc[list(rows)]
+    return ((nine - base.mean()) / base.std(ddof=1)).mean(1)
+
+
+# ---------------------------------------------------------------------------------------------- pose by landmarks
+
+
+@cache
+def _mean_points() -> np.ndarray:
+    """The 51 inner landmarks of the mean head, mm, as a camera has its axes: y down, z away."""
+    factors = synthetic.sample_factors(200, seed=1)
+    still, _ = shape.true_points(factors, 1)
+    return (still.mean(0)[17:68] * torch.tensor([1.0, -1.0, -1.0])).double().numpy()
+
+
+def pose_of(landmarks: np.ndarray, size: int) -> np.ndarray:
+    """Rotation (3, 3) of the mean head that fits landmarks (68, 2) of a picture of so many pixels best.
+
+    The camera's opening angle is taken for 20 degrees. NaN for landmarks that are not finite.
+    """
+    if not np.isfinite(landmarks).all():
+        return np.full((3, 3), np.nan)
+    focal = size / 2 / np.tan(np.radians(10))
+    camera = np.array([[focal, 0, (size - 1) / 2], [0, focal, (size - 1) / 2], [0, 0, 1]])
+    _, turn, _ = cv2.solvePnP(_mean_points(), landmarks[17:68].astype(float), camera, None, flags=cv2.SOLVEPNP_SQPNP)
+    return cv2.Rodrigues(turn)[0]
+
+
+def poses(images: torch.Tensor) -> torch.Tensor:
+    """The rotations of the faces that dlib finds in pictures (B, 3, H, W), (B, 3, 3); NaN where it finds none."""
+    found = [photos.detect(picture) for picture in to_uint8(images)]
+    marks = [faces[0].landmarks if faces else np.full((68, 2), np.nan) for faces in found]
+    return torch.from_numpy(np.stack([pose_of(one, images.shape[-1]) for one in marks])).float()
+
+
+def angle(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Degrees of the turn that leads from one rotation (B, 3, 3) to the other."""
+    turn = one.transpose(1, 2) @ other
+    return ((turn.diagonal(dim1=1, dim2=2).sum(1) - 1) / 2).clamp(-1, 1).acos().rad2deg()

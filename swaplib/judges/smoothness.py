@@ -1,0 +1,104 @@
+"""Does an embedder see who somebody is, and change smoothly between two? (Smooth-Swap, §4.1, Table 2, Fig. 9)
+
+An embedder is anything with `embed(faces) -> (B, D)`. All measures work on embeddings, so that each picture is
+embedded once: `embeddings` does it for a whole dataset.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+
+from swaplib import synthetic
+from swaplib.data import Dataset
+from swaplib.faces import Faces
+from swaplib.sphere import slerp
+
+
+class Embedder(Protocol):
+    def embed(self, faces: Faces) -> torch.Tensor: ...
+
+
+def embeddings(embedder: Embedder, dataset: Dataset, batch: int = 64) -> tuple[torch.Tensor, np.ndarray]:
+    """Unit vectors (N, D) of a dataset's pictures, and their subjects (N,); pictures without one are left out."""
+    codes = torch.cat([embedder.embed(faces) for faces in dataset.batches(batch)])
+    known = codes.isfinite().all(1)
+    return torch.nn.functional.normalize(codes[known], dim=1), dataset.metadata["subject"].to_numpy()[known.numpy()]
+
+
+def verification(codes: torch.Tensor, people: np.ndarray, pairs: int = 3000, seed: int = 0) -> float:
+    """Area under the ROC curve of telling pairs of one person from pairs of two, by the cosine of their vectors.
+
+    pairs: of each kind, at random, people of many pictures as often as others.
+    """
+    rng = np.random.default_rng(seed)
+    rows = [np.flatnonzero(people == person) for person in np.unique(people)]
+    several = [own for own in rows if len(own) > 1]
+    if not several or len(rows) < 2:
+        raise ValueError("verification needs people in several pictures: use a dataset such as LFW")
+    same = [rng.choice(several[k], 2, replace=False) for k in rng.integers(0, len(several), pairs)]
+    different = [
+        [rng.choice(rows[k]) for k in rng.choice(len(rows), 2, replace=False)] for _ in range(pairs)
+    ]  # fmt: skip
+    both = torch.from_numpy(np.array([*same, *different]))
+    scores = (codes[both[:, 0]] * codes[both[:, 1]]).sum(1)
+    return float(roc_auc_score([1] * pairs + [0] * pairs, scores.numpy()))
+
+
+def smoothness(ends: torch.Tensor, others: torch.Tensor, between: torch.Tensor, amount: float) -> torch.Tensor:
+    """d_smooth: ‖Slerp(z_A, z_B; r) − z_C‖ / ‖z_A − z_B‖, (N,); unit vectors (N, D) each, r = amount."""
+    return (slerp(ends, others, amount) - between).norm(dim=1) / (ends - others).norm(dim=1)
+
+
+def by_samples(
+    codes: torch.Tensor, gallery: torch.Tensor, amount: float, pairs: int = 1000, seed: int = 0
+) -> torch.Tensor:
+    """d_smooth where z_C is the vector in a gallery nearest to the point between, (pairs,) (Table 2, "samples").
+
+    codes: unit vectors (N, D) that pairs are drawn from; gallery: those of other pictures (M, D).
+    """
+    picks = torch.from_numpy(_couples(len(codes), pairs, seed))
+    ends, others = codes[picks[:, 0]], codes[picks[:, 1]]
+    nearest = (slerp(ends, others, amount) @ gallery.T).argmax(1)
+    return smoothness(ends, others, gallery[nearest], amount)
+
+
+def _couples(count: int, pairs: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.array([rng.choice(count, 2, replace=False) for _ in range(pairs)])
+
+
+def path(amount: float, pairs: int = 100, seed: int = 0, world: str = "calm", size: int = 64) -> Faces:
+    """Rendered people on the way from A to B, in B's shot: what the paper could not have. (3 · pairs) faces: all A, all
+    B, then those at `amount` of the straight line between their shapes and skins.
+
+    The numbers of the faces lie where no training set reaches.
+    """
+    drawn = synthetic.sample_factors(2 * pairs, seed, synthetic.HELD_OUT, world)
+    one, other = ({group: values[k::2] for group, values in drawn.items()} for k in (0, 1))
+    people = [one, other, {group: torch.lerp(one[group], other[group], amount) for group in synthetic.IDENTITY}]
+    shots = [synthetic.swap_identity(person, other) for person in people]
+    return Faces.cat([synthetic.render({g: v[k : k + 1] for g, v in shot.items()}, size) for shot in shots
+                      for k in range(pairs)])  # fmt: skip
+
+
+def by_path(embedder: Embedder, faces: Faces, amount: float) -> torch.Tensor:
+    """d_smooth along known identities: z_C is the vector of the person in between, (pairs,). faces: from `path`."""
+    codes = torch.nn.functional.normalize(embedder.embed(faces), dim=1)
+    return smoothness(*codes.chunk(3), amount)
+
+
+def unique(
+    codes: torch.Tensor, gallery: torch.Tensor, people: np.ndarray, pairs: int = 64, seed: int = 0
+) -> np.ndarray:
+    """How many different people are the nearest at r = 0.1, 0.2 … 0.9 between two faces, (pairs,) (Fig. 9).
+
+    people: of the gallery's vectors (M, D).
+    """
+    picks = torch.from_numpy(_couples(len(codes), pairs, seed))
+    ends, others = codes[picks[:, 0]], codes[picks[:, 1]]
+    nearest = [(slerp(ends, others, k / 10) @ gallery.T).argmax(1).numpy() for k in range(1, 10)]
+    return np.array([len(set(row)) for row in people[np.stack(nearest, 1)]])

@@ -1,0 +1,124 @@
+"""Smooth-Swap: what its paper says of it, at the paper's and at a small size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import drawn
+import pytest
+import torch
+
+from swaplib import families, judges, weights
+from swaplib.families import smooth_swap
+from swaplib.families.smooth_swap import Config, SmoothSwap
+
+FACES = drawn.faces(4, 32, 0)
+
+
+@pytest.fixture
+def family() -> SmoothSwap:
+    return families.build("smooth_swap", "smoke").eval()
+
+
+def test_the_generator_has_the_papers_size():
+    family = families.build("smooth_swap", "paper")
+    generator = [*family.projection.parameters(), *family.network.parameters()]
+    assert sum(parameter.numel() for parameter in generator) == 16_464_405
+    assert sum(parameter.numel() for parameter in family.network.parameters()) == 16_333_077
+    blocks = [module for module in family.network.modules() if hasattr(module, "Dense_0")]
+    assert (len(blocks), sum(block.Dense_0.out_features for block in blocks)) == (49, 5440)
+    assert sum(parameter.numel() for parameter in family.critic.parameters()) == 28_864_129
+    assert sum(parameter.numel() for parameter in family.embedder.parameters()) == 26_134_080
+
+
+def test_it_returns_its_target_at_first(family):
+    with torch.no_grad():
+        assert torch.equal(family.swap(FACES.mirror(), FACES), FACES.images)
+
+
+def test_one_pair_of_a_batch_is_a_face_with_itself(family):
+    wanted = family.embedder(FACES.images)
+    _, asked = family._swapped(FACES)
+    torch.testing.assert_close(asked, wanted[[0, 2, 3, 1]])
+
+
+def test_a_self_pair_is_reconstruction(family):
+    """With a face's own identity and the picture unchanged, nothing is left to improve but the critic's opinion."""
+    codes = family.embedder(FACES.images)
+    assert smooth_swap.identity_loss(family.embedder(FACES.images), codes) < 1e-6
+    losses = family.phases()[0].losses(FACES)
+    assert losses["change"] == 0  # at first, for every pair
+
+
+def test_losses_against_their_formulas(family):
+    for parameter in family.network.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    swapped, wanted = family._swapped(FACES)
+    losses = family.phases()[0].losses(FACES)
+    found = family.embedder(swapped)
+    cosines = torch.stack([found[k] @ wanted[k] for k in range(4)])
+    torch.testing.assert_close(losses["identity"], (1 - cosines).mean())
+    torch.testing.assert_close(losses["change"], ((swapped - FACES.images) ** 2).sum() / FACES.images.numel())
+    torch.testing.assert_close(losses["adversarial"], -torch.sigmoid(family.critic(swapped)).log().mean())
+
+
+def test_gradients_reach_the_generator_alone(family):
+    generator, critic = family.phases()[:2]
+    sum(generator.losses(FACES).values()).backward()
+    assert family.projection.weight.grad is not None
+    assert all(parameter.grad is None for parameter in family.embedder.parameters())
+    assert any(parameter.grad is not None and parameter.grad.any() for parameter in family.network.parameters())
+    family.zero_grad()
+    losses = critic.losses(FACES)
+    assert set(losses) == {"critic", "penalty"}
+    sum(losses.values()).backward()
+    assert all(parameter.grad is None or not parameter.grad.any() for parameter in family.network.parameters())
+
+
+def test_a_rare_penalty_is_a_phase_of_its_own():
+    family = families.build("smooth_swap", replace(Config.smoke(), penalty_every=16))
+    assert [(phase.name, phase.every) for phase in family.phases()] == [
+        ("generator", 1), ("critic", 1), ("smoothness", 16)
+    ]  # fmt: skip
+    assert set(family.phases()[1].losses(FACES)) == {"critic"}
+
+
+def test_identities_are_mixed_along_the_sphere(family):
+    codes = family.encode(FACES)
+    mixed = family.mix(codes, family.encode(FACES.mirror()), {"identity": 0.5})
+    torch.testing.assert_close(mixed["identity"].norm(dim=1), torch.ones(4))
+    assert torch.equal(mixed["appearance"], FACES.mirror().images)
+
+
+def test_an_untrained_embedder_teaches_nobody():
+    family = families.build("smooth_swap", replace(Config.smoke(), embedder="identity_supcon"))
+    with pytest.raises(ValueError, match=r"identity_supcon .* has no weights: train it .* SWAPLIB_WEIGHTS"):
+        family.phases()
+
+
+def test_own_weights_of_a_judge_go_before_the_released_ones(tmp_path, monkeypatch):
+    judge = judges.build("identity", "smoke", seed=5)
+    weights.save(judge, tmp_path / "identity_smoke.safetensors", weights.Card("d", 1, 1, 1.0, "h", "c", "l"))
+    monkeypatch.setenv("SWAPLIB_WEIGHTS", str(tmp_path))
+    found = judges.frozen("identity", "smoke")
+    assert found.trained
+    torch.testing.assert_close(found.trunk.conv1.weight, judge.trunk.conv1.weight, atol=1e-3, rtol=1e-3)
+    family = families.build("smooth_swap", "smoke")
+    torch.testing.assert_close(family.embedder.trunk.conv1.weight, found.trunk.conv1.weight)
+
+
+def test_it_learns_to_change_what_the_embedder_sees():
+    """A tiny overfit drives the identity loss down while the picture stays near."""
+    torch.manual_seed(0)
+    family = families.build("smooth_swap", Config.smoke()).train()
+    phase = family.phases()[0]
+    optimiser = torch.optim.Adam(phase.parameters, 2e-3)
+    first = None
+    for _ in range(60):
+        losses = phase.losses(FACES)
+        optimiser.zero_grad()
+        (4 * losses["identity"] + losses["change"]).backward()
+        optimiser.step()
+        first = first or float(losses["identity"])
+    assert float(losses["identity"]) < 0.6 * first
+    assert float(losses["change"]) < 0.2
