@@ -75,7 +75,7 @@ class Registry(Generic[T]):
             file = weights.released(name, preset)
             if not file.exists():
                 raise FileNotFoundError(
-                    f"{name} has no released weights that know photographs: choose the preset demo, or train it on yours"
+                    f"{name} has no released weights that know photographs: choose the preset demo, or train your own"
                 )
         if file is not None:
             learner = self.build(name, weights.config(file, self.kind(name)))

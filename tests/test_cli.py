@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from swaplib import data, families, weights
+from swaplib import data, families, judges, weights
 from swaplib.cli import app
 
 COMMANDS = ("swap", "prepare", "render", "train", "evaluate", "run", "info", "lab")
@@ -76,6 +76,34 @@ def test_info_is_one_json_object():
         assert facts["parameters"]["demo"] == sum(parameter.numel() for parameter in family.parameters())
         assert set(facts) == {"parts", "parameters", "weights"}
         assert set(facts["parameters"]) == {"smoke", "demo", "paper"}
+
+
+def test_info_knows_judges_and_the_papers_networks():
+    found = json.loads(call("info", "--json")[1])
+    assert tuple(found["judges"]) == judges.NAMES
+    assert found["judges"]["parser"]["parameters"]["paper"] == 1_944_355
+    assert found["judges"]["identity"]["parameters"]["paper"] == 26_134_080
+    assert found["networks"] == {
+        "smooth_swap_generator": 16_464_405,
+        "stylegan2_discriminator_256": 28_864_129,
+        "ir_se50": 43_797_696,
+        "latentswap_embedder": 30_330_432,
+        "bisenet": 13_300_416,
+    }
+
+
+def test_photographs_are_swapped_by_weights_that_know_them(photo, tmp_path, monkeypatch):
+    asked = []
+
+    def load(name, preset, **options):
+        asked.append(preset)
+        return families.build(name, "smoke").eval()
+
+    monkeypatch.setattr(families, "load", load)
+    for number, family in enumerate(("rsgan", "landmarks")):
+        assert call("swap", photo, photo, "-o", tmp_path / f"{number}.png", "--family", family)[0] == 0
+    assert call("swap", photo, photo, "-o", tmp_path / "2.png", "--family", "rsgan", "--preset", "smoke")[0] == 0
+    assert asked == ["photo", "demo", "smoke"]
 
 
 def test_info_tells_the_released_weights():

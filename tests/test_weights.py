@@ -266,7 +266,7 @@ def test_a_file_tells_its_config(path):
 
 @pytest.fixture
 def registry(monkeypatch, tmp_path):
-    monkeypatch.setitem(families._FAMILIES, "small", Small)
+    monkeypatch.setitem(families.ALL._kinds, "small", Small)
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
     return tmp_path
 
