@@ -188,6 +188,9 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Option(help="Prepared photographs to swap; rendered faces and true swaps where none.")
     ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Of the photographs: train, val or test; test or val where there is one.")
+    ] = None,
     seed: Seed = 0,
     size: Annotated[int, typer.Option(min=64, max=512, help="Edge of the pictures in pixels.")] = 128,
     world: World = "calm",
@@ -202,6 +205,9 @@ def evaluate(
 
         names = [name.strip() for name in families.split(",") if name.strip()]
         found = None if data is None else datasets.open(data)
+        if found is not None:
+            split = split or next((name for name in ("test", "val") if name in found.splits), None)
+            found = found.split(split) if split else found
         table = metrics.evaluate(
             names, pairs, seed, size=size, world=world, preset=preset, jobs=jobs, photographs=found
         )  # fmt: skip

@@ -437,12 +437,13 @@ def _spread(values: np.ndarray, seed: int, draws: int) -> tuple[float, float, fl
 def table_markdown(table: pd.DataFrame, metrics: Sequence[str] | None = None) -> str:
     """The table of `summarise` in Markdown: means with half the width of their 95% intervals, and how to read it.
 
-    metrics: which ones, by name; all by default. Raises ValueError for an unknown one.
+    metrics: which ones, by name; by default all that have a value. Raises ValueError for an unknown one.
     """
     unknown = [name for name in metrics or () if name not in _NAMES]
     if unknown:
         raise ValueError(f"unknown metric {unknown[0]!r}: choose from {', '.join(_NAMES)}")
-    shown = [metric for metric in METRICS if metrics is None or metric.name in metrics]
+    wanted = [name for name in _NAMES if table[name].notna().any()] if metrics is None else metrics
+    shown = [metric for metric in METRICS if metric.name in wanted]
     arrow = {"higher": "↑", "lower": "↓"}
     lines = ["| | " + " | ".join(f"{metric.title} {arrow[metric.better]}" for metric in shown) + " |"]
     lines.append("|---|" + "---:|" * len(shown))

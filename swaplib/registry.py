@@ -71,6 +71,8 @@ class Registry(Generic[T]):
         file: weights saved by `weights.save`; the config is then the one they were trained with, not the preset's.
         Raises ValueError as `build` and `weights.load` do, FileNotFoundError where there are no such weights.
         """
+        if preset == "photo" and name not in self.trained:
+            preset = "demo"
         if file is None and preset == "photo":
             file = weights.released(name, preset)
             if not file.exists():

@@ -89,6 +89,21 @@ class Config:
         )  # fmt: skip
 
     @classmethod
+    def study(cls, **changes) -> Config:
+        """Small, at 32 px, to compare variants in minutes."""
+        return replace(
+            cls.demo(),
+            size=32,
+            width=24,
+            factors=(1, 2),
+            critic_base=768,
+            critic_most=64,
+            batch=16,
+            steps=2000,
+            **changes,
+        )
+
+    @classmethod
     def smoke(cls) -> Config:
         return replace(
             cls.demo(), size=32, width=8, factors=(1, 2), attention=(8,), critic_base=256, critic_most=16,
