@@ -1,6 +1,9 @@
 """Put trained weights into the package: measured, with the row of the comparison table on their card.
 
     python scripts/release.py rsgan demo runs/rsgan_demo.safetensors --notes "What was tried, what falls short."
+    python scripts/release.py parser demo runs/parser_demo.safetensors --data faces --data photographs
+
+Families are measured on rendered pairs, judges on the held-out part of prepared datasets.
 
 The old weights' row, where there are any, is printed beside the new one: replace weights only by better ones.
 """
@@ -15,7 +18,8 @@ import numpy as np
 import pandas as pd
 import typer
 
-from swaplib import curriculum, families, metrics, weights
+from swaplib import curriculum, judges, metrics, weights
+from swaplib import data as datasets
 
 COLUMNS = ("psnr_face", "ssim_face", "to_source", "nearer_source", "detected", "reconstruction_error",
            "reconstruction_ms_ssim", "twice_error", "twice_ms_ssim")  # fmt: skip
@@ -28,21 +32,28 @@ def main(
     pairs: Annotated[int, typer.Option(help="Rendered calm pairs that the row is measured on.")] = 200,
     notes: Annotated[str, typer.Option(help="Markdown for the card's end.")] = "",
     size: Annotated[int, typer.Option(help="Edge of the rendered pictures.")] = 128,
+    data: Annotated[list[Path] | None, typer.Option(help="Prepared datasets that a judge is measured on.")] = None,
     run: Annotated[
         list[Path] | None, typer.Option(help="Folders of the runs that led to FILE, in order: their log is kept.")
     ] = None,
 ) -> None:
-    """Measure the weights in FILE and save them as the released ones of the family NAME at a preset."""
-    family = families.load(name, file=file)
+    """Measure the weights in FILE and save them as the released ones of the family or judge NAME at a preset."""
+    family = curriculum.registry(name).load(name, file=file)
     known = weights.read_card(file)
-    table = metrics.evaluate({name: family}, pairs, size=size, progress=False)
-    results = {column: round(float(table.loc[name, column]), 4) for column in COLUMNS}
+    if isinstance(family, judges.Judge):
+        results = {}
+        for folder in data or []:
+            found = family.report(datasets.open(folder).split("val"))
+            results |= {f"{key}, {folder.name}": round(value, 4) for key, value in found.items()}
+    else:
+        table = metrics.evaluate({name: family}, pairs, size=size, progress=False)
+        results = {column: round(float(table.loc[name, column]), 4) for column in COLUMNS} | {"pairs": pairs}
     path = weights.released(name, preset)
     before = weights.read_card(path)["results"] if path.with_suffix(".md").exists() else {}
     for column, value in results.items():
-        typer.echo(f"{column:<24} {value:>8} {f'was {before[column]}' if column in before else ''}")
+        typer.echo(f"{column:<32} {value:>8} {f'was {before[column]}' if column in before else ''}")
     facts = {item.name: known[item.name] for item in fields(weights.Card) if item.name in known}
-    facts |= {"results": {**results, "pairs": pairs}, "notes": notes}
+    facts |= {"results": results, "notes": notes}
     if run:
         log = whole_log(name, family.config, run)
         log.to_csv(path.with_suffix(".csv"), index=False)

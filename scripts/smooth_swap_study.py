@@ -3,7 +3,8 @@
     python scripts/smooth_swap_study.py runs/faces_calm_64 runs/study
 
 Each variant goes through the same pictures in the same order, at 32 px. Every 100 steps its swaps of held-out faces are
-measured by an embedder that trained none of them (the classifying one). Saves smooth_swap_study.csv beside the weights.
+measured by an embedder that trained none of them (the classifying one). Saves smooth_swap_study.csv beside the weights,
+and the swaps of four pairs on the way as smooth_swap_study.npz: variant -> uint8 (steps, pairs, H, W, 3).
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
 from swaplib import curriculum, data, judges, weights
+from swaplib.faces import to_uint8
 from swaplib.families.smooth_swap import Config, SmoothSwap
 from swaplib.judges import perceptual
 
@@ -25,6 +28,8 @@ VARIANTS = {
     "margin, 1": {"embedder": "identity_margin", "identity": 1},
 }
 EVERY = 100
+SHOWN = (100, 300, 600, 1000, 2000)
+"""Steps whose swaps are kept."""
 
 
 def main(faces: str, runs: str, *chosen: str) -> None:
@@ -37,10 +42,13 @@ def main(faces: str, runs: str, *chosen: str) -> None:
     file = weights.FOLDER / "smooth_swap_study.csv"
     rows = pd.read_csv(file).to_dict("records") if chosen and file.exists() else []
     rows = [row for row in rows if row["variant"] not in chosen]
+    pictures = dict(np.load(file.with_suffix(".npz"))) if chosen and file.exists() else {}
+    pictures |= {"sources": to_uint8(held_out.images[:8:2]), "targets": to_uint8(held_out.images[1:8:2])}
     for name in chosen or VARIANTS:
         config = Config.study(**VARIANTS[name])
         place = Path(runs) / name.replace(", ", "_")
         sums: dict[str, float] = {}
+        kept = []
         for _, step in curriculum.follow("smooth_swap", config, learned, place, progress=False):
             for term, value in step.losses["generator"].items():
                 sums[term] = sums.get(term, 0) + value / EVERY
@@ -49,6 +57,10 @@ def main(faces: str, runs: str, *chosen: str) -> None:
                     {"variant": name, "images": step.images, **sums, **measure(step.family, held_out, third, seen)}
                 )
                 sums = {}
+            if step.step in SHOWN:
+                kept.append(to_uint8(step.family.swap(held_out[:8:2], held_out[1:8:2])))
+        pictures[name] = np.stack(kept)
+        np.savez_compressed(file.with_suffix(".npz"), **pictures)
         pd.DataFrame(rows).round(5).to_csv(file, index=False)
         print(rows[-1], flush=True)
 

@@ -463,3 +463,26 @@ def test_embeddings_of_a_dataset_come_with_their_subjects(people):
     codes, names = smoothness.embeddings(judges.build("identity", "smoke").eval(), people, batch=5)
     assert codes.shape == (16, 16)
     assert names.tolist() == people.metadata["subject"].tolist()
+
+
+# ---------------------------------------------------------------------------------------------- reports
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("identity", {"auc", "d_smooth"}),
+        ("parser", {"accuracy", "f1", "iou"}),
+        ("shape", {"landmarks", "shape", "expression", "pitch", "yaw", "roll"}),
+    ],
+)
+def test_a_report_says_how_good_a_judge_is(name, told, people):
+    found = judges.build(name, "smoke").eval().report(people)
+    assert set(found) == told
+    assert all(np.isfinite(value) for value in found.values())
+
+
+def test_photographs_are_reported_by_landmarks_alone(judge, rendered):
+    unknown = replace(rendered, factors=None)
+    assert set(judge.errors(unknown)) == {"landmarks"}
+    torch.testing.assert_close(judge.errors(unknown)["landmarks"], judge.errors(rendered)["landmarks"])

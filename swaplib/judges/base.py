@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from swaplib.data import Dataset
 from swaplib.faces import Faces
 from swaplib.learner import Learner
 
@@ -31,6 +32,10 @@ class Judge(Learner):
                 f"the judge {self.name} that this learns from has no weights: train it (swaplib train {self.name}) "
                 "and name the folder with its weights in SWAPLIB_WEIGHTS"
             )
+
+    def report(self, dataset: Dataset) -> dict[str, float]:
+        """How good it is on a prepared dataset whose truth is known: name -> number, for its card."""
+        raise NotImplementedError
 
     def seen(self, images: torch.Tensor) -> torch.Tensor:
         """Images at the config's size."""

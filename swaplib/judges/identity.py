@@ -34,6 +34,7 @@ from torch import nn
 from swaplib import photos, weights
 from swaplib.data import Dataset, Shots
 from swaplib.faces import Faces
+from swaplib.judges import smoothness
 from swaplib.judges.augment import augment
 from swaplib.judges.base import Judge
 from swaplib.learner import Phase, Stage, cosine, drops
@@ -157,6 +158,15 @@ class Identity(Judge):
         """The same of faces; no gradients."""
         with torch.no_grad():
             return self(faces.images)
+
+    def report(self, dataset: Dataset) -> dict[str, float]:
+        """Verification, and smoothness by samples: half of the pictures as pairs, the others as the gallery."""
+        codes, people = smoothness.embeddings(self, dataset)
+        pairs, gallery = codes[::2], codes[1::2]
+        return {
+            "auc": smoothness.verification(codes, people),
+            "d_smooth": float(smoothness.by_samples(pairs, gallery, 0.5).mean()),
+        }
 
     def phases(self) -> list[Phase]:
         rate, betas = self.config.learning_rate, self.config.betas

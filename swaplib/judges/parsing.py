@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from swaplib import weights
+from swaplib.data import Dataset
 from swaplib.faces import CELEBAMASK_HQ, Faces, label_table
 from swaplib.judges.augment import augment
 from swaplib.judges.base import Judge
@@ -122,6 +123,18 @@ class Parser(Judge):
     def parse(self, images: torch.Tensor) -> torch.Tensor:
         """Labels (B, H, W) at the pictures' own size, uint8; no gradients."""
         return _labels(self, images)
+
+    def report(self, dataset: Dataset) -> dict[str, float]:
+        """Share of right pixels; F1 and intersection over union, mean over the classes that the dataset shows."""
+        found, truth = [], []
+        for faces in dataset.batches(32):
+            faces = faces.resize(self.config.size)
+            found.append(self.parse(faces.images))
+            truth.append(faces.labels)
+        table = scores(torch.cat(found), torch.cat(truth))
+        shown = torch.cat(truth).flatten().long().bincount(minlength=CLASSES) > 0
+        means = {name: float(table[name][shown].mean()) for name in ("f1", "iou")}
+        return {"accuracy": float(table["accuracy"]), **means}
 
     def phases(self) -> list[Phase]:
         rate, betas = self.config.learning_rate, self.config.betas

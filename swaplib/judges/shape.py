@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from swaplib import synthetic
+from swaplib.data import Dataset
 from swaplib.faces import Faces
 from swaplib.judges.augment import augment
 from swaplib.judges.base import Judge
@@ -201,6 +202,30 @@ class Shape(Judge):
     def measure(self, images: torch.Tensor) -> Codes:
         """Codes without gradients."""
         return self(images)
+
+    def report(self, dataset: Dataset) -> dict[str, float]:
+        """Mean errors: inner landmarks in % of the distance of the outer corners of the eyes; of rendered faces also
+        form and expression in mm, yaw, pitch and roll in degrees."""
+        sums: dict[str, list[torch.Tensor]] = {}
+        for faces in dataset.batches(32):
+            for name, values in self.errors(faces).items():
+                sums.setdefault(name, []).append(values)
+        return {name: float(torch.cat(values).mean()) for name, values in sums.items()}
+
+    def errors(self, faces: Faces) -> dict[str, torch.Tensor]:
+        """The same for each face, (B,)."""
+        codes = self.measure(faces.images)
+        marks = (faces.landmarks + 0.5) / faces.size[1] * 2 - 1
+        eyes = (marks[:, 36] - marks[:, 45]).norm(dim=1)
+        missed = (self.landmarks(codes) - marks)[:, 17:].norm(dim=-1).mean(1)
+        found = {"landmarks": 100 * missed / eyes}
+        if faces.factors is not None:
+            still, moved = true_points(faces.factors, self.config.points)
+            found["shape"] = (self.neutral(codes["shape"]) - still).norm(dim=-1).mean(1)
+            found["expression"] = (self.displacement(codes["expression"]) - moved).norm(dim=-1).mean(1)
+            turns = (codes["pose"] - faces.factors["pose"]).abs().unbind(1)
+            found |= dict(zip(("pitch", "yaw", "roll"), turns, strict=True))
+        return found
 
     def phases(self) -> list[Phase]:
         rate, betas = self.config.learning_rate, self.config.betas
