@@ -134,8 +134,8 @@ def render(
 
 @app.command()
 def train(
-    family: Annotated[str | None, typer.Argument(help="Which system; `swaplib info` lists them.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="All that can learn, one after the other.")] = False,
+    family: Annotated[str | None, typer.Argument(help="Which system or judge; `swaplib info` lists them.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All that can learn, judges first.")] = False,
     preset: Preset = "demo",
     data: Annotated[
         list[Path] | None, typer.Option(help="Prepared dataset; of several, each as often. Rendered faces where none.")
@@ -157,10 +157,14 @@ def train(
 ) -> None:
     """Train FAMILY through all its stages and save its weights with their card.
 
+    Families learn from judges: with weights of theirs in OUT, else in the folders that SWAPLIB_WEIGHTS lists, else
+    with the released ones.
+
     Runs of several GPUs: torchrun --nproc_per_node N -m swaplib.cli train FAMILY …
     """
     with _sentences(FloatingPointError):
         from swaplib import curriculum
+        from swaplib.weights import searching
 
         if every == (family is not None):
             raise ValueError("name one family or judge, or say --all: swaplib train rsgan")
@@ -168,10 +172,12 @@ def train(
         run = {"steps": steps, "minutes": minutes, "seed": seed, "resume": resume, "device": device}
         run |= {"precision": precision, "compile": compile, "start": start}
         for name in names:
-            size = curriculum.registry(name).config(name, preset).size
-            place = out / f"faces_{world}_{max(size, 64)}"
-            found = data or [curriculum.rendered(place, faces, world, seed, size, jobs)]
-            path = curriculum.train(name, preset, found, out, **run)
+            config = curriculum.registry(name).config(name, preset)
+            size, shots = config.size, getattr(config, "shots", 1)
+            place = out / f"faces_{world}_{max(size, 64)}{f'_x{shots}' if shots > 1 else ''}"
+            found = data or [curriculum.rendered(place, faces, world, seed, size, jobs, shots)]
+            with searching(out):
+                path = curriculum.train(name, preset, found, out, **run)
             if path is None:
                 typer.echo(f"{name}: stopped; the same command with --resume goes on")
                 raise typer.Exit(130)

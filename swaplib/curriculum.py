@@ -206,7 +206,13 @@ def _latest(name: str, folder: Path) -> Learner:
 
 
 def rendered(
-    folder: str | os.PathLike, count: int, world: str = "calm", seed: int = 0, size: int = 64, jobs: int = 2
+    folder: str | os.PathLike,
+    count: int,
+    world: str = "calm",
+    seed: int = 0,
+    size: int = 64,
+    jobs: int = 2,
+    shots: int = 1,
 ) -> Path:
     """A dataset of rendered faces to train on: rendered now, as far as it isn't there yet."""
-    return data.render(folder, count, seed=seed, world=world, size=max(size, 64), jobs=jobs)
+    return data.render(folder, count, seed=seed, world=world, size=max(size, 64), jobs=jobs, shots=shots)

@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,11 +59,26 @@ class Card:
 def released(name: str, preset: str) -> Path:
     """Where the weights of a family or judge at a preset are, if there are any.
 
-    Your own go before the released ones: those in the folders that the environment variable SWAPLIB_WEIGHTS lists.
+    Your own go before the released ones: those in the folders of `searching`, and then in those that the environment
+    variable SWAPLIB_WEIGHTS lists.
     """
     file = f"{name}_{preset}.safetensors"
-    own = (Path(folder) / file for folder in os.environ.get("SWAPLIB_WEIGHTS", "").split(os.pathsep) if folder)
+    listed = filter(None, os.environ.get("SWAPLIB_WEIGHTS", "").split(os.pathsep))
+    own = (Path(folder) / file for folder in (*_searched.get(), *listed))
     return next((path for path in own if path.exists()), FOLDER / file)
+
+
+_searched: ContextVar[tuple[Path, ...]] = ContextVar("searched", default=())
+
+
+@contextmanager
+def searching(folder: str | os.PathLike) -> Iterator[None]:
+    """Within it, weights are looked for in a folder first."""
+    token = _searched.set((Path(folder), *_searched.get()))
+    try:
+        yield
+    finally:
+        _searched.reset(token)
 
 
 def hardware(device: str | torch.device = "cpu") -> str:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from swaplib import curriculum, data, families, weights
+from swaplib import curriculum, data, families, judges, weights
 from swaplib.cli import app
 from swaplib.families.rsgan import RSGAN, Config
 from swaplib.networks import blocks
@@ -141,16 +141,29 @@ def test_train_saves_weights_that_load(dataset, tmp_path):
 
 def test_train_answers_with_a_sentence(dataset, tmp_path):
     for arguments, words in (
-        ((), "name one family, or say --all"),
-        (("rsgan", "--all"), "name one family, or say --all"),
-        (("nobody",), "unknown family 'nobody'"),
-        (("landmarks", "--data", dataset), "nothing to learn"),
+        ((), "name one family or judge, or say --all"),
+        (("rsgan", "--all"), "name one family or judge, or say --all"),
+        (("nobody",), "nobody is nothing that learns: choose one of identity"),
+        (("landmarks", "--data", dataset), "landmarks is nothing that learns"),
         (("rsgan", "--data", tmp_path / "none"), "there is no folder"),
     ):
         result = call("train", *arguments, "-o", tmp_path, "--preset", "smoke", "--steps", 1)
         assert result.exit_code == 1
         assert words in result.stderr
         assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_everything_trains_in_turn_judges_first(tmp_path):
+    """On nothing but what is rendered for it; a family learns from the judge that was trained just before."""
+    result = call("train", "--all", "--preset", "smoke", "-o", tmp_path, "--steps", 1, "--faces", 16, "--jobs", 1)
+    assert result.exit_code == 0, result.output
+    made = {path.stem.removesuffix("_smoke") for path in tmp_path.glob("*.safetensors")}
+    assert made == set(curriculum.TRAINED)
+    judge = judges.load("identity", file=tmp_path / "identity_smoke.safetensors")
+    family = families.load("smooth_swap", file=tmp_path / "smooth_swap_smoke.safetensors")
+    torch.testing.assert_close(family.embedder.trunk.conv1.weight, judge.trunk.conv1.weight)
+    assert weights.released("identity", "smoke").parent == weights.FOLDER
 
 
 def test_two_processes_train_together(dataset, tmp_path):
@@ -181,7 +194,11 @@ def test_datasets_are_mixed_evenly(dataset):
     known = ~batch.attributes.isnan().all(1)
     assert known.tolist() == [True, True, False, False, False, False]
     assert batch.labels is not None
-    assert batch.identity is batch.factors is None
+    assert batch.identity is None
+    assert not batch.factors["pose"].isnan().any()
+    photographs = replace(few, metadata=few.metadata.drop(columns=[c for c in few.metadata if c.startswith("factor_")]))
+    factors = data.Mixed([whole, photographs])[[0, 1]].factors
+    assert factors["pose"].isnan().all(1).tolist() == factors["shape"].isnan().all(1).tolist() == [False, True]
 
 
 def test_train_on_two_datasets_says_so(dataset, tmp_path):
