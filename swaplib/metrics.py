@@ -12,8 +12,7 @@ whole windows; windows lie wholly inside the picture, values in [0, 1], negative
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -30,6 +29,7 @@ from swaplib.data import Dataset
 from swaplib.faces import Faces, region, to_uint8, to_unit
 from swaplib.families import Family
 from swaplib.synthetic import HELD_OUT
+from swaplib.threads import one_thread
 
 SIZE = 128  # pixels a side at which pictures are compared
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -336,7 +336,7 @@ def _couples(photographs: Dataset, pairs: int, seed: int) -> np.ndarray:
 
 def _measure_chunk(systems: Mapping[str, Family], draw: Any, rows: range, seed: int) -> pd.DataFrame:
     """Draw the pairs of `rows` and score every system on them."""
-    with _one_thread(), torch.random.fork_rng(devices=[]):
+    with one_thread(), torch.random.fork_rng(devices=[]):
         pairs = _Pairs(*draw(rows))
         bounds = {"source": pairs.source} | ({} if pairs.truth is None else {"true swap": pairs.truth})
         scores = {name: _verdict(shown, pairs) for name, shown in bounds.items()}
@@ -391,17 +391,6 @@ def _score(family: Family, pairs: _Pairs) -> dict[str, torch.Tensor | float]:
     # dlib looks at the swap where the target's face is, at the size at which the others are shown.
     swapped = _as_target(_at(images, pairs.target.size[0]), pairs.target)
     return {**_verdict(swapped, pairs), **self_consistency(family, mine, others), "seconds": seconds}
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums depend on how they are split among threads; with one they come out alike everywhere."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def summarise(scores: pd.DataFrame, seed: int = 0, draws: int = 2000) -> pd.DataFrame:

@@ -29,6 +29,7 @@ from swaplib.synthetic.factors import (
     swap_identity,
 )
 from swaplib.synthetic.renderer import render
+from swaplib.threads import one_thread
 
 __all__ = [
     "CALM",
@@ -91,9 +92,7 @@ def faces(
 
 def _render_range(chunk: range, seed, world, size, supersample, ties, device, shots) -> Faces:
     # Small tensors: a second thread per process costs far more in waiting than it brings.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         factors = sample_factors(len(chunk), seed, chunk.start, world, ties)
         people = [number - number % shots for number in chunk]
         if shots > 1:
@@ -101,8 +100,6 @@ def _render_range(chunk: range, seed, world, size, supersample, ties, device, sh
             own = {group: torch.cat([drawn[person][group] for person in people]) for group in factors}
             factors = swap_identity(own, factors)
         rendered = render(factors, size, supersample, device)
-    finally:
-        torch.set_num_threads(threads)
     return replace(rendered, identity=torch.tensor(people, device=rendered.images.device))
 
 
