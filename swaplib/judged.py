@@ -39,7 +39,7 @@ def judged(images: torch.Tensor, source: Faces, target: Faces, truth: Faces | No
     smooth, margin   identity: Euclidean distance of unit vectors to the source's, by two embedders
     shape            of the head at rest, mm to the source's; shape_true: to what is known of a rendered source
     expression       mm to the target's
-    pose             degrees to the target's; pose_marks: the same by the landmarks that dlib finds
+    pose             degrees to the target's; pose_marks: of yaw and roll alone, by the landmarks that dlib finds
     …_r              the relative ones
     perceptual       feature distance to the true swap, where there is one
     """
@@ -89,27 +89,24 @@ def _mean_points() -> np.ndarray:
     return (still.mean(0)[17:68] * torch.tensor([1.0, -1.0, -1.0])).double().numpy()
 
 
-def pose_of(landmarks: np.ndarray, size: int) -> np.ndarray:
-    """Rotation (3, 3) of the mean head that fits landmarks (68, 2) of a picture of so many pixels best.
+def turned(landmarks: np.ndarray, size: int) -> tuple[float, float]:
+    """Yaw and roll, degrees, of the mean head that fits landmarks (68, 2) of a picture of so many pixels best.
 
-    The camera's opening angle is taken for 20 degrees. NaN for landmarks that are not finite.
+    The camera's opening angle is taken for 20 degrees. Not the pitch: a long nose looks like a bowed head. NaN for
+    landmarks that are not finite.
     """
     if not np.isfinite(landmarks).all():
-        return np.full((3, 3), np.nan)
+        return np.nan, np.nan
     focal = size / 2 / np.tan(np.radians(10))
     camera = np.array([[focal, 0, (size - 1) / 2], [0, focal, (size - 1) / 2], [0, 0, 1]])
     _, turn, _ = cv2.solvePnP(_mean_points(), landmarks[17:68].astype(float), camera, None, flags=cv2.SOLVEPNP_SQPNP)
-    return cv2.Rodrigues(turn)[0]
+    matrix = cv2.Rodrigues(turn)[0] * np.outer([1, -1, -1], [1, -1, -1])  # the head's own axes
+    yaw, roll = np.arctan2(matrix[0, 2], matrix[2, 2]), np.arctan2(matrix[1, 0], matrix[1, 1])
+    return float(np.degrees(yaw)), float(np.degrees(roll))
 
 
 def poses(images: torch.Tensor) -> torch.Tensor:
-    """The rotations of the faces that dlib finds in pictures (B, 3, H, W), (B, 3, 3); NaN where it finds none."""
+    """Yaw and roll of the faces that dlib finds in pictures (B, 3, H, W), (B, 2), degrees; NaN where it finds none."""
     found = [photos.detect(picture) for picture in to_uint8(images)]
     marks = [faces[0].landmarks if faces else np.full((68, 2), np.nan) for faces in found]
-    return torch.from_numpy(np.stack([pose_of(one, images.shape[-1]) for one in marks])).float()
-
-
-def angle(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Degrees of the turn that leads from one rotation (B, 3, 3) to the other."""
-    turn = one.transpose(1, 2) @ other
-    return ((turn.diagonal(dim1=1, dim2=2).sum(1) - 1) / 2).clamp(-1, 1).acos().rad2deg()
+    return torch.tensor([turned(one, images.shape[-1]) for one in marks])

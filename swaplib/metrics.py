@@ -70,7 +70,9 @@ METRICS = (
     Metric("expression_r", "expression-R", "lower", "the same, of the sum of those to source and target"),
     Metric("pose", "pose", "lower", "degrees between the heads, to the target"),
     Metric("pose_r", "pose-R", "lower", "the same, of the sum of those to source and target"),
-    Metric("pose_marks", "pose, marks", "lower", "degrees to the target, by the landmarks that dlib finds"),
+    Metric(
+        "pose_marks", "pose, marks", "lower", "degrees of yaw and roll to the target, by dlib's landmarks"
+    ),
     Metric("perceptual", "perceptual", "lower", "distance of the classifying embedder's features, to the true swap"),
     Metric("detected", "detected", "higher", "share of swaps in which dlib detects a face"),
     Metric("reconstruction_error", "rec. error", "lower", "decode(encode(x)) to x, mean absolute difference"),
@@ -366,7 +368,7 @@ class _Pairs:
 
     @cached_property
     def poses(self) -> torch.Tensor:
-        """The targets' poses, by the landmarks that dlib finds."""
+        """The targets' yaw and roll, by the landmarks that dlib finds."""
         return judged.poses(self.target.images)
 
 
@@ -377,8 +379,8 @@ def _verdict(shown: Faces, pairs: _Pairs) -> dict[str, torch.Tensor]:
         **({} if pairs.truth is None else likeness(shown.images, pairs.truth)),
         **identity(shown, *pairs.owners),
         **judged.judged(shown.images, pairs.source, pairs.target, pairs.truth),
-        "pose_marks": judged.angle(poses, pairs.poses),
-        "detected": poses.isfinite().all((1, 2)).float(),
+        "pose_marks": (poses - pairs.poses).norm(dim=1),
+        "detected": poses.isfinite().all(1).float(),
     }
 
 
