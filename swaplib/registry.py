@@ -30,6 +30,11 @@ class Registry(Generic[T]):
         """The names of those that have something to learn."""
         return tuple(name for name, kind in self._kinds.items() if kind.phases is not Learner.phases)
 
+    def ready(self, preset: str = "demo") -> tuple[str, ...]:
+        """The names of those that `load` gives at a preset: released, or with nothing to learn."""
+        trained = self.trained
+        return tuple(name for name in self if name not in trained or weights.released(name, preset).exists())
+
     def kind(self, name: str) -> type[T]:
         """The class of that name. Raises ValueError for an unknown one."""
         if name not in self._kinds:

@@ -274,6 +274,8 @@ def registry(monkeypatch, tmp_path):
 def test_a_trained_family_loads_by_name_and_preset(registry, family):
     demo = families.build("small", "demo", seed=5)
     weights.save(demo, registry / "small_demo.safetensors", CARD)
+    assert "small" not in families.ready("paper")
+    assert {"small", "landmarks"} <= set(families.ready("demo"))
     loaded = families.load("small", "demo")
     assert not loaded.training
     assert loaded.config == SmallConfig.demo()

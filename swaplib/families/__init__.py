@@ -24,9 +24,10 @@ __all__ = [
     "config",
     "kind",
     "load",
+    "ready",
 ]
 
 ALL: Registry[Family] = Registry("family", (Target, Landmarks, VAEGAN, ALI, AlphaGAN, RSGAN, SmoothSwap))
 NAMES = tuple(ALL)
 TRAINED = ALL.trained
-kind, config, build, load = ALL.kind, ALL.config, ALL.build, ALL.load
+kind, config, build, load, ready = ALL.kind, ALL.config, ALL.build, ALL.load, ALL.ready
