@@ -70,9 +70,7 @@ METRICS = (
     Metric("expression_r", "expression-R", "lower", "the same, of the sum of those to source and target"),
     Metric("pose", "pose", "lower", "degrees between the heads, to the target"),
     Metric("pose_r", "pose-R", "lower", "the same, of the sum of those to source and target"),
-    Metric(
-        "pose_marks", "pose, marks", "lower", "degrees of yaw and roll to the target, by dlib's landmarks"
-    ),
+    Metric("pose_marks", "pose, marks", "lower", "degrees of yaw and roll to the target, by dlib's landmarks"),
     Metric("perceptual", "perceptual", "lower", "distance of the classifying embedder's features, to the true swap"),
     Metric("detected", "detected", "higher", "share of swaps in which dlib detects a face"),
     Metric("reconstruction_error", "rec. error", "lower", "decode(encode(x)) to x, mean absolute difference"),
