@@ -5,6 +5,9 @@ import os
 from hypothesis import settings
 
 # On a build machine the same examples every time: what fails there fails here. At home new ones keep searching.
-settings.register_profile("repeatable", derandomize=True)
+# Without deadlines: a machine may be busy.
+settings.register_profile("searching", deadline=None)
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("searching")
 if os.environ.get("CI"):
     settings.load_profile("repeatable")

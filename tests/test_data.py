@@ -533,7 +533,7 @@ def test_open_says_what_is_wrong(tmp_path, prepared):
 # ---------------------------------------------------------------------------------------------- rendered faces
 
 
-def fake_faces(count: int, seed: int = 0, start: int = 0, world: str = "calm", size: int = 16, jobs: int = 1) -> Faces:
+def fake_faces(count: int, seed: int = 0, start: int = 0, size: int = 16, **_) -> Faces:
     """Stands in for the renderer where only the folder matters; depends on (seed, number) alone, as it does."""
     rows = [torch.Generator().manual_seed(1000 * seed + k) for k in range(start, start + count)]
     images = torch.stack([torch.rand(3, size, size, generator=one) * 2 - 1 for one in rows])
