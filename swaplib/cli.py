@@ -106,12 +106,14 @@ def prepare(
     jobs: Jobs = 2,
     backend: Annotated[str | None, typer.Option(help="joblib's backend, such as dask for a cluster.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many files.")] = None,
+    parse: Annotated[bool, typer.Option("--parse", help="Label pictures without labels by the parser.")] = False,
 ) -> None:
     """Find, align and label the faces of a folder. Stopped and started again, it goes on where it was."""
     with _sentences():
-        from swaplib import data
+        from swaplib import data, judges
 
-        typer.echo(data.prepare(folder, out, layout, kind, size, jobs, backend=backend, limit=limit))
+        parser = judges.load("parser").parse if parse else None
+        typer.echo(data.prepare(folder, out, layout, kind, size, jobs, backend=backend, limit=limit, parser=parser))
 
 
 @app.command()

@@ -16,7 +16,7 @@ import hashlib
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -272,6 +272,10 @@ class Report:
         return "\n".join(lines)
 
 
+Parser = Callable[[torch.Tensor], torch.Tensor]
+"""Images (B, 3, H, W) in [-1, 1] -> labels (B, H, W), uint8, CelebAMask-HQ's 19 classes."""
+
+
 @dataclass(frozen=True)
 class _Job:
     """What is the same for all pictures of a run."""
@@ -284,6 +288,7 @@ class _Job:
     labels: str
     licence: str
     validation: float
+    parser: Parser | None
 
 
 def prepare(
@@ -303,6 +308,7 @@ def prepare(
     licence: str | None = None,
     picture: Literal["png", "jpg"] = "png",
     limit: int | None = None,
+    parser: Parser | None = None,
     progress: bool = True,
 ) -> Report:
     """Find, align and save the faces of a folder of pictures; run it again to go on after a stop.
@@ -317,6 +323,7 @@ def prepare(
     licence     in place of the layout's
     picture     "png" (lossless) or "jpg"
     limit       only the first so many pictures
+    parser      makes the label maps where the pictures come without: `Parser.parse` of a judge
 
     A finished set may be prepared again: new and changed pictures are added, skipped ones tried again. The result
     depends neither on `jobs` nor on stops. Pictures that can't be used are listed in skipped.csv, each with its reason.
@@ -334,8 +341,9 @@ def prepare(
     settings = {"source": folder.resolve().name, "layout": found.name, "kind": kind, "size": list(shape)}
     settings |= {"labels": found.labels if labels else "", "face": face, "smallest": smallest}
     settings |= {"validation": validation, "licence": terms, "picture": picture}
+    settings |= {"parsed": True} if parser else {}
     card = _card("data.prepare", f"{found}, aligned as {kind}", shape, settings)
-    job = _Job(folder, out, kind, size, smallest, settings["labels"], terms, validation)
+    job = _Job(folder, out, kind, size, smallest, settings["labels"], terms, validation, parser)
     store.start(out, card)
     entries = [replace(entry, face=face) if face else entry for entry in found.entries[:limit]]
     before = _work(job, found, entries, picture, jobs, backend, progress)
@@ -405,6 +413,8 @@ def _prepare_one(job: _Job, entry: Entry, name: str) -> int:
     else:
         store.write_picture(job.out, f"images/{name}", image)
         record = {"file": f"images/{name}", "labels": None, **row}
+        if labels is None and job.parser is not None:
+            labels = job.parser(from_uint8(image)[None])[0].numpy()
         if labels is not None:
             record["labels"] = f"labels/{name.rpartition('.')[0]}.png"
             store.write_picture(job.out, record["labels"], labels)

@@ -448,6 +448,13 @@ def table_markdown(table: pd.DataFrame, metrics: Sequence[str] | None = None) ->
     return "\n".join(lines)
 
 
+def in_words(table: pd.DataFrame, systems: Sequence[str], metric: str, digits: int = 3) -> str:
+    """One metric of some rows of `summarise`'s table, means with half the width of their 95% intervals, as a phrase."""
+    rows = ((name, table.loc[name]) for name in systems)
+    halves = {name: (row[metric], (row[f"{metric}_high"] - row[f"{metric}_low"]) / 2) for name, row in rows}
+    return ", ".join(f"{name} {mean:.{digits}f} ± {half:.{digits}f}" for name, (mean, half) in halves.items())
+
+
 def _cell(row: pd.Series, name: str) -> str:
     mean, half = row[name], (row[f"{name}_high"] - row[f"{name}_low"]) / 2
     if np.isnan(mean):

@@ -484,6 +484,20 @@ def test_open_gives_faces(prepared):
         faces[14]
 
 
+def dark(images: torch.Tensor) -> torch.Tensor:
+    """A parser that calls dark pixels hair."""
+    return (13 * (images.mean(1) < 0)).to(torch.uint8)
+
+
+def test_a_parser_labels_what_has_no_labels(tmp_path, prepared):
+    data.prepare(prepared.parent / "in", tmp_path / "out", size=SIZE, jobs=1, limit=2, parser=dark, progress=False)
+    faces = data.open(tmp_path / "out")
+    assert faces.card["settings"]["parsed"]
+    assert torch.equal(faces[0].labels, dark(faces[0].images))
+    assert 0.02 < (faces[0].labels == 13).float().mean() < 0.98
+    assert data.open(prepared)[0].labels is None
+
+
 def test_nobody_is_in_two_splits(prepared):
     faces = data.open(prepared)
     train, val = faces.split("train"), faces.split("val")

@@ -447,15 +447,16 @@ def test_unique_retrievals_count_people():
 
 
 def test_a_path_keeps_the_shot_and_moves_the_person():
-    faces = smoothness.path(0.5, pairs=2, seed=1)
-    one, other, between = (faces[k : k + 2].factors for k in (0, 2, 4))
+    faces = smoothness.path((0.5, 0.25), pairs=2, seed=1)
+    one, other, between, early = (faces[k : k + 2].factors for k in (0, 2, 4, 6))
     torch.testing.assert_close(between["shape"], (one["shape"] + other["shape"]) / 2)
+    torch.testing.assert_close(early["skin"], 0.75 * one["skin"] + 0.25 * other["skin"])
     for group in ("hair", "pose", "light"):
         assert torch.equal(between[group], one[group])
         assert torch.equal(between[group], other[group])
     embedder = judges.build("identity", "smoke").eval()
-    found = smoothness.by_path(embedder, faces, 0.5)
-    assert found.shape == (2,)
+    found = smoothness.by_path(embedder, faces, (0.5, 0.25))
+    assert found.shape == (2, 2)
     assert (found > 0).all()
 
 

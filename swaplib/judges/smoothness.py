@@ -6,6 +6,7 @@ embedded once: `embeddings` does it for a whole dataset.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -71,24 +72,29 @@ def _couples(count: int, pairs: int, seed: int) -> np.ndarray:
     return np.array([rng.choice(count, 2, replace=False) for _ in range(pairs)])
 
 
-def path(amount: float, pairs: int = 100, seed: int = 0, world: str = "calm", size: int = 64) -> Faces:
-    """Rendered people on the way from A to B, in B's shot: what the paper could not have. (3 · pairs) faces: all A, all
-    B, then those at `amount` of the straight line between their shapes and skins.
+def path(amounts: Sequence[float], pairs: int = 100, seed: int = 0, world: str = "calm", size: int = 64) -> Faces:
+    """Rendered people on the way from A to B, in B's shot: what the paper could not have. (2 + amounts) · pairs faces:
+    all A, all B, then for each amount those at its place on the straight line between their shapes and skins.
 
     The numbers of the faces lie where no training set reaches.
     """
     drawn = synthetic.sample_factors(2 * pairs, seed, synthetic.HELD_OUT, world)
     one, other = ({group: values[k::2] for group, values in drawn.items()} for k in (0, 1))
-    people = [one, other, {group: torch.lerp(one[group], other[group], amount) for group in synthetic.IDENTITY}]
+    people = [{group: torch.lerp(one[group], other[group], at) for group in synthetic.IDENTITY}
+              for at in (0.0, 1.0, *amounts)]  # fmt: skip
     shots = [synthetic.swap_identity(person, other) for person in people]
     return Faces.cat([synthetic.render({g: v[k : k + 1] for g, v in shot.items()}, size) for shot in shots
                       for k in range(pairs)])  # fmt: skip
 
 
-def by_path(embedder: Embedder, faces: Faces, amount: float) -> torch.Tensor:
-    """d_smooth along known identities: z_C is the vector of the person in between, (pairs,). faces: from `path`."""
-    codes = torch.nn.functional.normalize(embedder.embed(faces), dim=1)
-    return smoothness(*codes.chunk(3), amount)
+def by_path(embedder: Embedder, faces: Faces, amounts: Sequence[float]) -> torch.Tensor:
+    """d_smooth along known identities: z_C is the vector of the person in between, (amounts, pairs).
+
+    faces, amounts: from `path`.
+    """
+    ends, others, *between = torch.nn.functional.normalize(embedder.embed(faces), dim=1).chunk(2 + len(amounts))
+    found = [smoothness(ends, others, codes, at) for codes, at in zip(between, amounts, strict=True)]
+    return torch.stack(found)
 
 
 def unique(
