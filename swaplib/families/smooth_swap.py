@@ -99,7 +99,7 @@ class Config:
             critic_base=768,
             critic_most=64,
             batch=16,
-            steps=2000,
+            steps=800,
             **changes,
         )
 
