@@ -50,10 +50,11 @@ def _fill(tensor: torch.Tensor, key: str, recipe: dict) -> None:
     values = ((2 * numbers - 1) * 1.7320508075688772).reshape(shape)
     if isinstance(scale, str):
         scale = float(scale.removeprefix("fan:")) / np.sqrt(count / shape[0])
-    tensor.copy_(torch.from_numpy((mean + scale * values).astype(np.float32)))
+    tensor.copy_(torch.from_numpy(np.asarray(mean + scale * values, np.float32)))
 
 
-def keys(name: str) -> dict[str, tuple[int, ...]]:
-    """The official state dict's names and shapes."""
-    (network,) = json.loads((FOLDER / name / "keys.json").read_text()).values()
+def keys(name: str, part: str = "") -> dict[str, tuple[int, ...]]:
+    """The official state dict's names and shapes; part: of which network, where there are several."""
+    networks = json.loads((FOLDER / name / "keys.json").read_text())
+    network = networks[part] if part else next(iter(networks.values()))
     return {key: tuple(shape) for key, (shape, *_) in network["tensors"].items()}
