@@ -84,8 +84,9 @@ class Layer(nn.Module):
 
     def forward(self, x: torch.Tensor, w: torch.Tensor, noise: Noise = "const") -> torch.Tensor:
         style = self.affine(w).float()
-        # d: one over the deviation of the outputs; the filter's gain is 4, for the zeros between the pixels
-        scale = (style.square() @ self.weight.square().sum((2, 3)).T + 1e-8).rsqrt() * (4 if self.grow else 1)
+        with torch.autocast(x.device.type, enabled=False):  # d: one over the deviation of the outputs
+            scale = (style.square() @ self.weight.square().sum((2, 3)).T + 1e-8).rsqrt()
+        scale = scale * 4 if self.grow else scale  # doubling puts zeros between the pixels
         style, scale = style[:, :, None, None], scale[:, :, None, None]
         noise = self._noise(len(x), noise, x.device)
         if torch.is_grad_enabled():
