@@ -320,6 +320,24 @@ def _released(learners: Any, name: str) -> dict[str, Any] | None:
     }
 
 
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="NVIDIA's .pkl; rosinality's, pSp's or e4e's .pt.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to save: .safetensors.")],
+) -> None:
+    """Turn published weights of StyleGAN2 into safetensors. Nothing in the file is executed."""
+    with _sentences():
+        from swaplib import published
+
+        written = published.convert(file, out)
+        networks = ", ".join(f"{name} with {_count(part):,} numbers" for name, part in published.read(written).items())
+        typer.echo(f"{written}: {networks}")
+
+
+def _count(tensors: dict[str, Any]) -> int:
+    return sum(tensor.numel() for tensor in tensors.values())
+
+
 @app.command()
 def lab() -> None:
     """Open the notebooks in JupyterLab."""

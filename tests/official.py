@@ -31,12 +31,17 @@ def uniform(seed: int, name: str, shape: tuple[int, ...], low: float, high: floa
 
 
 def fill(network: nn.Module, name: str, key=lambda name: name) -> nn.Module:
-    """Give a network the seeded weights of a fixture, and check them; `key`: our name of a tensor -> the official."""
-    recipe = json.loads((FOLDER / name / "recipe.json").read_text())
-    for ours, tensor in network.state_dict().items():
-        if tensor.is_floating_point():
-            _fill(tensor, key(ours), recipe)
+    """Give a network the seeded weights of a fixture; `key`: our name of a tensor -> the official."""
+    fill_tensors({key(ours): tensor for ours, tensor in network.state_dict().items()}, name)
     return network.eval()
+
+
+def fill_tensors(tensors: dict[str, torch.Tensor], name: str) -> None:
+    """The same for tensors under their official names."""
+    recipe = json.loads((FOLDER / name / "recipe.json").read_text())
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point():
+            _fill(tensor, key, recipe)
 
 
 def _fill(tensor: torch.Tensor, key: str, recipe: dict) -> None:
