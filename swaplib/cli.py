@@ -279,6 +279,7 @@ def describe() -> dict[str, Any]:
     networks, parameters at the papers' size."""
     from swaplib import families, judges
     from swaplib.judges import identity, parsing
+    from swaplib.networks import stylegan2
 
     def facts(learners: Any, name: str) -> dict[str, Any]:
         return {
@@ -290,7 +291,11 @@ def describe() -> dict[str, Any]:
         parts = families.build(name, "demo").parts
         found["families"][name] = {"parts": [part.name for part in parts], **facts(families, name)}
     smooth = families.build("smooth_swap", "paper")
+    latent = families.build("latent_swap", "paper")
     found["networks"] = {
+        "stylegan2_generator_1024": _size(latent.generator.network),
+        "stylegan2_discriminator_1024": _size(stylegan2.Discriminator(1024)),
+        "latent_mixers_1024": _size(latent.mixer),
         "smooth_swap_generator": _size(smooth.projection) + _size(smooth.network),
         "stylegan2_discriminator_256": _size(smooth.critic),
         "ir_se50": _size(identity.ArcFace()),
