@@ -281,6 +281,7 @@ def describe() -> dict[str, Any]:
     networks, parameters at the papers' size."""
     from swaplib import families, judges
     from swaplib.judges import identity, parsing
+    from swaplib.networks import stylegan2
 
     def facts(learners: Any, name: str) -> dict[str, Any]:
         return {
@@ -292,7 +293,11 @@ def describe() -> dict[str, Any]:
         parts = families.build(name, "demo").parts
         found["families"][name] = {"parts": [part.name for part in parts], **facts(families, name)}
     smooth = families.build("smooth_swap", "paper")
+    latent = families.build("latent_swap", "paper")
     found["networks"] = {
+        "stylegan2_generator_1024": _size(latent.generator.network),
+        "stylegan2_discriminator_1024": _size(stylegan2.Discriminator(1024)),
+        "latent_mixers_1024": _size(latent.mixer),
         "smooth_swap_generator": _size(smooth.projection) + _size(smooth.network),
         "stylegan2_discriminator_256": _size(smooth.critic),
         "ir_se50": _size(identity.ArcFace()),
@@ -320,6 +325,24 @@ def _released(learners: Any, name: str) -> dict[str, Any] | None:
         "resolution": size,
         "card": file.with_suffix(".md").name,
     }
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="NVIDIA's .pkl; rosinality's, pSp's or e4e's .pt.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to save: .safetensors.")],
+) -> None:
+    """Turn published weights of StyleGAN2 into safetensors. Nothing in the file is executed."""
+    with _sentences():
+        from swaplib import published
+
+        written = published.convert(file, out)
+        networks = ", ".join(f"{name} with {_count(part):,} numbers" for name, part in published.read(written).items())
+        typer.echo(f"{written}: {networks}")
+
+
+def _count(tensors: dict[str, Any]) -> int:
+    return sum(tensor.numel() for tensor in tensors.values())
 
 
 @app.command()

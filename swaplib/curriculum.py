@@ -22,22 +22,22 @@ from typing import Any
 import pandas as pd
 import torch
 
-from swaplib import data, families, judges, weights
+from swaplib import data, families, generators, judges, weights
 from swaplib.learner import Data, Learner, Stage
 from swaplib.registry import Registry
 from swaplib.runs import CHECKPOINT, Precision, config_of
 from swaplib.train import Step, restore
 from swaplib.train import train as train_stage
 
-TRAINED = (*judges.TRAINED, *families.TRAINED)
-"""All that can be trained: judges first, since families learn from them."""
+TRAINED = (*judges.TRAINED, *generators.TRAINED, *families.TRAINED)
+"""All that can be trained: judges and generators first, since families learn from them."""
 
 
 def registry(name: str) -> Registry:
     """The registry that has a learner of that name. Raises ValueError for a name that can't be trained."""
     if name not in TRAINED:
         raise ValueError(f"{name} is nothing that learns: choose one of {', '.join(TRAINED)}")
-    return families.ALL if name in families.TRAINED else judges.ALL
+    return next(kinds.ALL for kinds in (judges, generators, families) if name in kinds.TRAINED)
 
 
 def follow(

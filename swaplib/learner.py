@@ -33,7 +33,9 @@ class Phase:
     parameters      what the phase trains; all others are held still, and parameters that require no gradient stay out
     losses(batch)   named scalar terms, each under the name of its weight in the learner's config
     every           run this phase once in so many steps
-    learning_rate, betas   Adam's
+    learning_rate, betas, weight_decay   AdamW's; without decay, Adam's
+    shares    name of an earlier phase of the same parameters whose optimiser it goes on with: a regulariser that runs
+              now and then keeps its weight against the main loss only so (StyleGAN2, Appendix B)
     """
 
     name: str
@@ -42,6 +44,8 @@ class Phase:
     every: int = 1
     learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
+    weight_decay: float = 0.0
+    shares: str | None = None
 
 
 Schedule = Callable[[float], float]
@@ -125,3 +129,25 @@ class Learner(nn.Module):
     def look(self, faces: Faces) -> torch.Tensor | None:
         """Pictures (R, C, 3, H, W) in [-1, 1] that show how far it has come on some faces; None where nothing is."""
         return None
+
+
+class Teacher(Learner):
+    """A learner that others learn from: trained first, then held still."""
+
+    trained: bool = True
+
+    def freeze(self) -> Teacher:
+        """For good in evaluation mode and without gradients of its own, also as a part of a family that trains."""
+        self.frozen = True
+        return self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Teacher:
+        return super().train(mode and not getattr(self, "frozen", False))
+
+    def needed(self) -> None:
+        """Raises ValueError where it has no weights that it could teach by."""
+        if not self.trained:
+            raise ValueError(
+                f"the network {self.name} that this learns from has no weights: train it (swaplib train {self.name}) "
+                "and name the folder with its weights in SWAPLIB_WEIGHTS"
+            )

@@ -97,3 +97,13 @@ class Registry(Generic[T]):
                 )
             weights.load(learner, released)
         return learner.to(device).eval()
+
+    def frozen(self, name: str, preset: str) -> T:
+        """A `Teacher` held still, to train others: with the weights found for the preset, else with none.
+
+        One without weights has `trained` False; whoever learns from it then refuses.
+        """
+        found = weights.released(name, preset).exists()
+        teacher = self.load(name, preset) if found else self.build(name, preset)
+        teacher.trained = found
+        return teacher.freeze()

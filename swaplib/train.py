@@ -206,7 +206,7 @@ def _update(run: _Run, phase: Phase, faces: Faces, rate: float) -> tuple[dict[st
     own = {id(parameter) for parameter in phase.parameters}
     for parameter in run.family.parameters():
         parameter.requires_grad_(id(parameter) in own)
-    optimiser = run.optimisers[phase.name]
+    optimiser = run.optimisers[phase.shares or phase.name]
     optimiser.zero_grad()
     with run.fabric.autocast():
         losses = {name: value.float() for name, value in phase.losses(faces).items()}
@@ -364,8 +364,11 @@ def _start(
     if not phases:
         raise ValueError(f"{family.name} has nothing to learn: it has no training phases")
     optimisers = {
-        phase.name: torch.optim.Adam(phase.parameters, lr=phase.learning_rate, betas=phase.betas, fused=True)
+        phase.name: torch.optim.AdamW(
+            phase.parameters, phase.learning_rate, phase.betas, weight_decay=phase.weight_decay, fused=True
+        )
         for phase in phases
+        if phase.shares is None
     }
     ema = deepcopy(family).requires_grad_(False).eval()
     run = _Run(family, ema, data, fabric, settings, folder, workers, phases, {}, optimisers)

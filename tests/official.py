@@ -31,12 +31,17 @@ def uniform(seed: int, name: str, shape: tuple[int, ...], low: float, high: floa
 
 
 def fill(network: nn.Module, name: str, key=lambda name: name) -> nn.Module:
-    """Give a network the seeded weights of a fixture, and check them; `key`: our name of a tensor -> the official."""
-    recipe = json.loads((FOLDER / name / "recipe.json").read_text())
-    for ours, tensor in network.state_dict().items():
-        if tensor.is_floating_point():
-            _fill(tensor, key(ours), recipe)
+    """Give a network the seeded weights of a fixture; `key`: our name of a tensor -> the official."""
+    fill_tensors({key(ours): tensor for ours, tensor in network.state_dict().items()}, name)
     return network.eval()
+
+
+def fill_tensors(tensors: dict[str, torch.Tensor], name: str) -> None:
+    """The same for tensors under their official names."""
+    recipe = json.loads((FOLDER / name / "recipe.json").read_text())
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point():
+            _fill(tensor, key, recipe)
 
 
 def _fill(tensor: torch.Tensor, key: str, recipe: dict) -> None:
@@ -50,10 +55,11 @@ def _fill(tensor: torch.Tensor, key: str, recipe: dict) -> None:
     values = ((2 * numbers - 1) * 1.7320508075688772).reshape(shape)
     if isinstance(scale, str):
         scale = float(scale.removeprefix("fan:")) / np.sqrt(count / shape[0])
-    tensor.copy_(torch.from_numpy((mean + scale * values).astype(np.float32)))
+    tensor.copy_(torch.from_numpy(np.asarray(mean + scale * values, np.float32)))
 
 
-def keys(name: str) -> dict[str, tuple[int, ...]]:
-    """The official state dict's names and shapes."""
-    (network,) = json.loads((FOLDER / name / "keys.json").read_text()).values()
+def keys(name: str, part: str = "") -> dict[str, tuple[int, ...]]:
+    """The official state dict's names and shapes; part: of which network, where there are several."""
+    networks = json.loads((FOLDER / name / "keys.json").read_text())
+    network = networks[part] if part else next(iter(networks.values()))
     return {key: tuple(shape) for key, (shape, *_) in network["tensors"].items()}

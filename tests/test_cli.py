@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from swaplib import data, families, judges, weights
 from swaplib.cli import app
 
-COMMANDS = ("swap", "prepare", "render", "train", "evaluate", "run", "info", "lab")
+COMMANDS = ("swap", "prepare", "render", "train", "evaluate", "run", "info", "import", "lab")
 
 
 def call(*arguments) -> tuple[int, str, str]:
@@ -84,6 +84,9 @@ def test_info_knows_judges_and_the_papers_networks():
     assert found["judges"]["parser"]["parameters"]["paper"] == 1_944_355
     assert found["judges"]["identity"]["parameters"]["paper"] == 26_134_080
     assert found["networks"] == {
+        "stylegan2_generator_1024": 30_370_060,
+        "stylegan2_discriminator_1024": 29_012_513,
+        "latent_mixers_1024": 56_687_616,
         "smooth_swap_generator": 16_464_405,
         "stylegan2_discriminator_256": 28_864_129,
         "ir_se50": 43_797_696,

@@ -7,12 +7,20 @@ import pytest
 import torch
 from torch import nn
 
-from swaplib.networks import resample
+from swaplib.networks import resample, stylegan2
+from swaplib.networks.adversarial import critic_loss, fooling_loss
 from swaplib.networks.bisenet import BiSeNet
 from swaplib.networks.ir_se import IRSE50
 from swaplib.networks.ncsnpp import NCSNPP, Attention, Block
 from swaplib.networks.resnet import resnet50
-from swaplib.networks.stylegan2 import Discriminator, batch_deviation, gradient_penalty
+from swaplib.networks.stylegan2 import (
+    Discriminator,
+    Generator,
+    Layer,
+    batch_deviation,
+    gradient_penalty,
+    path_lengths,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -26,9 +34,9 @@ def close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = 1e-5) ->
     torch.testing.assert_close(found, wanted, atol=tolerance * float(wanted.abs().max()), rtol=0)
 
 
-def same_layout(network: nn.Module, name: str) -> None:
+def same_layout(network: nn.Module, name: str, part: str = "") -> None:
     found = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    wanted = {key: shape for key, shape in official.keys(name).items() if not key.endswith("resample_filter")}
+    wanted = {key: shape for key, shape in official.keys(name, part).items() if not key.endswith("resample_filter")}
     assert found == wanted
 
 
@@ -151,6 +159,104 @@ def test_the_gradient_penalty_is_the_official_one():
     with torch.enable_grad():
         found = gradient_penalty(network, images)
     close(found, official.expected("nv_stylegan2_training")["r1_penalty"].mean(), 5e-4)
+
+
+@pytest.fixture
+def generator() -> Generator:
+    """The official one's widths and weights, at 64 px."""
+    return official.fill(Generator(64, 1024, 32, 32, 48), "nv_stylegan2_g")
+
+
+@pytest.mark.parametrize("strip", [1 << 21, 1500])
+def test_the_generator_is_the_official_one(generator, strip, monkeypatch):
+    monkeypatch.setattr(stylegan2, "_STRIP", strip)  # at once, or a few rows after the other
+    same_layout(generator, "nv_stylegan2_g")
+    given, wanted = official.inputs("nv_stylegan2_g"), official.expected("nv_stylegan2_g")
+    w = generator.mapping(given["z"])
+    close(generator.plus(w), wanted["ws_psi1"])
+    close(generator.plus(w, 0.7), wanted["ws_psi07"])
+    close(generator.plus(w, 0.5, 4), wanted["ws_psi05_cut4"])
+    close(generator(given["z"], 0.7), wanted["img_from_z_psi07_const"])
+    close(generator.synthesis(given["wplus"]), wanted["img_wplus_const"])
+    close(generator.synthesis(given["wplus"], "none"), wanted["img_wplus_none"])
+
+
+def test_with_gradients_the_generator_gives_the_same(generator):
+    codes = official.inputs("nv_stylegan2_g")["wplus"]
+    strips = generator.synthesis(codes)
+    with torch.enable_grad():
+        close(generator.synthesis(codes).detach(), strips, 1e-5)
+
+
+def test_noise_is_the_same_always_or_new_or_none(generator):
+    codes = official.inputs("nv_stylegan2_g")["wplus"]
+    torch.manual_seed(1)
+    first = generator.synthesis(codes, "random")
+    assert not torch.equal(generator.synthesis(codes, "random"), first)
+    torch.manual_seed(1)
+    assert torch.equal(generator.synthesis(codes, "random"), first)
+    assert torch.equal(generator.synthesis(codes), generator.synthesis(codes))
+
+
+@pytest.mark.parametrize(("name", "grow", "noise"), [("same", False, "nz"), ("up2", True, "nz2")])
+def test_layers_are_the_official_modulated_convolution(name, grow, noise):
+    given, wanted = official.inputs("nv_stylegan2_ops"), official.expected("nv_stylegan2_ops")
+    layer = Layer(6, 5, 6, 16 if grow else 8, grow)
+    layer.weight.copy_(given["wm"])
+    layer.affine.weight.copy_(torch.eye(6) * 6**0.5)  # so that a style is what the layer is given
+    layer.affine.bias.zero_()
+    layer.noise_strength.fill_(1)
+    layer._noise = lambda *_: given[noise] * 2**0.5
+    found = layer(given["xm"], given["st"])
+    close(found, nn.functional.leaky_relu(wanted[f"modconv_fused_{name}_noise"], 0.2) * 2**0.5)
+
+
+@pytest.mark.parametrize("size", [256, 512, 1024])
+def test_networks_have_the_official_layout(size):
+    for network, part in ((Generator(size), "g"), (Discriminator(size), "d")):
+        same_layout(network, f"nv_stylegan2_keys_{size}", part)
+
+
+def test_the_largest_networks_have_the_papers_size():
+    generator = Generator(1024)
+    assert parameters(generator) == 30_370_060
+    assert parameters(generator.mapping) == 2_101_248
+    assert generator.layers == 18
+    assert parameters(Discriminator(1024)) == 29_012_513
+
+
+def test_mapping_follows_the_mean_of_w_in_training(generator):
+    before = generator.mapping.w_avg.clone()
+    codes = generator.mapping(torch.ones(2, 32))
+    assert torch.equal(generator.mapping.w_avg, before)
+    generator.train().mapping(torch.ones(2, 32))
+    close(generator.mapping.w_avg, before + 0.005 * (codes[0] - before))
+
+
+def gradients(network: nn.Module, loss: torch.Tensor, wanted: dict[str, torch.Tensor], what: str) -> None:
+    """Derivatives of a loss are the official ones, for the parameters that a fixture has."""
+    names = [key.removeprefix(f"{what}::") for key in wanted if key.startswith(f"{what}::")]
+    assert len(names) == 4
+    found = torch.autograd.grad(loss, [network.get_parameter(name) for name in names])
+    for name, gradient in zip(names, found, strict=True):
+        close(gradient, wanted[f"{what}::{name}"], 5e-4)
+
+
+def test_losses_and_penalties_of_training_are_the_official_ones(generator):
+    wanted = official.expected("nv_stylegan2_training")
+    critic = official.fill(Discriminator(64, 1024, 32), "nv_stylegan2_d")
+    images = official.uniform(61, "img", (4, 3, 64, 64), -1, 1)
+    codes = official.uniform(61, "z", (4, 32), -2, 2)
+    shown = official.uniform(61, "pl_noise", (4, 3, 64, 64), -1.7320508, 1.7320508)
+    with torch.enable_grad():
+        gradients(critic, 5 * gradient_penalty(critic, images), wanted, "r1_dtheta")
+        lengths = path_lengths(generator.synthesis, generator.plus(generator.mapping(codes)), shown, "const")
+        close(lengths, wanted["pl_lengths"], 5e-4)
+        gradients(generator, (lengths - 0.3).square().mean(), wanted, "pl_dtheta")
+        fake = critic(generator(codes))
+        close(fooling_loss([fake]), wanted["loss_G_logistic"])
+        close(critic_loss(critic(images), [fake]), wanted["loss_D_logistic"])
+        gradients(generator, fooling_loss([fake]), wanted, "gadv_dtheta")
 
 
 def test_a_batch_of_copies_does_not_vary():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from swaplib import weights
 from swaplib.judges.base import Judge
 from swaplib.judges.identity import Identity, IdentityLinear, IdentityMargin, IdentitySupCon
 from swaplib.judges.parsing import Parser
@@ -14,15 +13,4 @@ __all__ = ["ALL", "NAMES", "TRAINED", "Judge", "build", "config", "frozen", "kin
 ALL: Registry[Judge] = Registry("judge", (Identity, IdentitySupCon, IdentityLinear, IdentityMargin, Parser, Shape))
 NAMES = tuple(ALL)
 TRAINED = ALL.trained
-kind, config, build, load = ALL.kind, ALL.config, ALL.build, ALL.load
-
-
-def frozen(name: str, preset: str) -> Judge:
-    """A judge held still, to train a family: with the weights found for the preset, else with none.
-
-    One without weights has `trained` False; whoever learns from it then refuses.
-    """
-    found = weights.released(name, preset).exists()
-    judge = load(name, preset) if found else build(name, preset)
-    judge.trained = found
-    return judge.freeze()
+kind, config, build, load, frozen = ALL.kind, ALL.config, ALL.build, ALL.load, ALL.frozen

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 def blur(x: torch.Tensor, padding: int) -> torch.Tensor:
     """Filtered, with so many zeros on each side before: (B, C, H, W) -> (B, C, H + 2 padding − 3, …)."""
-    x = F.pad(x, (padding,) * 4)
+    x = F.pad(x, (padding,) * 4) if padding else x
     for _ in range(3):  # [1, 1] * [1, 1] * [1, 1] = [1, 3, 3, 1]
         x = F.avg_pool2d(x, 2, 1)
     return x

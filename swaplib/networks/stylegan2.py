@@ -1,14 +1,30 @@
-"""StyleGAN2's networks (Karras et al. 2020), their parameters named as in the official PyTorch code."""
+"""StyleGAN2's networks (Karras et al. 2020, arXiv:1912.04958), their parameters named as in the official PyTorch code.
+
+    z ── mapping ── w ── affine ── styles s
+    const ── [ · s, convolution, · d, + noise, + bias, leaky ReLU ] × layers ── ToRGB at each size, summed up
+
+A style scales a layer's inputs before the convolution, which all pictures of a batch share, and the outputs are brought
+back to unit variance after it: the same numbers as a convolution with weights of its own for each picture ("modulated
+weights"), which a CPU is slow at. Without gradients large maps are computed in strips of rows that fit into the
+processor's cache: the passes of filter, noise and activation then cost little, and memory isn't fetched anew for each.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from swaplib.networks.resample import blur, half
+from swaplib.networks.resample import blur, double, half
+
+Noise = Literal["const", "random", "none"]
+"""What is added to each layer's map: the same numbers always, new ones from torch's generator, nothing."""
+
+_STRIP = 1 << 21  # numbers of a map that are computed at once: 8 MB
 
 
 def _leaky(x: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
@@ -16,16 +32,203 @@ def _leaky(x: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
 
 
 class Linear(nn.Module):
-    """Weights of unit variance, scaled when used ("equalised learning rate")."""
+    """Weights of unit variance, scaled when used ("equalised learning rate").
 
-    def __init__(self, inputs: int, outputs: int, active: bool = False):
+    rate: by how much the layer learns faster. bias: at first.
+    """
+
+    def __init__(self, inputs: int, outputs: int, active: bool = False, rate: float = 1.0, bias: float = 0.0):
         super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.randn(outputs, inputs)), nn.Parameter(torch.zeros(outputs))
-        self.gain, self.active = inputs**-0.5, active
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / rate)
+        self.bias = nn.Parameter(torch.full((outputs,), bias))
+        self.gain, self.rate, self.active = rate * inputs**-0.5, rate, active
 
     def forward(self, x):
-        x = F.linear(x, self.weight * self.gain, self.bias)
+        x = F.linear(x, self.weight * self.gain, self.bias * self.rate)
         return _leaky(x) if self.active else x
+
+
+# ---------------------------------------------------------------------------------------------- generator
+
+
+class Mapping(nn.Module):
+    """Z to W: (B, z) to (B, w)."""
+
+    def __init__(self, z: int, w: int, layers: int):
+        super().__init__()
+        self.layers = layers
+        for k in range(layers):
+            self.add_module(f"fc{k}", Linear(w if k else z, w, active=True, rate=0.01))
+        self.register_buffer("w_avg", torch.zeros(w))
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        x = z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+        for k in range(self.layers):
+            x = self.get_submodule(f"fc{k}")(x)
+        if self.training:
+            self.w_avg.lerp_(x.detach().float().mean(0), 0.005)
+        return x
+
+
+class Layer(nn.Module):
+    """A convolution steered by a style, with noise and activation; doubles the map if asked to."""
+
+    def __init__(self, inputs: int, outputs: int, w: int, size: int, grow: bool = False):
+        super().__init__()
+        self.affine = Linear(w, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.noise_strength = nn.Parameter(torch.zeros(()))
+        self.register_buffer("noise_const", torch.randn(size, size))
+        self.size, self.grow = size, grow
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor, noise: Noise = "const") -> torch.Tensor:
+        style = self.affine(w).float()
+        with torch.autocast(x.device.type, enabled=False):  # d: one over the deviation of the outputs
+            scale = (style.square() @ self.weight.square().sum((2, 3)).T + 1e-8).rsqrt()
+        scale = scale * 4 if self.grow else scale  # doubling puts zeros between the pixels
+        style, scale = style[:, :, None, None], scale[:, :, None, None]
+        noise = self._noise(len(x), noise, x.device)
+        if torch.is_grad_enabled():
+            return self._rows(x, style, scale, noise, 0, self.size)
+        out = None
+        for some, top, bottom in _strips(len(x), len(self.bias), self.size):
+            shown = noise if noise is None else noise[some if len(noise) > 1 else slice(None), :, top:bottom]
+            rows = self._rows(x[some], style[some], scale[some], shown, top, bottom)
+            if rows.shape[2] == self.size and len(rows) == len(x):
+                return rows
+            if out is None:
+                shape = len(x), len(self.bias), self.size, self.size
+                out = torch.empty(shape, dtype=rows.dtype, device=x.device, memory_format=torch.channels_last)
+            out[some, :, top:bottom] = rows
+        return out
+
+    def _noise(self, batch: int, kind: Noise, device: torch.device) -> torch.Tensor | None:
+        """(1 or B, 1, size, size)."""
+        if kind == "none":
+            return None
+        if kind == "random":
+            noise = torch.randn(batch, 1, self.size, self.size, device=device)
+        else:
+            noise = self.noise_const[None, None]
+        return noise * self.noise_strength * math.sqrt(2)
+
+    def _rows(self, x, style, scale, noise, top: int, bottom: int) -> torch.Tensor:
+        """The rows of the layer's output from top to bottom."""
+        style, scale = style.to(x.dtype), scale * math.sqrt(2)  # the activation's gain √2 goes with its inputs
+        if self.grow:
+            x = _window(x, top // 2 - 1, bottom // 2 + 1) * style
+            x = blur(F.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2, padding=1), 0)
+        else:
+            x = F.conv2d(_window(x, top - 1, bottom + 1) * style, self.weight)
+        bias = (self.bias * math.sqrt(2)).to(x.dtype)[:, None, None]
+        x = torch.addcmul(bias, x, scale.to(x.dtype))
+        if noise is not None:
+            x += noise.to(x.dtype)
+        return F.leaky_relu(x, 0.2, inplace=True)
+
+
+def _window(x: torch.Tensor, top: int, bottom: int) -> torch.Tensor:
+    """Rows from top to bottom, with a column more on each side; beyond the map there are zeros."""
+    rows = x[:, :, max(top, 0) : bottom]
+    return F.pad(rows, (1, 1, max(-top, 0), max(bottom - x.shape[2], 0)))
+
+
+def _strips(batch: int, channels: int, size: int) -> Iterator[tuple[slice, int, int]]:
+    """Pieces of a map that are not too large: some pictures, the first row, the row after the last."""
+    pictures = max(1, _STRIP // (channels * size**2))
+    rows = min(size, max(2, _STRIP // (channels * size) // 2 * 2))
+    for first in range(0, batch, pictures):
+        for top in range(0, size, rows):
+            yield slice(first, first + pictures), top, min(top + rows, size)
+
+
+class ToRGB(nn.Module):
+    """A map's contribution to the picture, (B, 3, S, S), float32."""
+
+    def __init__(self, inputs: int, w: int):
+        super().__init__()
+        self.affine = Linear(w, inputs, bias=1.0)
+        self.weight, self.bias = nn.Parameter(torch.randn(3, inputs, 1, 1)), nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        style = self.affine(w) * x.shape[1] ** -0.5
+        weight = self.weight[:, :, 0, 0] * style[:, None]
+        return torch.einsum("bchw,boc->bohw", x, weight.to(x.dtype)).float() + self.bias[:, None, None]
+
+
+class _Up(nn.Module):
+    """What happens at one size: a layer that doubles the map, another, and a look at it; the first size has a constant
+    in the place of the one that doubles."""
+
+    def __init__(self, inputs: int, outputs: int, w: int, size: int):
+        super().__init__()
+        if size == 4:
+            self.const = nn.Parameter(torch.randn(outputs, 4, 4))
+        else:
+            self.conv0 = Layer(inputs, outputs, w, size, grow=True)
+        self.conv1 = Layer(outputs, outputs, w, size)
+        self.torgb = ToRGB(outputs, w)
+
+
+class Synthesis(nn.Module):
+    """W+ to pictures: (B, layers, w) to (B, 3, size, size), float32 also under bfloat16, about in [-1, 1].
+
+    Each block's ToRGB shares its style with the next block's first layer.
+    """
+
+    def __init__(self, size: int, base: int, most: int, w: int):
+        super().__init__()
+        self.sizes = [4 << k for k in range(size.bit_length() - 2)]
+        self.layers = 2 * len(self.sizes)
+        for side in self.sizes:
+            wide, narrow = min(2 * base // side, most), min(base // side, most)
+            self.add_module(f"b{side}", _Up(wide, narrow, w, side))
+
+    def forward(self, ws: torch.Tensor, noise: Noise = "const") -> torch.Tensor:
+        x = picture = None
+        for k, side in enumerate(self.sizes):
+            block = self.get_submodule(f"b{side}")
+            if k == 0:
+                x = block.const.expand(len(ws), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+            else:
+                x = block.conv0(x, ws[:, 2 * k - 1], noise)
+            x = block.conv1(x, ws[:, 2 * k], noise)
+            shown = block.torgb(x, ws[:, 2 * k + 1])
+            picture = shown if picture is None else double(picture) + shown
+        return picture
+
+
+class Generator(nn.Module):
+    """Codes in Z, W or W+ to pictures.
+
+    base: channels · size at most; most: channels at most. z, w: dimensions. depth: layers of the mapping.
+    """
+
+    def __init__(self, size: int, base: int = 32768, most: int = 512, z: int = 512, w: int = 512, depth: int = 8):
+        super().__init__()
+        self.mapping, self.synthesis = Mapping(z, w, depth), Synthesis(size, base, most, w)
+
+    @property
+    def layers(self) -> int:
+        """Of W+: 2 log2(size) − 2."""
+        return self.synthesis.layers
+
+    def plus(self, w: torch.Tensor, truncation: float = 1.0, cutoff: int | None = None) -> torch.Tensor:
+        """W or W+ to W+, truncated: the first `cutoff` layers (all where None) drawn towards the mean, which they are
+        at truncation 0. (B, w) or (B, layers, w) to (B, layers, w)."""
+        ws = w[:, None].expand(-1, self.layers, -1) if w.ndim == 2 else w
+        near = self.mapping.w_avg.lerp(ws[:, :cutoff].to(self.mapping.w_avg), truncation)
+        return near if cutoff is None else torch.cat([near, ws[:, cutoff:]], 1)
+
+    def forward(
+        self, z: torch.Tensor, truncation: float = 1.0, cutoff: int | None = None, noise: Noise = "const"
+    ) -> torch.Tensor:
+        """(B, z), standard normal, to pictures (B, 3, size, size)."""
+        return self.synthesis(self.plus(self.mapping(z), truncation, cutoff), noise)
+
+
+# ---------------------------------------------------------------------------------------------- discriminator
 
 
 class Conv(nn.Module):
@@ -116,3 +319,14 @@ def gradient_penalty(critic: nn.Module, images: torch.Tensor) -> torch.Tensor:
     with torch.autocast(images.device.type, enabled=False):
         (gradient,) = torch.autograd.grad(critic(images).sum(), images, create_graph=True)
     return gradient.square().sum((1, 2, 3)).mean()
+
+
+def path_lengths(synthesis: Synthesis, ws: torch.Tensor, shown: torch.Tensor, noise: Noise = "random") -> torch.Tensor:
+    """How far a picture moves with its code: ‖∇ ⟨G(w), y⟩‖, (B,), root mean square over the layers (§3.2). In float32.
+
+    ws: (B, layers, w), a result of parameters that are to learn. shown: y, normal pictures (B, 3, S, S).
+    """
+    with torch.autocast(ws.device.type, enabled=False):
+        moved = (synthesis(ws.float(), noise) * shown).sum() / shown.shape[-1]
+        (gradient,) = torch.autograd.grad(moved, ws, create_graph=True)
+    return gradient.square().sum(2).mean(1).sqrt()

@@ -1,0 +1,258 @@
+"""LatentSwap: in a pretrained generator's latent space, swapping faces takes a few linear layers.
+
+Changho Choi, Minho Kim, Junhyeok Lee, Hyoung-Kyu Song, Younggeun Kim, Seungryong Kim: LatentSwap: An Efficient Latent
+Code Mapping Framework for Face Swapping. 2024, arXiv:2402.18351.
+
+    z_s ── f ── w_s ──┐                                     x_s ── E ──┐
+                      ├─ mixer M of each layer ── w_m ── G ── x_m ── E ─┴─ L_id
+    z_t ── f ── w_t ──┴─ + c w_t ────┘              L_lp = ‖w_m − w_t‖²   L_s = |landmarks(x_m) − landmarks(s, t)|
+
+    L = L_id + λ L_lp + μ L_s
+
+| paper | here |
+|---|---|
+| f, G | `generator.network.mapping`, `.synthesis`, frozen |
+| M | `mixer`: of all layers at once |
+| E | `embedder`, one of `swaplib.judges.identity` |
+| 3DMM | `form`, `swaplib.judges.shape`: the source's shape with the target's expression and pose |
+| λ, μ | `Config.latent`, `Config.shape` |
+
+No picture is needed for training: codes are drawn. Each layer of W+ has a mixer of its own, which sees that layer
+alone, so that `amounts` says for each layer how much of the mixer's output is taken.
+
+Where the paper is silent or where we differ, and why:
+- Codes are drawn with truncation 0.5 in the first 8 layers and AdamW decays weights by 0.01, as the authors' code has
+  it. That code pairs a code with itself in a fifth of the cases, the paper in an eighth, as here; it cuts gradients off
+  at a norm of 1, which is left out here.
+- Mixers of other depths (the paper's appendix) are as wide as twice a code in their first half, and as wide as a code
+  in the second.
+- Landmarks come from our own regressor, in pixels of a picture of 224, as the authors' code counts them.
+- Pictures are encoded by a small encoder; the paper inverts them by optimisation (`swaplib.inversion`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from swaplib import generators, judges
+from swaplib.faces import Faces
+from swaplib.families.base import Codes, Family, Part
+from swaplib.learner import Phase
+from swaplib.networks.stylegan2 import Noise
+
+
+@dataclass(frozen=True)
+class Config:
+    """Networks by their presets, the mixer's build, and loss weights. Sections are the paper's."""
+
+    size: int = 1024
+    generator_preset: str = "paper"
+    encoder_preset: str = "paper"
+    embedder: str = "identity"
+    judges_preset: str = "paper"
+    space: Literal["z", "w", "w+"] = "w+"  # what is mixed, Fig. 5
+    depth: int = 5  # linear layers of a mixer
+    residual: float = 1  # c: the target's share in the output
+    truncation: float = 0.5  # ψ of the codes that it learns from …
+    cutoff: int = 8  # … in so many first layers
+    same_pairs: float = 1 / 8  # share of pairs of a code with itself
+    # Weights of the losses
+    identity: float = 1
+    latent: float = 100  # λ
+    shape: float = 0.1  # μ
+    learning_rate: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.01
+    batch: int = 64
+    steps: int = 200_000
+
+    @classmethod
+    def paper(cls) -> Config:
+        return cls()
+
+    @classmethod
+    def demo(cls) -> Config:
+        """64 px, for a CPU."""
+        return cls(
+            size=64, generator_preset="demo", encoder_preset="demo", judges_preset="demo", learning_rate=3e-4, batch=16,
+            steps=8000,
+        )  # fmt: skip
+
+    @classmethod
+    def smoke(cls) -> Config:
+        return replace(
+            cls.demo(), size=32, generator_preset="smoke", encoder_preset="smoke", judges_preset="smoke", cutoff=4,
+            batch=4, steps=20,
+        )  # fmt: skip
+
+
+# --------------------------------------------------------------------------------------------------------- mixers
+
+
+class Mixer(nn.Module):
+    """A small network for each layer: codes (B, layers, w) of source and target to mixed ones.
+
+    depth: linear layers, SiLU between them. residual: c.
+    """
+
+    def __init__(self, layers: int, w: int, depth: int = 5, residual: float = 1.0):
+        super().__init__()
+        self.residual = residual
+        outputs = [2 * w] * (depth // 2) + [w] * (depth - depth // 2)
+        shapes = list(zip([2 * w, *outputs], outputs, strict=False))
+        self.weights = nn.ParameterList(_uniform(inputs, layers, inputs, wide) for inputs, wide in shapes)
+        self.biases = nn.ParameterList(_uniform(inputs, layers, 1, wide) for inputs, wide in shapes)
+
+    def forward(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        x = torch.cat([source, target], 2).transpose(0, 1)  # (layers, B, 2 w)
+        for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = torch.baddbmm(bias, F.silu(x) if k else x, weight)
+        return x.transpose(0, 1) + self.residual * target
+
+    def load_official(self, tensors: Mapping[str, torch.Tensor]) -> Mixer:
+        """Take over the mixers of the authors' checkpoint, `weights.tensors` of it.
+
+        Raises ValueError for one of other mixers.
+        """
+        names = {name.removeprefix("identity_mixer."): value for name, value in tensors.items()}
+        layers = len(self.weights[0])
+        try:
+            for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+                found = (torch.stack([names[f"mixer.{layer}.{2 * k}.{what}"] for layer in range(layers)])
+                         for what in ("weight", "bias"))  # fmt: skip
+                for mine, theirs in zip((weight, bias), found, strict=True):
+                    mine.data.copy_(theirs.transpose(1, 2) if theirs.ndim == 3 else theirs[:, None])
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(
+                f"these are not the weights of {layers} mixers of {len(self.weights)} layers ({error}): choose "
+                "LatentSwap's checkpoint for this generator"
+            ) from error
+        return self
+
+
+def _uniform(inputs: int, *shape: int) -> nn.Parameter:
+    """As torch begins linear layers of so many inputs."""
+    return nn.Parameter((2 * torch.rand(shape) - 1) * inputs**-0.5)
+
+
+# --------------------------------------------------------------------------------------------------------- losses
+
+
+def identity_loss(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """L_id: one minus the cosine of unit vectors (B, D), mean."""
+    return 1 - (found * wanted).sum(1).mean()
+
+
+def latent_loss(found: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """L_lp: mean squared difference of codes (B, layers, w) in W+."""
+    return F.mse_loss(found, target)
+
+
+def shape_loss(judge: judges.Judge, found: Codes, source: Codes, target: Codes) -> torch.Tensor:
+    """L_s: mean absolute difference of landmarks, in pixels of a picture of 224, to those of the source's shape with
+    the target's expression and pose. Codes are the judge's."""
+    wanted = judge.landmarks({**target, "shape": source["shape"]})
+    return (judge.landmarks(found) - wanted).abs().mean() * 112
+
+
+# --------------------------------------------------------------------------------------------------------- family
+
+
+class LatentSwap(Family):
+    """Faces at any size in portrait framing. Training ignores the faces that it is given, but for their number."""
+
+    name = "latent_swap"
+    Config = Config
+    training_only: ClassVar[tuple[str, ...]] = ("embedder", "form")
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.generator = generators.frozen("stylegan2", config.generator_preset).lean()
+        self.encoder = generators.frozen("stylegan2_encoder", config.encoder_preset).lean()
+        self.embedder = judges.frozen(config.embedder, config.judges_preset)
+        self.form = judges.frozen("shape", config.judges_preset)
+        made, layers = self.generator.config, self.generator.network.layers
+        names = [f"w{k:02}" for k in range(layers)] if config.space == "w+" else [config.space]
+        dimensions = made.z if config.space == "z" else made.w
+        self.parts = tuple(Part(name, (dimensions,)) for name in names)
+        self.swap_parts = tuple(names)
+        self.mixer = Mixer(len(names), dimensions, config.depth, config.residual)
+
+    # -- the contract
+
+    def encode(self, faces: Faces) -> Codes:
+        """What the encoder reads. Raises ValueError in Z, from which there is no way back."""
+        if self.config.space == "z":
+            raise ValueError("pictures have no code in Z, whose mapping can't be turned back: choose the space w or w+")
+        ws = self.encoder(faces.images)
+        return self._named(ws if self.config.space == "w+" else ws.mean(1, keepdim=True))
+
+    def mix(self, source: Codes, target: Codes, amounts: Mapping[str, float | torch.Tensor] | None = None) -> Codes:
+        """The mixer's answer (1) instead of the target's code (0), layer by layer."""
+        return super().mix(self._named(self.mixer(self._stacked(source), self._stacked(target))), target, amounts)
+
+    def decode(self, codes: Codes) -> torch.Tensor:
+        return self.generator(self._plus(self._stacked(codes)))
+
+    @torch.no_grad()
+    def sample(self, count: int, seed: int = 0) -> Codes:
+        """Codes as it learned from: truncated."""
+        z = torch.randn(count, self.generator.config.z, generator=torch.Generator().manual_seed(seed))
+        return self._named(self._codes(z.to(self.mixer.weights[0].device)))
+
+    def phases(self) -> list[Phase]:
+        for teacher in (self.generator, self.embedder, self.form):
+            teacher.needed()
+        config = self.config
+        rate, betas, decay = config.learning_rate, config.betas, config.weight_decay
+        return [Phase("mixer", [*self.mixer.parameters()], self._losses, 1, rate, betas, decay)]
+
+    # -- codes
+
+    def _named(self, codes: torch.Tensor) -> Codes:
+        return {part.name: code for part, code in zip(self.parts, codes.unbind(1), strict=True)}
+
+    def _stacked(self, codes: Codes) -> torch.Tensor:
+        return torch.stack([codes[part.name] for part in self.parts], 1)
+
+    def _codes(self, z: torch.Tensor) -> torch.Tensor:
+        """(B, z) to codes of the config's space, (B, parts, dimensions); in W all layers are truncated alike."""
+        network, config = self.generator.network, self.config
+        if config.space == "z":
+            return z[:, None]
+        ws = network.plus(network.mapping(z), config.truncation, config.cutoff)
+        return ws if config.space == "w+" else ws[:, :1]
+
+    def _plus(self, codes: torch.Tensor) -> torch.Tensor:
+        """Codes of the config's space to W+."""
+        network, config = self.generator.network, self.config
+        if config.space == "z":
+            return network.plus(network.mapping(codes[:, 0]), config.truncation, config.cutoff)
+        return codes.expand(-1, network.layers, -1)
+
+    # -- training
+
+    def _losses(self, faces: Faces) -> dict[str, torch.Tensor]:
+        config, count = self.config, len(faces)
+        with torch.no_grad():
+            drawn = torch.randn(2, count, self.generator.config.z, device=faces.images.device)
+            same = torch.rand(count, 1, device=drawn.device) < config.same_pairs
+            source, target = self._codes(drawn[0]), self._codes(torch.where(same, drawn[0], drawn[1]))
+            shown, given = (self._shown(self._plus(codes)) for codes in (source, target))
+            wanted, forms = self.embedder(shown), [self.form(one) for one in (shown, given)]
+        ws = self._plus(self.mixer(source, target))
+        swapped = self._shown(ws)
+        return {
+            "identity": identity_loss(self.embedder(swapped), wanted),
+            "latent": latent_loss(ws, self._plus(target)),
+            "shape": shape_loss(self.form, self.form(swapped), *forms),
+        }
+
+    def _shown(self, ws: torch.Tensor, noise: Noise = "random") -> torch.Tensor:
+        return self.generator.network.synthesis(ws, noise)

@@ -1,0 +1,105 @@
+"""From a picture to a generator's codes in one step, learned from the generator's own pictures.
+
+Elad Richardson et al.: Encoding in Style: a StyleGAN Encoder for Image-to-Image Translation (pSp). CVPR 2021,
+arXiv:2008.00951. As there, coarse layers are read from the coarsest map of a pyramid, fine ones from a fine map, and
+codes are offsets from the mean; unlike there, the truth is known: codes are drawn, shown and read again. Real pictures
+teach by being shown again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from swaplib import generators
+from swaplib.faces import Faces
+from swaplib.learner import Phase, Stage, Teacher, cosine
+from swaplib.networks.resnet import Basic, ResNet
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes and loss weights."""
+
+    size: int = 256
+    generator_preset: str = "paper"
+    width: int = 64  # channels of the trunk's first level, doubling thrice
+    blocks: int = 2  # residual blocks a level
+    codes: float = 1  # squared error of codes that are known
+    pictures: float = 5  # absolute error of pictures that are shown again
+    truncation: float = 0.7  # ψ of the codes that it learns from: nearer the mean, where faces are
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    batch: int = 16
+    steps: int = 200_000
+
+    @classmethod
+    def paper(cls) -> Config:
+        """Small for its size: the published encoders are `swaplib.networks.psp`."""
+        return cls()
+
+    @classmethod
+    def demo(cls) -> Config:
+        """64 px, for a CPU."""
+        return cls(size=64, generator_preset="demo", width=24, blocks=1, steps=12_000)
+
+    @classmethod
+    def smoke(cls) -> Config:
+        return replace(cls.demo(), size=32, generator_preset="smoke", width=8, batch=4, steps=20)
+
+
+class StyleEncoder(Teacher):
+    """Pictures in portrait framing to codes (B, layers, w) of the generator of a preset."""
+
+    name = "stylegan2_encoder"
+    Config = Config
+    training_only: ClassVar[tuple[str, ...]] = ("generator",)
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.generator = generators.frozen("stylegan2", config.generator_preset)
+        layers, w = self.generator.network.layers, self.generator.config.w
+        self.trunk = ResNet(Basic, (config.blocks,) * 4, config.width, pool=False)
+        # Coarse, middle and fine layers, as pSp cuts them, by the trunk's level that they are read from.
+        self.levels = [3 if layer < 3 else 2 if layer < 7 else 1 for layer in range(layers)]
+        self.heads = nn.ModuleList(nn.Linear(16 * (config.width << level), w) for level in self.levels)
+        self.register_buffer("mean", self.generator.network.mapping.w_avg.clone())
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) in [-1, 1] -> (B, layers, w), float32."""
+        maps = self.trunk.features(Faces(images).resize(self.config.size).images)
+        seen = [F.adaptive_avg_pool2d(one, 4).flatten(1) for one in maps]
+        codes = [head(seen[level]) for head, level in zip(self.heads, self.levels, strict=True)]
+        return self.mean + torch.stack(codes, 1).float()
+
+    @torch.no_grad()
+    def look(self, faces: Faces) -> torch.Tensor:
+        """Pictures, and what the generator makes of their codes: (2, B, 3, S, S)."""
+        faces = faces.resize(self.generator.config.size).to(self.mean.device)
+        return torch.stack([faces.images, self.generator(self(faces.images))])
+
+    def phases(self) -> list[Phase]:
+        self.generator.needed()
+        parameters = [*self.trunk.parameters(), *self.heads.parameters()]
+        return [Phase("encoder", parameters, self._losses, 1, self.config.learning_rate, self.config.betas)]
+
+    @classmethod
+    def stages(cls, config: Config) -> list[Stage]:
+        return [Stage("whole", config, 1.0, cosine(1, 0.02))]
+
+    def _losses(self, faces: Faces) -> dict[str, torch.Tensor]:
+        network = self.generator.network
+        with torch.no_grad():
+            z = torch.randn(len(faces), self.generator.config.z, device=self.mean.device)
+            codes = network.plus(network.mapping(z), self.config.truncation)
+            drawn = network.synthesis(codes).clamp(-1, 1)
+        found = self(torch.cat([drawn, faces.images]))
+        shown = network.synthesis(found)
+        return {
+            "codes": F.mse_loss(found[: len(codes)], codes),
+            "pictures": F.l1_loss(shown, torch.cat([drawn, faces.resize(shown.shape[-1]).images])),
+        }

@@ -1,0 +1,171 @@
+"""StyleGAN2: pictures out of nothing but a vector, whose layers have each a say of their own.
+
+Tero Karras et al.: Analyzing and Improving the Image Quality of StyleGAN. CVPR 2020, arXiv:1912.04958.
+
+    z ── mapping ── w ── one copy for each layer, w+ ── synthesis (+ noise) ── picture ── augment ── critic
+    L_G = −log D(G(z)) + γ_pl E (‖J_wᵀ y‖ − a)²          L_D = −log D(x) − log(1 − D(G(z))) + γ/2 E ‖∇D(x)‖²
+
+| paper | here |
+|---|---|
+| f, g, D | `network.mapping`, `network.synthesis`, `critic` |
+| path length regulariser, R1 (both lazy, every 4th and 16th step) | phases `path`, `smoothness` |
+| style mixing | `Config.mixing` |
+| ADA (Karras et al. 2020, arXiv:2006.06676) | `augment`, `swaplib.networks.ada` |
+
+Where we differ, and why: R1 is taken at the augmented pictures, not through the augmentation, which is differentiable
+once only. The average of the weights is the training loop's. The demo is narrower, and augments, as its set is small.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from swaplib.faces import Faces
+from swaplib.learner import Phase, Stage, Teacher, cosine
+from swaplib.networks.ada import Augment
+from swaplib.networks.adversarial import critic_loss, fooling_loss
+from swaplib.networks.stylegan2 import Discriminator, Generator, gradient_penalty, path_lengths
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes (pixels, channels, dimensions) and loss weights: config-f."""
+
+    size: int = 1024
+    base: int = 32768  # channels · size at most
+    most: int = 512  # channels at most
+    z: int = 512
+    w: int = 512
+    depth: int = 8  # layers of the mapping
+    mixing: float = 0.9  # share of pictures whose later layers have another code
+    target: float = 0  # r_t of ADA; 0: no augmentation
+    adaptation: int = 500_000  # real pictures in which the augmentation can go from never to always
+    # Weights of the losses. A lazy one counts for the steps between.
+    adversarial: float = 1
+    path: float = 8  # γ_pl = 2, times the 4 steps
+    critic: float = 1
+    penalty: float = 80  # γ / 2 = 5, times the 16 steps
+    path_every: int = 4
+    penalty_every: int = 16
+    learning_rate: float = 2e-3
+    betas: tuple[float, float] = (0.0, 0.99)
+    last_rate: float = 1  # share of the learning rates that is left at the end, along half a cosine
+    batch: int = 32
+    steps: int = 781_250  # 25 million pictures
+
+    @classmethod
+    def paper(cls) -> Config:
+        return cls()
+
+    @classmethod
+    def demo(cls) -> Config:
+        """64 px, for a CPU."""
+        return cls(
+            size=64, base=1024, most=128, z=128, w=128, depth=4, target=0.6, adaptation=200_000, penalty=1.6,
+            last_rate=0.1, batch=16, steps=60_000,
+        )  # fmt: skip
+
+    @classmethod
+    def smoke(cls) -> Config:
+        return replace(cls.demo(), size=32, base=256, most=16, z=16, w=16, depth=2, batch=4, steps=20)
+
+
+class Mean(nn.Module):
+    """The running mean a of the path lengths."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("value", torch.zeros(()))
+
+    def forward(self, lengths: torch.Tensor) -> torch.Tensor:
+        self.value.lerp_(lengths.detach().mean(), 0.01)
+        return self.value
+
+
+class StyleGAN2(Teacher):
+    """Pictures from codes in W+. Training needs nothing but pictures."""
+
+    name = "stylegan2"
+    Config = Config
+    training_only: ClassVar[tuple[str, ...]] = ("critic", "augment", "mean")
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.network = Generator(config.size, config.base, config.most, config.z, config.w, config.depth)
+        self.critic = Discriminator(config.size, config.base, config.most)
+        self.augment = Augment(config.target, config.adaptation)
+        self.mean = Mean()
+
+    def forward(self, ws: torch.Tensor) -> torch.Tensor:
+        """(B, layers, w) to pictures (B, 3, S, S), cut off at -1 and 1, always with the same noise."""
+        return self.network.synthesis(ws).clamp(-1, 1)
+
+    @torch.no_grad()
+    def sample(self, count: int, seed: int = 0, truncation: float = 1.0, cutoff: int | None = None) -> torch.Tensor:
+        """Random codes (count, layers, w), truncated as `Generator.plus` says."""
+        z = torch.randn(count, self.config.z, generator=torch.Generator().manual_seed(seed))
+        w = self.network.mapping(z.to(self.network.mapping.w_avg.device))
+        return self.network.plus(w, truncation, cutoff)
+
+    @torch.no_grad()
+    def look(self, faces: Faces) -> torch.Tensor:
+        """The same random codes always; more truncated from row to row: (3, B, 3, S, S)."""
+        return torch.stack([self(self.sample(len(faces), 0, truncation)) for truncation in (1.0, 0.7, 0.4)])
+
+    def phases(self) -> list[Phase]:
+        generator, critic = [*self.network.parameters()], [*self.critic.parameters()]
+        rate_g, betas_g = self._lazily(self.config.path_every)
+        rate_d, betas_d = self._lazily(self.config.penalty_every)
+        every_g, every_d = self.config.path_every, self.config.penalty_every
+        return [
+            Phase("generator", generator, self._generator_losses, 1, rate_g, betas_g),
+            Phase("path", generator, self._path_losses, every_g, rate_g, betas_g, shares="generator"),
+            Phase("critic", critic, self._critic_losses, 1, rate_d, betas_d),
+            Phase("smoothness", critic, self._penalty, every_d, rate_d, betas_d, shares="critic"),
+        ]
+
+    def _lazily(self, every: int) -> tuple[float, tuple[float, float]]:
+        """Learning rate and betas, corrected for the optimiser's additional steps (Appendix B)."""
+        share = every / (every + 1)
+        return self.config.learning_rate * share, tuple(beta**share for beta in self.config.betas)
+
+    @classmethod
+    def stages(cls, config: Config) -> list[Stage]:
+        return [Stage("whole", config, 1.0, cosine(1, config.last_rate))]
+
+    # -- training
+
+    def _codes(self, count: int) -> torch.Tensor:
+        """Random codes (count, layers, w); of some, the layers from a random one on are another's."""
+        layers, device = self.network.layers, self.mean.value.device
+        codes = self.network.mapping(torch.randn(2 * count, self.config.z, device=device))
+        first, second = self.network.plus(codes).chunk(2)
+        start = torch.randint(1, layers, (count, 1), device=device)
+        mixed = torch.rand(count, 1, device=device) < self.config.mixing
+        return torch.where((mixed & (torch.arange(layers, device=device) >= start))[..., None], second, first)
+
+    def _fakes(self, count: int) -> torch.Tensor:
+        return self.augment(self.network.synthesis(self._codes(count), "random"))
+
+    def _generator_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
+        return {"adversarial": fooling_loss([self.critic(self._fakes(len(faces)))])}
+
+    def _path_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
+        ws = self._codes(max(1, len(faces) // 2))  # half a batch: second derivatives need memory
+        shown = torch.randn(len(ws), *faces.images.shape[1:], device=ws.device)
+        lengths = path_lengths(self.network.synthesis, ws, shown)
+        return {"path": (lengths - self.mean(lengths)).square().mean()}
+
+    def _critic_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            fakes = self._fakes(len(faces))
+        real = self.critic(self.augment(faces.images))
+        self.augment.follow(real)
+        return {"critic": critic_loss(real, [self.critic(fakes)])}
+
+    def _penalty(self, faces: Faces) -> dict[str, torch.Tensor]:
+        return {"penalty": gradient_penalty(self.critic, self.augment(faces.images))}
