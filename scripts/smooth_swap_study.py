@@ -2,7 +2,7 @@
 
     python scripts/smooth_swap_study.py runs/faces_calm_64 runs/study
 
-Each variant goes through the same pictures in the same order, at 32 px. Every 50 steps its swaps of held-out faces are
+Each variant goes through the same pictures in the same order, at 32 px. Every 25 steps its swaps of held-out faces are
 measured by an embedder that trained none of them (the classifying one). Saves smooth_swap_study.csv beside the weights,
 and the swaps of four pairs on the way as smooth_swap_study.npz: variant -> uint8 (steps, pairs, H, W, 3).
 """
@@ -27,8 +27,8 @@ VARIANTS = {
     "margin, 4": {"embedder": "identity_margin", "identity": 4},
     "margin, 1": {"embedder": "identity_margin", "identity": 1},
 }
-EVERY = 50
-SHOWN = (50, 100, 200, 400, 800)
+EVERY = 25
+SHOWN = (25, 50, 100, 200, 400)
 """Steps whose swaps are kept."""
 
 

@@ -187,11 +187,16 @@ def train(
     card = weights.Card(
         data=" and as often ".join(f"{len(split):,} faces: {split.card['what']}" for split in splits),
         hardware=weights.hardware(next(family.parameters()).device),
-        command=shlex.join(["swaplib", *sys.argv[1:]]),
+        command=shlex.join(["swaplib", *map(_without_folders, sys.argv[1:])]),
         licence=", ".join(sorted(set().union(*(split.metadata["licence"] for split in splits)))),
         **totals,
     )
     return weights.save(family, path, card)
+
+
+def _without_folders(argument: str) -> str:
+    """An absolute path without the folders that lie on this machine only: cards are published."""
+    return Path(argument).name if Path(argument).is_absolute() else argument
 
 
 def _latest(name: str, folder: Path) -> Learner:

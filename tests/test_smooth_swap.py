@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from swaplib import families, judges, weights
-from swaplib.families import smooth_swap
 from swaplib.families.smooth_swap import Config, SmoothSwap
+from swaplib.judges.identity import identity_loss
 
 FACES = drawn.faces(4, 32, 0)
 
@@ -45,7 +45,7 @@ def test_one_pair_of_a_batch_is_a_face_with_itself(family):
 def test_a_self_pair_is_reconstruction(family):
     """With a face's own identity and the picture unchanged, nothing is left to improve but the critic's opinion."""
     codes = family.embedder(FACES.images)
-    assert smooth_swap.identity_loss(family.embedder(FACES.images), codes) < 1e-6
+    assert identity_loss(family.embedder(FACES.images), codes) < 1e-6
     losses = family.phases()[0].losses(FACES)
     assert losses["change"] == 0  # at first, for every pair
 

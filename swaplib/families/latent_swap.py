@@ -43,6 +43,7 @@ from torch import nn
 from swaplib import generators, judges
 from swaplib.faces import Faces
 from swaplib.families.base import Codes, Family, Part
+from swaplib.judges.identity import identity_loss
 from swaplib.learner import Phase
 from swaplib.networks.stylegan2 import Noise
 
@@ -142,11 +143,6 @@ def _uniform(inputs: int, *shape: int) -> nn.Parameter:
 
 
 # --------------------------------------------------------------------------------------------------------- losses
-
-
-def identity_loss(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """L_id: one minus the cosine of unit vectors (B, D), mean."""
-    return 1 - (found * wanted).sum(1).mean()
 
 
 def latent_loss(found: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -40,6 +40,7 @@ from torch import nn
 from swaplib import judges
 from swaplib.faces import Faces
 from swaplib.families.base import Codes, Family, Part
+from swaplib.judges.identity import identity_loss
 from swaplib.learner import Phase, Stage, cosine
 from swaplib.networks.adversarial import critic_loss, fooling_loss
 from swaplib.networks.ncsnpp import NCSNPP
@@ -99,7 +100,7 @@ class Config:
             critic_base=768,
             critic_most=64,
             batch=16,
-            steps=800,
+            steps=400,
             **changes,
         )
 
@@ -109,11 +110,6 @@ class Config:
             cls.demo(), size=32, width=8, factors=(1, 2), attention=(8,), critic_base=256, critic_most=16,
             embedder_preset="smoke", penalty=0.5, penalty_every=1, batch=4, steps=20,
         )  # fmt: skip
-
-
-def identity_loss(codes: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """L_id: one minus the cosine of unit vectors (B, D), mean (eq. 3)."""
-    return 1 - (codes * wanted).sum(1).mean()
 
 
 class SmoothSwap(Family):

@@ -125,6 +125,11 @@ def margin_logits(
     return scale * torch.where(own, pushed, cosines)
 
 
+def identity_loss(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """What swappers learn an identity by: one minus the cosine of unit vectors (B, D), mean (Smooth-Swap, eq. 3)."""
+    return 1 - (found * wanted).sum(1).mean()
+
+
 # --------------------------------------------------------------------------------------------------------- judges
 
 
