@@ -108,7 +108,8 @@ def test_released_weights_lack_what_only_training_needs(taught, tmp_path):
     torch.testing.assert_close(found(found.sample(1)), taught(taught.sample(1)), atol=0.02, rtol=0)
 
 
-def test_an_encoder_needs_a_trained_generator():
+def test_an_encoder_needs_a_trained_generator(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
     with pytest.raises(ValueError, match="the network stylegan2 that this learns from has no weights"):
         generators.build("stylegan2_encoder", "smoke").phases()
 

@@ -100,7 +100,7 @@ class Config:
             critic_base=768,
             critic_most=64,
             batch=16,
-            steps=400,
+            steps=300,
             **changes,
         )
 
