@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -482,6 +483,17 @@ def test_open_gives_faces(prepared):
     assert torch.equal(one.images[0], from_uint8(picture))
     with pytest.raises(IndexError):
         faces[14]
+
+
+def test_a_picture_that_was_written_anew_is_read_anew(tmp_path, prepared):
+    shutil.copytree(prepared, tmp_path / "copy")
+    faces = data.open(tmp_path / "copy")
+    before = faces[[2, 3]]
+    assert torch.equal(faces.images([2, 3]), before.images)
+    Image.new("RGB", (SIZE, SIZE), (255, 0, 0)).save(tmp_path / "copy" / before.names[0])
+    red = torch.tensor([1.0, -1, -1])[:, None, None].expand(3, SIZE, SIZE)
+    assert torch.equal(faces[2].images[0], red)
+    assert torch.equal(faces[3].images[0], before.images[1])
 
 
 def dark(images: torch.Tensor) -> torch.Tensor:

@@ -81,6 +81,31 @@ def test_a_rare_penalty_is_a_phase_of_its_own():
         ("generator", 1), ("critic", 1), ("smoothness", 16)
     ]  # fmt: skip
     assert set(family.phases()[1].losses(FACES)) == {"critic"}
+    assert family.phases()[2].shares == "critic"  # an Adam of its own would forget the penalty's weight
+
+
+def test_what_half_the_size_taught_is_kept():
+    config = replace(Config.smoke(), grown=True)
+    half, whole = (stage.config for stage in SmoothSwap.stages(config))
+    assert (half.size, whole) == (16, config)
+    small, large = families.build("smooth_swap", half, seed=1), families.build("smooth_swap", whole, seed=2)
+    own = large.critic.b32.conv0.weight.clone()
+    large.adopt(small)
+    for name in ("projection", "network"):
+        theirs = small.get_submodule(name).state_dict()
+        assert all(torch.equal(value, theirs[key]) for key, value in large.get_submodule(name).state_dict().items())
+    assert torch.equal(large.critic.b16.conv0.weight, small.critic.b16.conv0.weight)
+    assert torch.equal(large.critic.b32.conv0.weight, own)
+
+
+def test_the_embedder_sees_a_jittered_picture_but_the_target_counts_as_it_is(family):
+    jittered = families.build("smooth_swap", replace(Config.smoke(), jittered=True)).eval()
+    with torch.no_grad():
+        plain, shaken = (one.phases()[0].losses(FACES) for one in (family, jittered))
+    assert float(shaken["identity"]) != pytest.approx(float(plain["identity"]), abs=1e-6)
+    assert float(shaken["change"]) == float(plain["change"])
+    jittered.phases()[0].losses(FACES)["identity"].backward()
+    assert any(parameter.grad is not None and parameter.grad.any() for parameter in jittered.network.parameters())
 
 
 def test_identities_are_mixed_along_the_sphere(family):

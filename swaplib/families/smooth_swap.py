@@ -25,7 +25,9 @@ Where the paper is silent or where we differ, and why:
 - The output convolutions start at zero, so that G returns its target exactly at first (the official ones start at
   about a hundred-thousandth of the usual size).
 - The demo is narrower, has one block a level and works on squares of 2 x 2 pixels; its penalty runs every 16th step,
-  as in StyleGAN2.
+  as in StyleGAN2; it learns at half its size first. Its embedder sees each swapped picture through small random changes
+  of framing, light and sharpness (`jittered`): a network that sees few pictures in all learns to please one embedder by
+  patterns that no other sees, and such patterns don't survive them.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from torch import nn
 from swaplib import judges
 from swaplib.faces import Faces
 from swaplib.families.base import Codes, Family, Part
+from swaplib.judges.augment import augment
 from swaplib.judges.identity import identity_loss
 from swaplib.learner import Phase, Stage, cosine
 from swaplib.networks.adversarial import critic_loss, fooling_loss
@@ -61,6 +64,8 @@ class Config:
     critic_most: int = 512  # channels at most
     embedder: str = "identity"  # which judge; Table 3 tries identity_margin
     embedder_preset: str = "paper"
+    jittered: bool = False  # the embedder sees swapped pictures through random changes; the paper names none
+    grown: bool = False  # learn at half the size first
     # Weights of the losses, §5.1.
     identity: float = 4  # λ_id
     change: float = 1  # λ_chg
@@ -85,8 +90,8 @@ class Config:
         """64 px, for a CPU."""
         return cls(
             size=64, patch=2, width=32, factors=(1, 2, 3), blocks=1, attention=(8,), critic_base=1536, critic_most=96,
-            embedder_preset="demo", penalty=8, penalty_every=16, critic_learning_rate=2e-3, last_rate=0.05,
-            steps=15_000,
+            embedder_preset="demo", jittered=True, grown=True, penalty=8, penalty_every=16, critic_learning_rate=2e-3,
+            last_rate=0.05, steps=15_000,
         )  # fmt: skip
 
     @classmethod
@@ -100,6 +105,8 @@ class Config:
             critic_base=768,
             critic_most=64,
             batch=16,
+            grown=False,
+            jittered=False,
             steps=300,
             **changes,
         )
@@ -108,7 +115,7 @@ class Config:
     def smoke(cls) -> Config:
         return replace(
             cls.demo(), size=32, width=8, factors=(1, 2), attention=(8,), critic_base=256, critic_most=16,
-            embedder_preset="smoke", penalty=0.5, penalty_every=1, batch=4, steps=20,
+            embedder_preset="smoke", jittered=False, grown=False, penalty=0.5, penalty_every=1, batch=4, steps=20,
         )  # fmt: skip
 
 
@@ -162,12 +169,25 @@ class SmoothSwap(Family):
             Phase("critic", critic, self._critic_losses, 1, rate, betas),
         ]
         if config.penalty_every > 1:
-            phases.append(Phase("smoothness", critic, self._penalty, config.penalty_every, rate, betas))
+            every = config.penalty_every
+            phases.append(Phase("smoothness", critic, self._penalty, every, rate, betas, shares="critic"))
         return phases
 
     @classmethod
     def stages(cls, config: Config) -> list[Stage]:
-        return [Stage("whole", config, 1.0, cosine(1, config.last_rate))]
+        if not config.grown:
+            return [Stage("whole", config, 1.0, cosine(1, config.last_rate))]
+        half = replace(config, size=config.size // 2, attention=tuple(size // 2 for size in config.attention))
+        return [
+            Stage("half", half, 0.5, cosine(1, 0.5)),
+            Stage("whole", config, 0.5, cosine(0.5, config.last_rate)),
+        ]
+
+    def adopt(self, other: SmoothSwap) -> None:
+        """All but those of the critic's layers that pictures of this size need and the other's don't."""
+        own = self.state_dict()
+        theirs = {name: value for name, value in other.state_dict().items() if name in own}
+        self.load_state_dict(own | {name: value for name, value in theirs.items() if value.shape == own[name].shape})
 
     # -- training
 
@@ -186,8 +206,9 @@ class SmoothSwap(Family):
 
     def _generator_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         swapped, wanted = self._swapped(faces)
+        seen = augment(Faces(swapped)).images if self.config.jittered else swapped
         return {
-            "identity": identity_loss(self.embedder(swapped), wanted),
+            "identity": identity_loss(self.embedder(seen), wanted),
             "change": F.mse_loss(swapped, faces.images),
             "adversarial": fooling_loss([self.critic(swapped)]),
         }
