@@ -12,6 +12,7 @@ from swaplib import generators, weights
 from swaplib.generators.encoder import StyleEncoder
 from swaplib.generators.stylegan2 import Config, StyleGAN2
 from swaplib.networks.ada import Augment
+from swaplib.networks.resample import double
 from swaplib.train import train
 
 FACES = drawn.faces(4, 32, 0)
@@ -159,3 +160,19 @@ def test_gradients_pass_through_the_augmentation():
     images = FACES.images.clone().requires_grad_()
     augment(images).square().sum().backward()
     assert images.grad.abs().sum() > 0
+
+
+def test_a_grown_generator_begins_with_the_smaller_ones_pictures():
+    config = replace(generators.config("stylegan2", "smoke"), grown=True)
+    half, whole = (stage.config for stage in StyleGAN2.stages(config))
+    assert (half.size, whole) == (16, config)
+    small, large = (generators.build("stylegan2", one, seed).eval() for seed, one in enumerate((half, whole)))
+    large.adopt(small)
+    codes = large.sample(2, seed=0)
+    torch.testing.assert_close(codes[:, : small.network.layers], small.sample(2, seed=0))
+    with torch.no_grad():
+        shown = large.network.synthesis(codes, "none")
+        torch.testing.assert_close(shown, double(small.network.synthesis(codes[:, : small.network.layers], "none")))
+    kept = {name for name, value in small.critic.state_dict().items() if name in large.critic.state_dict()}
+    assert all(torch.equal(small.critic.state_dict()[name], large.critic.state_dict()[name]) for name in kept)
+    assert large.critic.sizes[1:] == small.critic.sizes

@@ -45,6 +45,7 @@ from swaplib.families.base import Codes, Family, Part
 from swaplib.judges.augment import augment
 from swaplib.judges.identity import identity_loss
 from swaplib.learner import Phase, Stage, cosine
+from swaplib.networks import blocks
 from swaplib.networks.adversarial import critic_loss, fooling_loss
 from swaplib.networks.ncsnpp import NCSNPP
 from swaplib.networks.stylegan2 import Discriminator, gradient_penalty
@@ -185,9 +186,7 @@ class SmoothSwap(Family):
 
     def adopt(self, other: SmoothSwap) -> None:
         """All but those of the critic's layers that pictures of this size need and the other's don't."""
-        own = self.state_dict()
-        theirs = {name: value for name, value in other.state_dict().items() if name in own}
-        self.load_state_dict(own | {name: value for name, value in theirs.items() if value.shape == own[name].shape})
+        blocks.adopt_by_name(self, other)
 
     # -- training
 

@@ -75,6 +75,14 @@ def adopt(mine: nn.Module, theirs: nn.Module) -> None:
             _copy(module, theirs.get_submodule(name))
 
 
+def adopt_by_name(mine: nn.Module, theirs: nn.Module) -> None:
+    """The same for networks whose layers are named after the size that they work at, or work at any: tensors of the
+    same name and shape are taken over."""
+    own = mine.state_dict()
+    known = {name: value for name, value in theirs.state_dict().items() if name in own}
+    mine.load_state_dict(own | {name: value for name, value in known.items() if value.shape == own[name].shape})
+
+
 def _within_pyramid(network: nn.Module, name: str) -> bool:
     """Whether a submodule is, or lies in, an `nn.Sequential`."""
     while name:
