@@ -21,7 +21,8 @@ embedder must be smooth (`swaplib.judges.identity`).
 Where the paper is silent or where we differ, and why:
 - Layer tables stand in an appendix that we don't have: the network is NCSN++'s official configuration for FFHQ at half
   the channels, as the text says, conditioned through one linear layer on z (16,464,405 parameters at 256 px).
-- The weight of R1 and Adam's betas are not given: γ = 1 and StyleGAN2's betas (0, 0.99).
+- The weight of R1 and Adam's betas are not given: γ = 1 (the demo: 0.1, since a critic
+  of small pictures is held too still by more) and StyleGAN2's betas (0, 0.99).
 - The output convolutions start at zero, so that G returns its target exactly at first (the official ones start at
   about a hundred-thousandth of the usual size).
 - The demo is narrower, has one block a level and works on squares of 2 x 2 pixels; its penalty runs every 16th step,
@@ -91,7 +92,7 @@ class Config:
         """64 px, for a CPU."""
         return cls(
             size=64, patch=2, width=32, factors=(1, 2, 3), blocks=1, attention=(8,), critic_base=1536, critic_most=96,
-            embedder_preset="demo", jittered=True, grown=True, penalty=8, penalty_every=16, critic_learning_rate=2e-3,
+            embedder_preset="demo", jittered=True, grown=True, penalty=0.8, penalty_every=16, critic_learning_rate=2e-3,
             last_rate=0.05, steps=15_000,
         )  # fmt: skip
 
