@@ -226,6 +226,14 @@ class IdentityMargin(Identity):
     name = "identity_margin"
     objective = "margin"
 
+    @classmethod
+    def stages(cls, config: Config) -> list[Stage]:
+        """A small network that meets the margin at once learns nothing: without stepwise rates it starts without."""
+        (whole,) = super().stages(config)
+        if config.stepwise:
+            return [whole]
+        return [Stage("free", replace(config, margin=0.0), 0.4), replace(whole, share=0.6)]
+
 
 # --------------------------------------------------------------------------------------------------------- others'
 
