@@ -125,8 +125,8 @@ def interfacegan(
     used, learned = matrix[known], int(len(high) * split)
     if not 0 < learned < len(high):
         raise ValueError(
-            f"a share of {share:g} of {len(used)} codes is {len(high)} at each end, of which {learned} are to learn from "
-            f"and {len(high) - learned} to test: give more codes or a larger share"
+            f"a share of {share:g} of {len(used)} codes is {len(high)} at each end, {learned} to learn from and "
+            f"{len(high) - learned} to test by: give more codes or a larger share"
         )
     rng = np.random.default_rng(seed)
     ends = [used[rng.permutation(end)] for end in (high, low)]

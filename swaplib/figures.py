@@ -229,7 +229,8 @@ def heat_map(
     """A table as a map of colours, with its numbers: rows down, columns across, named by index and columns.
 
     errors: of the numbers, in a table of the same form. unit: of the numbers, beside the colour bar, which begins at 0.
-    cell: width of a column in inches; numbers are written from half an inch on. Raises ValueError for an empty table and for errors of another form.
+    cell: width of a column in inches; numbers are written from half an inch on. Raises ValueError for an empty table
+    and for errors of another form.
     """
     if values.empty:
         raise ValueError("no numbers to show: the table is empty")
