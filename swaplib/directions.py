@@ -134,7 +134,7 @@ def interfacegan(
     machine.fit(np.concatenate([end[:learned] for end in ends]), np.repeat([1, 0], learned))
     rest = len(high) - learned
     accuracy = machine.score(np.concatenate([end[learned:] for end in ends]), np.repeat([1, 0], rest))
-    normal = torch.from_numpy(machine.coef_[0])
+    normal = torch.tensor(machine.coef_[0])
     found = f"InterFaceGAN: {accuracy:.1%} of {2 * rest} other codes on the right side"
     offset = float(machine.intercept_[0] / normal.norm())
     return replace(_direction(name, found, normal, torch.from_numpy(matrix), chosen, accuracy), offset=offset)

