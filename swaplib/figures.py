@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -238,7 +239,7 @@ def heat_map(
         raise ValueError(f"errors {errors.shape} for numbers {values.shape}: give one for each")
     numbers, (down, across) = values.to_numpy(float), values.shape
     top = np.nanmax(numbers, initial=1e-12)
-    figure, ax = plt.subplots(figsize=(1.9 + cell * across, 0.9 + 0.32 * down), layout="constrained")
+    figure, ax = plt.subplots(figsize=(1.9 + cell * across, max(2.2, 1 + 0.32 * down)), layout="constrained")
     mesh = ax.pcolormesh(np.ma.masked_invalid(numbers), cmap="Blues", vmin=0, vmax=top, edgecolors="white", linewidth=1)
     for (row, column), number in np.ndenumerate(numbers if cell >= 0.5 else numbers[:0]):
         text = "–" if np.isnan(number) else f"{number:.2f}"
@@ -247,13 +248,13 @@ def heat_map(
         colour = "white" if number > 0.6 * top else INK
         ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=8, color=colour)
     labelled = np.arange(0, across, max(1, round(0.4 / cell)))
-    ax.set_xticks(labelled + 0.5, [str(values.columns[k]) for k in labelled])
+    ax.set_xticks(labelled + 0.5, [textwrap.fill(str(values.columns[k]), 12) for k in labelled])
     ax.set_yticks(np.arange(down) + 0.5, [str(name) for name in values.index])
     ax.set(xlabel=values.columns.name or "", ylabel=values.index.name or "")
     ax.tick_params(length=0, labelcolor=INK)
     ax.spines[:].set_visible(False)
     ax.invert_yaxis()
-    figure.colorbar(mesh, ax=ax, label=unit).outline.set_visible(False)
+    figure.colorbar(mesh, ax=ax, label=textwrap.fill(unit, 24)).outline.set_visible(False)
     if title:
         ax.set_title(title, color=INK)
     return figure

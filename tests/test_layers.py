@@ -238,7 +238,7 @@ def test_the_heat_map_shows_shares_with_their_errors():
     figure = figures.heat_map(shares, errors, "Which part carries what", "share of the full exchange's change")
     ax, bar = figure.axes
     assert ax.get_title() == "Which part carries what"
-    assert bar.get_ylabel() == "share of the full exchange's change"
+    assert " ".join(bar.get_ylabel().split()) == "share of the full exchange's change"
     assert [label.get_text() for label in ax.get_yticklabels()] == ["all", "corner", "nothing"]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("reading", "group")
     texts = [text.get_text() for text in ax.texts]
