@@ -1,6 +1,6 @@
 """Arrays in, figure out; and every figure, table and picture is saved with the story of how it came about.
 
-Drawing          grid, swap_grid, colour_labels, label_legend, draw_landmarks
+Drawing          grid, swap_grid, heat_map, colour_labels, label_legend, draw_landmarks
 Saving           save (figures), save_table (data frames), save_picture (single pictures)
 The gallery      manifest.json holds one entry for each figure; `gallery` writes figures/README.md from it
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -216,6 +217,46 @@ def sheet(pictures: Sequence[Any], titles: Sequence[str], columns: int = 3, size
     for ax, picture, title in zip(axes.flat, pictures, titles, strict=False):
         ax.imshow(_picture(picture))
         ax.set_title(title, fontsize=8, color=INK)
+    return figure
+
+
+def heat_map(
+    values: pd.DataFrame,
+    errors: pd.DataFrame | None = None,
+    title: str | None = None,
+    unit: str = "",
+    cell: float = 1.0,
+) -> Figure:
+    """A table as a map of colours, with its numbers: rows down, columns across, named by index and columns.
+
+    errors: of the numbers, in a table of the same form. unit: of the numbers, beside the colour bar, which begins at 0.
+    cell: width of a column in inches; numbers are written from half an inch on. Raises ValueError for an empty table
+    and for errors of another form.
+    """
+    if values.empty:
+        raise ValueError("no numbers to show: the table is empty")
+    if errors is not None and errors.shape != values.shape:
+        raise ValueError(f"errors {errors.shape} for numbers {values.shape}: give one for each")
+    numbers, (down, across) = values.to_numpy(float), values.shape
+    top = np.nanmax(numbers, initial=1e-12)
+    figure, ax = plt.subplots(figsize=(1.9 + cell * across, max(2.2, 1 + 0.32 * down)), layout="constrained")
+    mesh = ax.pcolormesh(np.ma.masked_invalid(numbers), cmap="Blues", vmin=0, vmax=top, edgecolors="white", linewidth=1)
+    for (row, column), number in np.ndenumerate(numbers if cell >= 0.5 else numbers[:0]):
+        text = "–" if np.isnan(number) else f"{number:.2f}"
+        if errors is not None and np.isfinite(errors.iloc[row, column]):
+            text += f" ± {errors.iloc[row, column]:.2f}"
+        colour = "white" if number > 0.6 * top else INK
+        ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=8, color=colour)
+    labelled = np.arange(0, across, max(1, round(0.4 / cell)))
+    ax.set_xticks(labelled + 0.5, [textwrap.fill(str(values.columns[k]), 12) for k in labelled])
+    ax.set_yticks(np.arange(down) + 0.5, [str(name) for name in values.index])
+    ax.set(xlabel=values.columns.name or "", ylabel=values.index.name or "")
+    ax.tick_params(length=0, labelcolor=INK)
+    ax.spines[:].set_visible(False)
+    ax.invert_yaxis()
+    figure.colorbar(mesh, ax=ax, label=textwrap.fill(unit, 24)).outline.set_visible(False)
+    if title:
+        ax.set_title(title, color=INK)
     return figure
 
 

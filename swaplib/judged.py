@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,6 +34,28 @@ def _judge(name: str) -> judges.Judge | None:
     return judge if judge.trained else None
 
 
+Reading = dict[str, Any]
+"""What the released judges see in pictures: an embedding (B, D) by each of `EMBEDDERS`, and the shape judge's codes."""
+
+
+def read(images: torch.Tensor) -> Reading:
+    """What the judges see in pictures (B, 3, H, W) in [-1, 1], in portrait framing."""
+    seen: Reading = {}
+    for name, judge in EMBEDDERS.items():
+        if embedder := _judge(judge):
+            seen[name] = embedder.embed(Faces(images))
+    if regressor := _judge("shape"):
+        seen["form"] = regressor.measure(images)
+    return seen
+
+
+def differences(one: Reading, other: Reading) -> dict[str, torch.Tensor]:
+    """How far two readings are apart, name -> (B,): smooth, margin (distances of unit vectors), shape, expression (mm)
+    and pose (degrees)."""
+    found = {name: (one[name] - other[name]).norm(dim=1) for name in EMBEDDERS if name in one}
+    return found | (shape.differences(_judge("shape"), one["form"], other["form"]) if "form" in one else {})
+
+
 def judged(images: torch.Tensor, source: Faces, target: Faces, truth: Faces | None = None) -> dict[str, torch.Tensor]:
     """Distances of swaps (B, 3, H, W) in [-1, 1], all in portrait framing; name -> (B,), NaN where a judge is missing.
 
@@ -43,20 +66,15 @@ def judged(images: torch.Tensor, source: Faces, target: Faces, truth: Faces | No
     …_r              the relative ones
     perceptual       feature distance to the true swap, where there is one
     """
+    mine, theirs, others = (read(one) for one in (images, source.images, target.images))
+    to_source, to_target = differences(mine, theirs), differences(mine, others)
     scores: dict[str, torch.Tensor] = {}
-    for name, judge in EMBEDDERS.items():
-        if embedder := _judge(judge):
-            mine, wanted, other = (embedder.embed(one) for one in (Faces(images), source, target))
-            scores |= _both(name, (mine - wanted).norm(dim=1), (mine - other).norm(dim=1))
-    if regressor := _judge("shape"):
-        mine, theirs, others = (regressor.measure(one) for one in (images, source.images, target.images))
-        to_source, to_target = (shape.differences(regressor, mine, one) for one in (theirs, others))
-        scores |= _both("shape", to_source["shape"], to_target["shape"])
-        for name in ("expression", "pose"):
-            scores |= _both(name, to_target[name], to_source[name])
-        if source.factors is not None:
-            still, _ = shape.true_points(source.factors, regressor.config.points)
-            scores["shape_true"] = (regressor.neutral(mine["shape"]) - still).norm(dim=-1).mean(1)
+    for name in to_source:
+        kept = name in ("expression", "pose")  # of the target
+        scores |= _both(name, *((to_target[name], to_source[name]) if kept else (to_source[name], to_target[name])))
+    if source.factors is not None and (regressor := _judge("shape")):
+        still, _ = shape.true_points(source.factors, regressor.config.points)
+        scores["shape_true"] = (regressor.neutral(mine["form"]["shape"]) - still).norm(dim=-1).mean(1)
     if truth is not None and (classifier := _judge("identity_linear")):
         with torch.no_grad():
             scores["perceptual"] = perceptual.features(classifier)(images, truth.images)

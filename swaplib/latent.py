@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -23,6 +23,21 @@ Face = str | int | tuple[float, float]
 def fit(family: Family, faces: Faces) -> Faces:
     """The faces at a size that the family takes: its own, or, where it takes any, as they are."""
     return faces if family.any_size else faces.resize(family.config.size)
+
+
+@torch.no_grad()
+def encode(family: Family, faces: Faces, batch: int = 32) -> Codes:
+    """The codes of faces of any size, so many at a time."""
+    device = next((parameter.device for parameter in family.parameters()), "cpu")
+    chunks = [faces[first : first + batch].to(device) for first in range(0, len(faces), batch)]
+    codes = [family.encode(fit(family, chunk)) for chunk in chunks]
+    return {part.name: torch.cat([one[part.name] for one in codes]) for part in family.parts}
+
+
+def batches(codes: Codes, batch: int = 32) -> Iterator[Codes]:
+    """So many faces' codes at a time."""
+    for first in range(0, len(next(iter(codes.values()))), batch):
+        yield {name: code[first : first + batch] for name, code in codes.items()}
 
 
 def swap(
@@ -112,6 +127,9 @@ class Stitched(Family):
 
     def directions(self) -> dict[str, Codes]:
         return self.family.directions()
+
+    def consumers(self) -> dict[str, list[torch.Tensor]]:
+        return self.family.consumers()
 
     def mix(self, source: Codes, target: Codes, amounts: Mapping[str, float | torch.Tensor] | None = None) -> Codes:
         return self.family.mix(source, target, amounts)

@@ -222,6 +222,15 @@ def test_unequal_batches_are_refused(family, source, target):
         family.swap(source[:2], target)
 
 
+def test_consumers_read_parts_of_vectors(family):
+    shapes = {part.name: part.shape for part in family.parts if part.geometry in ("euclidean", "sphere")}
+    for name, weights in family.consumers().items():
+        assert weights
+        for weight in weights:
+            assert weight.ndim == 2
+            assert (weight.shape[1],) == shapes[name]
+
+
 def test_samples_are_codes_or_are_refused(family):
     try:
         codes = family.sample(2, seed=3)

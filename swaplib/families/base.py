@@ -83,6 +83,10 @@ class Family(Learner):
         """Changes that the family knows by name: name -> (part -> tensor of the part's shape), for `latent.edit`."""
         return {}
 
+    def consumers(self) -> dict[str, list[torch.Tensor]]:
+        """Part -> the matrices (outputs, dimensions) that are the first to read its code, for `directions.sefa`."""
+        return {}
+
     def mix(self, source: Codes, target: Codes, amounts: Mapping[str, float | torch.Tensor] | None = None) -> Codes:
         """Codes between target (0) and source (1), part by part; parts that are not named stay the target's.
 

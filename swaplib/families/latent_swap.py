@@ -202,6 +202,16 @@ class LatentSwap(Family):
         z = torch.randn(count, self.generator.config.z, generator=torch.Generator().manual_seed(seed))
         return self._named(self._codes(z.to(self.mixer.weights[0].device)))
 
+    def consumers(self) -> dict[str, list[torch.Tensor]]:
+        """Each layer's affine map to its style; in W, all of them; in Z, the mapping's first layer."""
+        network = self.generator.network
+        if self.config.space == "z":
+            return {"z": [network.mapping.fc0.weight.detach()]}
+        weights = [affine.weight.detach() for affine in network.synthesis.affines()]
+        if self.config.space == "w":
+            return {"w": weights}
+        return {part.name: [weight] for part, weight in zip(self.parts, weights, strict=True)}
+
     def phases(self) -> list[Phase]:
         for teacher in (self.generator, self.embedder, self.form):
             teacher.needed()

@@ -293,6 +293,15 @@ class RSGAN(Family):
                 found[f"{part}: {name.replace('_', ' ')}"] = dict(both)
         return found
 
+    def consumers(self) -> dict[str, list[torch.Tensor]]:
+        """The composer's first layer; the LSTM's, where there is one."""
+        sizes = [part.shape[0] for part in self.parts]
+        if self.reader is None:
+            weights = self.composer.seed.weight.detach().split(sizes, 1)
+        else:
+            weights = 2 * self.reader.weight_ih_l0.detach().split(sizes[:2], 1)
+        return {part.name: [weight] for part, weight in zip(self.parts, weights, strict=True)}
+
     @torch.no_grad()
     def finish(self, faces: Faces) -> None:
         """Attribute vectors, as VAE-GAN edits with (Larsen et al. 2016, §4.1): the mean code of the faces that have an

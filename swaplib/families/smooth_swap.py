@@ -155,6 +155,10 @@ class SmoothSwap(Family):
     def decode(self, codes: Codes) -> torch.Tensor:
         return self(codes["appearance"], codes["identity"]).clamp(-1, 1)
 
+    def consumers(self) -> dict[str, list[torch.Tensor]]:
+        """The projection that gives z to every block."""
+        return {"identity": [self.projection.weight.detach()]}
+
     def forward(self, images: torch.Tensor, identity: torch.Tensor) -> torch.Tensor:
         """G: pictures (B, 3, S, S) and unit vectors (B, D) to pictures, not yet cut off at -1 and 1."""
         squares = F.pixel_unshuffle(images, self.config.patch)

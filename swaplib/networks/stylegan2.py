@@ -185,6 +185,13 @@ class Synthesis(nn.Module):
             wide, narrow = min(2 * base // side, most), min(base // side, most)
             self.add_module(f"b{side}", _Up(wide, narrow, w, side))
 
+    def affines(self) -> list[Linear]:
+        """The map from code to style of each layer: the convolution's, and ToRGB's of the last code alone, which no
+        convolution reads (as SeFa's official code takes them)."""
+        blocks = [self.get_submodule(f"b{side}") for side in self.sizes]
+        convolutions = [layer for block in blocks for layer in block.children() if isinstance(layer, Layer)]
+        return [layer.affine for layer in (*convolutions, blocks[-1].torgb)]
+
     def forward(self, ws: torch.Tensor, noise: Noise = "const") -> torch.Tensor:
         x = picture = None
         for k, side in enumerate(self.sizes):

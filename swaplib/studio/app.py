@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
 
-from swaplib import figures, synthetic
+from swaplib import figures, layers, synthetic
 from swaplib.families import Codes, Family
 from swaplib.provenance import replacing
 from swaplib.studio.renderer import KINDS, Pick, Renderer, State, jpeg, plain_swap, resized, side_by_side, still
@@ -94,7 +95,9 @@ class _Chooser:
 class Studio:
     """The app. Show it as the last line of a cell; `state` may be read and set, `renderer` used by itself.
 
-    state: what to open with; None: a plain swap of two rendered faces. size, directions: as in `Renderer`.
+    state: what to open with; None: a plain swap of two rendered faces. size, directions: as in `Renderer`; those that
+    were found by `swaplib.directions` go in through its `sliders`. Where the family has layers, a slider for each of
+    their groups (`layers.groups`) moves them together.
     files: photographs to offer by name. folder: where pictures and states are saved; None: figures/studio.
     reach: the edit sliders go from -reach to reach. seed: of the random buttons.
     last_error holds the exception of the last failed action, which the status line tells in words; None after one
@@ -159,10 +162,10 @@ class Studio:
         drawn = {part: self._rng.randrange(10**6)}
         self.state = replace(self.state, amounts=self.state.amounts | amounts, random=self.state.random | drawn)
 
-    def reset_part(self, part: str) -> None:
-        """A part's amount as the studio opened with it, and the source's own code."""
-        amounts = self.state.amounts | {part: self._first.amounts.get(part, 0.0)}
-        drawn = {name: seed for name, seed in self.state.random.items() if name != part}
+    def reset_part(self, *parts: str) -> None:
+        """Parts' amounts as the studio opened with them, and the source's own codes."""
+        amounts = self.state.amounts | {part: self._first.amounts.get(part, 0.0) for part in parts}
+        drawn = {name: seed for name, seed in self.state.random.items() if name not in parts}
         self.state = replace(self.state, amounts=amounts, random=drawn)
 
     def upload(self, role: str, name: str, content: bytes) -> None:
@@ -221,11 +224,15 @@ class Studio:
             for role in ("source", "target")
         }  # fmt: skip
         self.sliders = {part.name: _slider(part.name, 0, 1) for part in self.family.parts}
+        self._grouped = {name: parts for name, parts in layers.groups(self.family).items() if len(parts) > 1}
+        self.groups = {name: _slider(name, 0, 1) for name in self._grouped}
         self.edits = {name: _slider(name, -reach, reach) for name in self.renderer.directions}
         self.along = _slider("all together", 0, 1)
         for group, sliders in (("amounts", self.sliders), ("strengths", self.edits)):
             for name, slider in sliders.items():
                 slider.observe(partial(self._moved, group, name), "value")
+        for name, slider in self.groups.items():
+            slider.observe(partial(self._moved_group, name), "value")
         self.along.observe(partial(self._moved, "along", None), "value")
         self.name = widgets.Text("studio", description="name", style=_STYLE, layout=widgets.Layout(width="20em"))
         self.saved = widgets.Dropdown(description="saved", style=_STYLE, layout=widgets.Layout(width="20em"))
@@ -237,7 +244,8 @@ class Studio:
             shown[role].append(chooser.box)
         path = widgets.VBox(shown.pop("path"))
         faces = widgets.HBox([widgets.VBox(column) for column in shown.values()], layout=wrap)
-        rows = [self._part_row(name) for name in self.sliders] + [self._edit_row(name) for name in self.edits]
+        rows = [self._group_row(name) for name in self.groups]
+        rows += [self._part_row(name) for name in self.sliders] + [self._edit_row(name) for name in self.edits]
         all_together = widgets.HBox([self.along, _button("reset", "reset all together", self._reset_along)])
         buttons = [
             _button("plain swap", "the parts of a plain swap from the source", self.plain_swap),
@@ -261,6 +269,10 @@ class Studio:
             row.append(_button("random", f"a random {name}", partial(self.randomize, name)))
         return widgets.HBox(row)
 
+    def _group_row(self, name: str) -> widgets.HBox:
+        button = _button("reset", f"reset {name}", partial(self.reset_part, *self._grouped[name]))
+        return widgets.HBox([self.groups[name], button])
+
     def _edit_row(self, name: str) -> widgets.HBox:
         slider = self.edits[name]
         return widgets.HBox([slider, _button("reset", f"reset {name}", lambda: setattr(slider, "value", 0.0))])
@@ -278,6 +290,12 @@ class Studio:
         value = change["new"] if name is None else getattr(self.state, group) | {name: change["new"]}
         self.state = replace(self.state, **{group: value})
 
+    def _moved_group(self, name: str, change: Mapping[str, Any]) -> None:
+        """A group's slider moves its parts together."""
+        if not self._writing:
+            amounts = layers.amounts(self._grouped, {name: change["new"]})
+            self.state = replace(self.state, amounts=self.state.amounts | amounts)
+
     def _write_controls(self) -> None:
         """Make the controls show the state."""
         self._writing = True
@@ -287,6 +305,9 @@ class Studio:
             for name, slider in self.sliders.items():
                 slider.value = self.state.amounts.get(name, 0.0)
                 slider.description = _words(name) + (" (random)" if name in self.state.random else "")
+            for name, slider in self.groups.items():
+                shares = [self.state.amounts.get(part, 0.0) for part in self._grouped[name]]
+                slider.value = round(fmean(shares), 4)
             for name, slider in self.edits.items():
                 slider.value = self.state.strengths.get(name, 0.0)
             self.along.value = self.state.along
@@ -325,7 +346,7 @@ class Studio:
                 if edge >= 32 and self.renderer.seconds(self.state, size=edge) <= SMOOTH:
                     self.pace, self._preview = "preview", edge
                     break
-        for slider in (*self.sliders.values(), *self.edits.values(), self.along):
+        for slider in (*self.groups.values(), *self.sliders.values(), *self.edits.values(), self.along):
             slider.continuous_update = self.pace != "release"
 
     def _draw(self) -> None:
