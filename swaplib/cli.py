@@ -279,7 +279,9 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="One JSON object."
 def describe() -> dict[str, Any]:
     """What `swaplib info` says: of families and judges, parameters by preset and released weights; a family's parts; of
     networks, parameters at the papers' size."""
-    from swaplib import families, judges
+    import torch
+
+    from swaplib import families, judges, published
     from swaplib.judges import identity, parsing
     from swaplib.networks import stylegan2
 
@@ -292,12 +294,15 @@ def describe() -> dict[str, Any]:
     for name in families.NAMES:
         parts = families.build(name, "demo").parts
         found["families"][name] = {"parts": [part.name for part in parts], **facts(families, name)}
+    with torch.device("meta"):  # the largest networks are only counted
+        encoders = {kind: _size(encoder(1024)) for kind, encoder in published.ENCODERS.items()}
     smooth = families.build("smooth_swap", "paper")
     latent = families.build("latent_swap", "paper")
     found["networks"] = {
         "stylegan2_generator_1024": _size(latent.generator.network),
         "stylegan2_discriminator_1024": _size(stylegan2.Discriminator(1024)),
         "latent_mixers_1024": _size(latent.mixer),
+        **{f"{kind}_encoder_1024": count for kind, count in encoders.items()},
         "smooth_swap_generator": _size(smooth.projection) + _size(smooth.network),
         "stylegan2_discriminator_256": _size(smooth.critic),
         "ir_se50": _size(identity.ArcFace()),

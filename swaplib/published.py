@@ -3,7 +3,7 @@
     read("ffhq.pkl")              NVIDIA's PyTorch pickles (stylegan2-ada-pytorch)   G, D, G_ema
     read("…config-f.pkl")         NVIDIA's TensorFlow pickles                        G, D, G_ema
     read("550000.pt")             rosinality's files                                 G_ema; G and D if they are there
-    read("e4e_ffhq_encode.pt")    pSp's and e4e's files                              encoder, G_ema
+    read("e4e_ffhq_encode.pt")    pSp's and e4e's files                              psp or e4e, G_ema
     read("anything.safetensors")  what `convert` wrote
 
 All give tensors by network and by the names of the official PyTorch code, which our networks bear too. NVIDIA's
@@ -27,6 +27,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from swaplib.networks import psp
 from swaplib.networks.stylegan2 import Generator
 from swaplib.provenance import replacing, sha256
 from swaplib.weights import asked_for, content
@@ -103,6 +104,56 @@ def build(tensors: Tensors, path: str | os.PathLike) -> Generator:
         network.load_state_dict(tensors)
     except (KeyError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} holds a generator of another build: only StyleGAN2's skip layout is known") from error
+    return network.requires_grad_(False).eval()
+
+
+ENCODERS: dict[str, type[psp.Encoder]] = {"psp": psp.GradualStyleEncoder, "e4e": psp.Encoder4Editing}
+"""Network, as `read` calls it -> class, as the files call it."""
+
+
+def codec(path: str | os.PathLike) -> tuple[psp.Encoder, Generator]:
+    """The encoder of pSp's or e4e's file and the generator that it encodes for, both in evaluation mode.
+
+        encoder, generator = codec("e4e_ffhq_encode.pt")
+        pictures = generator.synthesis(encoder(images))
+
+    The encoder takes pictures (B, 3, H, W) in [-1, 1], aligned "ffhq" and resized to 256 px by itself, and gives codes
+    (B, layers, w), the file's mean code included. Raises as `read` does, and ValueError for a file without such an
+    encoder, or with one of another build.
+    """
+    networks = read(path)
+    kind = next((name for name in ENCODERS if name in networks), None)
+    if kind is None or "G_ema" not in networks:
+        raise ValueError(
+            f"{path} holds no encoder of pSp's or e4e's with its generator, only {', '.join(networks)}: choose another "
+            "file"
+        )
+    generator = build(networks["G_ema"], path)
+    encoder = _encoder(ENCODERS[kind], networks[kind], path)
+    if encoder.latent_avg.shape != (generator.layers, generator.mapping.w_avg.shape[0]):
+        raise ValueError(
+            f"{path} holds an encoder to {tuple(encoder.latent_avg.shape)} and a generator of {generator.layers} "
+            "layers: choose another file"
+        )
+    return encoder, generator
+
+
+def _encoder(kind: type[psp.Encoder], tensors: Tensors, path: str | os.PathLike) -> psp.Encoder:
+    """An encoder of the size that its tensors have, which become its own."""
+    mean = tensors.get("latent_avg")
+    tensors = {name: value for name, value in tensors.items() if name != "latent_avg"}
+    layers = len({name.split(".")[1] for name in tensors if name.startswith("styles.")})
+    try:
+        width, w = len(tensors["input_layer.0.weight"]), len(tensors["styles.0.linear.bias"])
+        with torch.device("meta"):  # so that 267 million numbers are not drawn in vain
+            network = kind(2 << layers // 2, width, w)
+        network.load_state_dict(tensors, assign=True)
+        network.latent_avg = torch.zeros(layers, w) if mean is None else mean.expand(layers, w).clone()
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(
+            f"{path} holds an encoder of another build: only pSp's and e4e's on IR-SE50, for pictures in three "
+            "colours, are known"
+        ) from error
     return network.requires_grad_(False).eval()
 
 
@@ -262,10 +313,14 @@ def _torch_file(found: Any) -> dict[str, Tensors]:
     parts = {kind: _within(state, f"{kind}.") for kind in ("encoder", "decoder")}
     if not all(parts.values()):
         return {}
+    # Both kinds have the same tensors: which one it is, only the options tell.
+    kinds = {encoder.__name__: kind for kind, encoder in ENCODERS.items()}
+    kind = kinds.get(found.get("opts", {}).get("encoder_type"), "encoder")
     # Their mean is one for each layer, all alike.
     alike = mean if mean is None or mean.ndim == 1 else mean[0]
     encoder = parts["encoder"] if mean is None else parts["encoder"] | {"latent_avg": mean}
-    return {"encoder": dict(encoder), "G_ema": from_rosinality(parts["decoder"], alike)}
+    encoder = {name: value.float() if value.is_floating_point() else value for name, value in encoder.items()}
+    return {kind: encoder, "G_ema": from_rosinality(parts["decoder"], alike)}
 
 
 def _within(tensors: Mapping[str, torch.Tensor], prefix: str) -> Tensors:

@@ -87,6 +87,8 @@ def test_info_knows_judges_and_the_papers_networks():
         "stylegan2_generator_1024": 30_370_060,
         "stylegan2_discriminator_1024": 29_012_513,
         "latent_mixers_1024": 56_687_616,
+        "psp_encoder_1024": 267_136_704,
+        "e4e_encoder_1024": 267_136_704,
         "smooth_swap_generator": 16_464_405,
         "stylegan2_discriminator_256": 28_864_129,
         "ir_se50": 43_797_696,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from swaplib.networks import resample, stylegan2
+from swaplib.networks import psp, resample, stylegan2
 from swaplib.networks.adversarial import critic_loss, fooling_loss
 from swaplib.networks.bisenet import BiSeNet
 from swaplib.networks.ir_se import IRSE50
@@ -58,6 +58,52 @@ def test_ir_se50_is_the_official_one():
     whole = official.uniform(12, "img256", (1, 3, 256, 256), -1, 1)
     seen = nn.functional.adaptive_avg_pool2d(whole[:, :, 35:223, 32:220], 112)
     torch.testing.assert_close(network(seen), wanted["embedding_from_256"], atol=1e-4, rtol=0)
+
+
+@pytest.mark.slow
+def test_psps_and_e4es_encoders_are_the_official_ones():
+    """Both have the same tensors, which are made once."""
+    with torch.device("meta"):
+        e4e, other = psp.Encoder4Editing(1024), psp.GradualStyleEncoder(1024)
+    same_layout(e4e, "e4e_encoder_1024")
+    assert parameters(e4e) == 267_136_704
+    tensors = {name: torch.zeros(value.shape, dtype=value.dtype) for name, value in e4e.state_dict().items()}
+    official.fill_tensors(tensors, "e4e_encoder_1024")
+    for network in (e4e, other):
+        network.load_state_dict(tensors, assign=True)
+        network.latent_avg = torch.zeros(18, 512)
+        network.eval()
+    images, wanted = official.uniform(17, "img", (1, 3, 256, 256), -1, 1), official.expected("e4e_encoder_1024")
+    close(other(images), official.expected("psp_encoder_1024")["w"], 1e-4)
+    close(e4e(images), wanted["w"], 1e-4)
+    maps = e4e.maps(images)
+    e4e.maps = lambda _: maps  # the trunk is what takes time
+    for stage in (0, 4, 9):
+        close(e4e(images, stage), wanted[f"w_stage{stage}"], 1e-4)
+
+
+@pytest.mark.parametrize(("size", "layers"), [(256, 14), (512, 16), (1024, 18)])
+def test_encoders_have_a_style_for_each_layer_of_the_generator(size, layers):
+    with torch.device("meta"):
+        network = psp.GradualStyleEncoder(size)
+    wanted = official.keys("e4e_encoder_1024")
+    beyond = tuple(f"styles.{layer}." for layer in range(layers, 18))
+    wanted = {name: shape for name, shape in wanted.items() if not name.startswith(beyond)}
+    assert {name: tuple(value.shape) for name, value in network.state_dict().items()} == wanted
+
+
+def test_encoders_resize_pictures_and_add_the_mean_code():
+    torch.manual_seed(0)
+    network = psp.Encoder4Editing(64, 16, 8).eval()
+    images = torch.rand(2, 3, 64, 64) * 2 - 1
+    codes = network(images)
+    assert codes.shape == (2, 10, 8)
+    close(network(nn.functional.interpolate(images, 256, mode="bicubic", antialias=True).clamp(-1, 1)), codes)
+    network.latent_avg = torch.arange(80.0).view(10, 8) / 100
+    close(network(images), codes + network.latent_avg)
+    alike = network(images, 0) - network.latent_avg
+    close(alike, codes[:, :1].expand_as(alike), 1e-4)
+    assert "latent_avg" not in network.state_dict()
 
 
 def test_bisenet_is_the_official_one():

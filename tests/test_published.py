@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from swaplib import published
 from swaplib.cli import app
+from swaplib.networks import psp
 from swaplib.networks.stylegan2 import Discriminator, Generator
 
 CODES = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
@@ -226,14 +227,65 @@ def test_rosinalitys_networks_give_the_same_numbers_here(tmp_path):
         torch.testing.assert_close(value, wanted[key], atol=1e-4 * float(wanted[key].abs().max()), rtol=0, msg=key)
 
 
-def test_psps_files_hold_an_encoder_and_a_generator(tmp_path, networks):
-    theirs, mean = published.to_rosinality(networks["G_ema"].state_dict())
-    state = {f"decoder.{name}": value for name, value in theirs.items()} | {"encoder.body.0.weight": torch.ones(2)}
-    path = tmp_path / "e4e_ffhq_encode.pt"
-    torch.save({"state_dict": state, "opts": {"lr": 1e-4}, "latent_avg": mean.expand(6, -1).clone()}, path)
-    found = published.read(path)
-    assert set(found["encoder"]) == {"body.0.weight", "latent_avg"}
-    same(found["G_ema"], networks["G_ema"])
+@pytest.fixture(scope="module")
+def encoders() -> dict[str, psp.Encoder]:
+    """Narrow ones for the generators here."""
+    torch.manual_seed(5)
+    return {kind: encoder(16, 16, 7).eval() for kind, encoder in published.ENCODERS.items()}
+
+
+def encoders_file(path: Path, encoder: psp.Encoder, generator: Generator, **changed) -> Path:
+    """A file as pSp's and e4e's training writes it."""
+    theirs, mean = published.to_rosinality(generator.state_dict())
+    state = {f"decoder.{name}": value for name, value in theirs.items()}
+    state |= {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
+    options = {"encoder_type": type(encoder).__name__, "start_from_latent_avg": True, "lr": 1e-4}
+    content = {"state_dict": state, "opts": options, "latent_avg": mean.expand(6, -1).clone()}
+    torch.save({name: value for name, value in (content | changed).items() if value is not None}, path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["psp", "e4e"])
+@pytest.mark.parametrize("converted", [False, True])
+def test_psps_and_e4es_files_hold_an_encoder_and_a_generator(kind, converted, tmp_path, networks, encoders):
+    path = encoders_file(tmp_path / "encode.pt", encoders[kind], networks["G_ema"])
+    path = published.convert(path, tmp_path / "out.safetensors") if converted else path
+    assert set(published.read(path)) == {kind, "G_ema"}
+    encoder, generator = published.codec(path)
+    same(generator.state_dict(), networks["G_ema"])
+    same(encoder.state_dict(), encoders[kind])
+    assert type(encoder) is type(encoders[kind])
+    images = torch.rand(2, 3, 40, 40) * 2 - 1
+    with torch.no_grad():
+        wanted = encoders[kind](images) + generator.mapping.w_avg
+        torch.testing.assert_close(encoder(images), wanted)
+    assert not any(parameter.requires_grad for parameter in (*encoder.parameters(), *generator.parameters()))
+
+
+def test_a_file_without_a_mean_code_adds_none(tmp_path, networks, encoders):
+    encoder, _ = published.codec(
+        encoders_file(tmp_path / "encode.pt", encoders["psp"], networks["G_ema"], latent_avg=None)
+    )
+    assert encoder.latent_avg.shape == (6, 7)
+    assert not encoder.latent_avg.any()
+
+
+def test_other_encoders_are_refused(pickled, tmp_path, networks, encoders):
+    with pytest.raises(ValueError, match=r"ffhq\.pkl holds no encoder of pSp's or e4e's .* only G, D, G_ema"):
+        published.codec(pickled)
+    path = tmp_path / "other.pt"
+    options = {"encoder_type": "BackboneEncoderUsingLastLayerIntoW"}
+    encoders_file(path, encoders["psp"], networks["G_ema"], opts=options)
+    with pytest.raises(ValueError, match=r"holds no encoder .* only encoder, G_ema: choose another file"):
+        published.codec(path)
+    labels = psp.GradualStyleEncoder(16, 16, 7)
+    labels.input_layer[0] = torch.nn.Conv2d(19, 16, 3, 1, 1, bias=False)
+    encoders_file(path, labels, networks["G_ema"])
+    with pytest.raises(ValueError, match=r"encoder of another build: .* in three colours"):
+        published.codec(path)
+    encoders_file(path, psp.Encoder4Editing(32, 16, 7), networks["G_ema"], latent_avg=None)
+    with pytest.raises(ValueError, match=r"an encoder to \(8, 7\) and a generator of 6 layers"):
+        published.codec(path)
 
 
 # ---------------------------------------------------------------------------------------------- hostile files

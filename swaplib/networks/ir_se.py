@@ -5,11 +5,13 @@ Parameters are named as in model_ir_se50.pth, the weights that most face editors
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import torch
 from torch import nn
 
-UNITS = ((64, 64, 3), (64, 128, 4), (128, 256, 14), (256, 512, 3))
-"""Input channels, output channels and number of the units in each level; a level's first one has stride 2."""
+UNITS = (3, 4, 14, 3)
+"""How many there are in each level. A level's first one has stride 2 and doubles the channels, but for level one."""
 
 
 class Excitation(nn.Module):
@@ -48,20 +50,39 @@ class Unit(nn.Module):
         return self.shortcut_layer(x) + self.res_layer(x)
 
 
-class IRSE50(nn.Module):
+class Trunk(nn.Module):
+    """(B, 3, H, W) in [-1, 1] to the maps of four levels, from half of the size on. width: channels of the first."""
+
+    def __init__(self, width: int = 64):
+        super().__init__()
+        self.input_layer = nn.Sequential(
+            nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.PReLU(width)
+        )
+        units, inputs = [], width
+        for level, count in enumerate(UNITS):
+            for k in range(count):
+                units.append(Unit(inputs, width << level, 1 if k else 2))
+                inputs = width << level
+        self.body = nn.Sequential(*units)
+
+    def features(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """The map after each level."""
+        maps, ends, x = [], set(accumulate(UNITS)), self.input_layer(images)
+        for number, unit in enumerate(self.body, 1):
+            x = unit(x)
+            if number in ends:
+                maps.append(x)
+        return maps
+
+
+class IRSE50(Trunk):
     """(B, 3, 112, 112) in [-1, 1] to a unit vector (B, 512)."""
 
     def __init__(self):
         super().__init__()
-        self.input_layer = nn.Sequential(nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64))
-        self.body = nn.Sequential(*(
-            Unit(inputs if k == 0 else outputs, outputs, 2 if k == 0 else 1)
-            for inputs, outputs, count in UNITS
-            for k in range(count)
-        ))  # fmt: skip
         self.output_layer = nn.Sequential(
             nn.BatchNorm2d(512), nn.Dropout(0.6), nn.Flatten(), nn.Linear(512 * 49, 512), nn.BatchNorm1d(512)
         )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return nn.functional.normalize(self.output_layer(self.body(self.input_layer(images))), dim=1)
+        return nn.functional.normalize(self.output_layer(self.features(images)[-1]), dim=1)

@@ -110,7 +110,7 @@ class Layer(nn.Module):
         if kind == "random":
             noise = torch.randn(batch, 1, self.size, self.size, device=device)
         else:
-            noise = self.noise_const[None, None]
+            noise = self.noise_const.reshape(-1, 1, self.size, self.size)  # inversion gives each picture its own
         return noise * self.noise_strength * math.sqrt(2)
 
     def _rows(self, x, style, scale, noise, top: int, bottom: int) -> torch.Tensor:
