@@ -9,7 +9,7 @@
 Each gives a `Direction`, whose `codes` go to `latent.edit`; `sliders` makes the studio's sliders of them.
 
 >>> codes = directions.collect(family, faces)
->>> smile = directions.interfacegan(family, codes, faces.attributes[:, 31], "smile", share=0.2)
+>>> smile = directions.interfacegan(family, codes, directions.known(faces, "Smiling"), "smile", share=0.2)
 >>> latent.edit(family, codes, smile.codes, 2 * smile.scale)
 """
 
@@ -24,8 +24,9 @@ import torch.nn.functional as F
 from sklearn.svm import SVC
 
 from swaplib import latent
-from swaplib.faces import Faces
+from swaplib.faces import CELEBA_ATTRIBUTES, Faces
 from swaplib.families import Codes, Family, Part
+from swaplib.synthetic.factors import columns
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,24 @@ def collect(family: Family, faces: Faces | None = None, count: int = 1000, seed:
     return family.sample(count, seed) if faces is None else latent.encode(family, faces, batch)
 
 
+def known(faces: Faces, name: str) -> torch.Tensor:
+    """What is known of faces by a name, (N,): one of CelebA's attributes, such as "Smiling" (1, 0 or NaN), or of a
+    rendered face's factors, such as "pose.yaw" (its group and its column, as `synthetic.factors.columns` lists them).
+
+    Raises ValueError for another name, and where the faces know nothing of the kind.
+    """
+    group, dot, column = name.partition(".")
+    listed = columns().get(group, ()) if dot else CELEBA_ATTRIBUTES
+    wanted = column if dot else name
+    if wanted not in listed:
+        choice = listed or tuple(columns())
+        raise ValueError(f"nothing is called {name!r}: choose from {', '.join(choice)}")
+    table = (faces.factors or {}).get(group) if dot else faces.attributes
+    if table is None:
+        raise ValueError(f"these faces have no {'factors' if dot else 'attributes'}: take rendered or labelled ones")
+    return table[:, listed.index(wanted)]
+
+
 @torch.no_grad()
 def score(family: Family, codes: Codes, judge: Callable[[torch.Tensor], torch.Tensor], batch: int = 32) -> torch.Tensor:
     """What a judge says of the codes' pictures, (N,): judge takes images (B, 3, H, W) in [-1, 1] and gives (B,)."""
@@ -104,7 +123,7 @@ def interfacegan(
     codes: Codes,
     scores: torch.Tensor,
     name: str,
-    parts: Sequence[str] | None = None,
+    parts: str | Sequence[str] | None = None,
     share: float = 0.02,
     split: float = 0.7,
     seed: int = 0,
@@ -113,22 +132,22 @@ def interfacegan(
 
     scores: (N,), such as true factors, attributes, or what `score` gives; NaN where nothing is known. parts: by name;
     None: all that are vectors. share: of the codes with a score, taken at each end. split: share of them that the SVM
-    learns from; its `quality` is the accuracy on the others. seed: of the split. Raises ValueError for too few codes,
-    and where both ends have the same score.
+    learns from; its `quality` is the accuracy on the others. seed: of the split, and of the choice between equal
+    scores. Raises ValueError for too few codes, and where both ends have the same score.
     """
     chosen, matrix = _matrix(family, codes, parts)
     scores = scores.float().cpu()
     if len(scores) != len(matrix):
         raise ValueError(f"{len(scores)} scores for {len(matrix)} codes: give one for each")
-    known = ~scores.isnan()
-    high, low = _ends(scores[known], share)
+    rng = np.random.default_rng(seed)
+    known = scores.isfinite()
+    high, low = _ends(scores[known], share, rng)
     used, learned = matrix[known], int(len(high) * split)
     if not 0 < learned < len(high):
         raise ValueError(
             f"a share of {share:g} of {len(used)} codes is {len(high)} at each end, {learned} to learn from and "
             f"{len(high) - learned} to test by: give more codes or a larger share"
         )
-    rng = np.random.default_rng(seed)
     ends = [used[rng.permutation(end)] for end in (high, low)]
     machine = SVC(kernel="linear")
     machine.fit(np.concatenate([end[:learned] for end in ends]), np.repeat([1, 0], learned))
@@ -140,9 +159,10 @@ def interfacegan(
     return replace(_direction(name, found, normal, torch.from_numpy(matrix), chosen, accuracy), offset=offset)
 
 
-def _ends(scores: torch.Tensor, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the highest and of the lowest scores."""
-    order = scores.argsort(descending=True, stable=True).numpy()
+def _ends(scores: torch.Tensor, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the highest and of the lowest scores; of equal ones, any."""
+    shuffled = rng.permutation(len(scores))
+    order = shuffled[scores[shuffled].argsort(descending=True).numpy()]
     count = min(int(len(order) * share), len(order) // 2)
     high, low = order[:count], order[len(order) - count :]
     if count and scores[high[-1]] <= scores[low[0]]:
@@ -178,12 +198,12 @@ def conditional(family: Family, codes: Codes, direction: Direction, *others: Dir
 def ganspace(
     family: Family,
     codes: Codes,
-    parts: Sequence[str] | None = None,
+    parts: str | Sequence[str] | None = None,
     count: int = 10,
     module: str | None = None,
     batch: int = 32,
 ) -> list[Direction]:
-    """The first principal components of codes, the widest first.
+    """The first principal components of codes, the widest first; fewer than `count` where the codes span fewer.
 
     parts: by name, their codes end to end; None: all that are vectors. module: name of a submodule, as in
     `get_submodule`, whose output while the codes are decoded is taken apart instead; its components are brought back to
@@ -217,7 +237,7 @@ def _features(family: Family, codes: Codes, module: str, batch: int) -> torch.Te
     except AttributeError as error:
         raise ValueError(f"{family.name} has no module {module!r}: family.named_modules() lists them") from error
     seen: list[torch.Tensor] = []
-    hook = watched.register_forward_hook(lambda _, given, output: seen.append(output))
+    hook = watched.register_forward_hook(lambda _, given, output: seen.append(_kept(output)))
     kept = []
     try:
         for one in latent.batches(codes, batch):
@@ -225,18 +245,23 @@ def _features(family: Family, codes: Codes, module: str, batch: int) -> torch.Te
             family.decode(one)
             if not seen:
                 raise ValueError(f"decoding does not use {module} of {family.name}: choose another module")
-            first = seen[0][0] if isinstance(seen[0], tuple) else seen[0]
-            kept.append(first.flatten(1).float().cpu())
+            kept.append(seen[0])
     finally:
         hook.remove()
     return torch.cat(kept).double()
+
+
+def _kept(output: torch.Tensor | tuple) -> torch.Tensor:
+    """A copy, since what follows a module may work on its output in place."""
+    first = output[0] if isinstance(output, tuple) else output
+    return first.flatten(1).to("cpu", torch.float32, copy=True)
 
 
 # ---------------------------------------------------------------------------------------------- SeFa
 
 
 def sefa(
-    family: Family, parts: Sequence[str] | None = None, count: int = 10, codes: Codes | None = None
+    family: Family, parts: str | Sequence[str] | None = None, count: int = 10, codes: Codes | None = None
 ) -> list[Direction]:
     """The unit vectors d that change most in the first layers that read the codes, the strongest first.
 
@@ -247,7 +272,7 @@ def sefa(
     different dimensions.
     """
     read = family.consumers()
-    names = list(read) if parts is None else list(parts)
+    names = list(read) if parts is None else _listed(parts)
     missing = [name for name in names if name not in read]
     if missing or not names:
         what = repr(missing[0]) if missing else "its parts"
@@ -276,10 +301,10 @@ def sefa(
 # ---------------------------------------------------------------------------------------------- vectors and parts
 
 
-def _matrix(family: Family, codes: Codes, parts: Sequence[str] | None) -> tuple[list[Part], np.ndarray]:
+def _matrix(family: Family, codes: Codes, parts: str | Sequence[str] | None) -> tuple[list[Part], np.ndarray]:
     """The parts in the family's order, and their codes end to end, (N, D), float64."""
     vectors = {part.name: part for part in family.parts if part.geometry in ("euclidean", "sphere")}
-    names = vectors if parts is None else parts
+    names = vectors if parts is None else _listed(parts)
     for name in names:
         if name not in vectors:
             raise ValueError(f"{family.name} has no part {name!r} of vectors: there are {', '.join(vectors) or 'none'}")
@@ -310,6 +335,10 @@ def _flat(direction: Direction, parts: Sequence[Part]) -> torch.Tensor:
 
 def _signed(vector: torch.Tensor) -> torch.Tensor:
     return vector * vector[vector.abs().argmax()].sign()
+
+
+def _listed(parts: str | Sequence[str]) -> list[str]:
+    return [parts] if isinstance(parts, str) else list(parts)
 
 
 def _label(parts: Sequence[Part]) -> str:

@@ -18,11 +18,12 @@ import pandas as pd
 import torch
 
 from swaplib import judges, photos, synthetic
-from swaplib.faces import Faces, to_uint8
+from swaplib.faces import Faces, region, to_uint8
 from swaplib.judges import perceptual, shape
 
 EMBEDDERS = {"smooth": "identity", "margin": "identity_margin"}
 """Column -> judge."""
+COLOURED = ("skin", "hair")
 OVERALL = ("smooth", "smooth_r", "shape", "shape_r", "expression", "expression_r", "pose", "pose_r", "pose_marks")
 """Smooth-Swap's nine: identity, shape, expression and pose with their relative ones, and a second pose."""
 
@@ -35,7 +36,8 @@ def _judge(name: str) -> judges.Judge | None:
 
 
 Reading = dict[str, Any]
-"""What the released judges see in pictures: an embedding (B, D) by each of `EMBEDDERS`, and the shape judge's codes."""
+"""What the released judges see in pictures: an embedding (B, D) by each of `EMBEDDERS`, and the shape judge's codes; or
+colours (B, 3)."""
 
 
 def read(images: torch.Tensor) -> Reading:
@@ -49,10 +51,30 @@ def read(images: torch.Tensor) -> Reading:
     return seen
 
 
+def colours(images: torch.Tensor) -> Reading:
+    """The mean colour (B, 3) of skin and of hair, CIE L*a*b*, where the released parser finds them in pictures.
+
+    NaN for pictures in which it finds less than 1% of that; nothing without a parser.
+    """
+    parser = _judge("parser")
+    if parser is None:
+        return {}
+    labels = parser.parse(images)
+    rgb = np.ascontiguousarray((images.float().cpu().clamp(-1, 1) + 1).movedim(1, -1).numpy() / 2)
+    lab = torch.from_numpy(np.stack([cv2.cvtColor(one, cv2.COLOR_RGB2LAB) for one in rgb]))
+    found = {}
+    for name, classes in {"skin": ("skin", "nose"), "hair": ("hair",)}.items():
+        mask = region(labels, *classes).cpu()[..., None]
+        share = mask.float().mean((1, 2))
+        mean = (lab * mask).sum((1, 2)) / mask.sum((1, 2)).clamp(min=1)
+        found[name] = torch.where(share >= 0.01, mean, torch.nan)
+    return found
+
+
 def differences(one: Reading, other: Reading) -> dict[str, torch.Tensor]:
     """How far two readings are apart, name -> (B,): smooth, margin (distances of unit vectors), shape, expression (mm)
-    and pose (degrees)."""
-    found = {name: (one[name] - other[name]).norm(dim=1) for name in EMBEDDERS if name in one}
+    and pose (degrees); skin and hair (ΔE of 1976) of those that have colours."""
+    found = {name: (one[name] - other[name]).norm(dim=1) for name in (*EMBEDDERS, *COLOURED) if name in one}
     return found | (shape.differences(_judge("shape"), one["form"], other["form"]) if "form" in one else {})
 
 

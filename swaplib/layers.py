@@ -34,6 +34,8 @@ READINGS = {
     "shape": ("shape", "mm"),
     "expression": ("expression", "mm"),
     "pose": ("pose", "degrees"),
+    "skin": ("skin colour", "ΔE of CIE 1976"),
+    "hair": ("hair colour", "ΔE of CIE 1976"),
     "pixels": ("pixels", "mean absolute difference, of a range of 1"),
 }
 """What is read of two pictures, as `judged.differences` calls it -> its heading, and the unit of its change."""
@@ -98,7 +100,7 @@ def influence(
     change           mean over the pairs
     full             the same where all groups are swapped
     share, error     change / full, a ratio of means, and its standard error over the pairs (NaN for one pair)
-    pairs            how many
+    pairs            how many; fewer where a reading sees nothing, such as hair on a bald head
 
     Raises ValueError where there are not as many sources as targets.
     """
@@ -121,7 +123,7 @@ def influence(
                for key, chunks in found.items()}  # fmt: skip
     full = changes.pop(("", "all"))
     return pd.DataFrame([
-        {"group": group, "swapped": swapped, **_reading(name), **_ratio(values, full[name]), "pairs": count}
+        {"group": group, "swapped": swapped, **_reading(name), **_ratio(values, full[name])}
         for (group, swapped), one in changes.items() for name, values in one.items()
     ])  # fmt: skip
 
@@ -176,7 +178,7 @@ def _reading(name: str) -> dict[str, str]:
 
 def _read(family: Family, codes: Codes, judges: bool = True) -> tuple[torch.Tensor, judged.Reading]:
     images = family.decode(codes).float().cpu()
-    return images, judged.read(images) if judges else {}
+    return images, judged.read(images) | judged.colours(images) if judges else {}
 
 
 def _changes(one: tuple, other: tuple) -> dict[str, torch.Tensor]:
@@ -185,15 +187,17 @@ def _changes(one: tuple, other: tuple) -> dict[str, torch.Tensor]:
 
 
 def _mean(values: torch.Tensor) -> dict[str, float]:
+    values = values[values.isfinite()]
     error = values.std() / len(values) ** 0.5 if len(values) > 1 else torch.nan
     return {"change": float(values.mean()), "error": float(error)}
 
 
 def _ratio(values: torch.Tensor, full: torch.Tensor) -> dict[str, float]:
     """A ratio of means and its standard error (Cochran 1977, Sampling Techniques, eq. 6.13)."""
-    change, whole = values.double().mean(), full.double().mean()
+    seen = values.isfinite() & full.isfinite()
+    values, full, count = values[seen].double(), full[seen].double(), int(seen.sum())
+    change, whole = values.mean(), full.mean()
     share = change / whole
-    off = (values - share * full).double()
-    count = len(values)
+    off = values - share * full
     error = (off.square().sum() / max(count - 1, 1) / count).sqrt() / whole if count > 1 else torch.nan
-    return {"change": float(change), "full": float(whole), "share": float(share), "error": float(error)}
+    return {"change": float(change), "full": float(whole), "share": float(share), "error": float(error), "pairs": count}

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from torch import nn
 
-from swaplib import directions, families, latent, studio
+from swaplib import directions, families, latent, studio, synthetic
+from swaplib.faces import Faces
 from swaplib.families import Family, Part
 from swaplib.studio import Pick, State
 
@@ -199,7 +200,7 @@ def test_components_of_features_are_brought_back_to_codes():
 @torch.no_grad()
 def test_a_component_of_a_generators_features_moves_them_more_than_other_directions():
     family = families.build("latent_swap", "smoke").eval()
-    module, codes = "generator.network.synthesis.b8.conv1", family.sample(150, 0)
+    module, codes = "generator.network.synthesis.b8.conv1", family.sample(80, 0)
     one, *_ = directions.ganspace(family, codes, count=1, module=module)
     assert list(one.codes) == [part.name for part in family.parts]
     features = directions._features(family, codes, module, 64)
@@ -211,7 +212,7 @@ def test_a_component_of_a_generators_features_moves_them_more_than_other_directi
         return abs(float(((directions._features(family, edited, module, 64) - features) @ component).mean()))
 
     # Every direction of W, as the components of the first layer's codes span it, taken to all layers alike.
-    others = [way.on(list(codes)) for way in directions.ganspace(family, codes, ["w00"], 16)]
+    others = [way.on(list(codes)) for way in directions.ganspace(family, codes, ["w00"], 8)]
     assert moved(one) > max(map(moved, others))
     assert moved(one) > 3 * np.mean([moved(way) for way in others])
 
@@ -345,8 +346,52 @@ def test_codes_are_sampled_or_encoded():
     assert torch.equal(sampled["who"], LINEAR.sample(5, 3)["who"])
     encoded = directions.collect(LINEAR, faces, batch=3)
     torch.testing.assert_close(encoded["who"], LINEAR.encode(faces.resize(32))["who"])
-    with pytest.raises(ValueError, match="not generative: it can only encode given faces"):
+    with pytest.raises(ValueError, match="not generative: give it faces"):
         directions.collect(families.load("landmarks", "smoke"))
+
+
+def test_what_is_known_of_faces_has_names():
+    faces = synthetic.faces(3, 1, world="calm", size=64)
+    torch.testing.assert_close(directions.known(faces, "pose.yaw"), faces.factors["pose"][:, 1])
+    assert torch.equal(directions.known(faces, "Smiling"), faces.attributes[:, 31])
+    with pytest.raises(ValueError, match="nothing is called 'Happy': choose from 5_o_Clock_Shadow"):
+        directions.known(faces, "Happy")
+    with pytest.raises(ValueError, match="nod': choose from pitch, yaw, roll"):
+        directions.known(faces, "pose.nod")
+    with pytest.raises(ValueError, match="good': choose from shape, skin"):
+        directions.known(faces, "mood.good")
+    with pytest.raises(ValueError, match="these faces have no factors: take rendered"):
+        directions.known(Faces(faces.images), "pose.yaw")
+
+
+def test_a_module_whose_output_is_worked_on_in_place_is_seen_as_it_was():
+    family = _Linear()
+    family.decode = lambda codes: family.who(codes["who"]).zero_()
+    features = directions._features(family, {name: code[:5] for name, code in CODES.items()}, "who", 4)
+    torch.testing.assert_close(features.float(), family.who(CODES["who"][:5]).detach())
+
+
+def test_equal_scores_are_chosen_among_at_random():
+    """Codes sorted by what they show: of equal scores, the first ones would be another boundary."""
+    scores = torch.cat([torch.zeros(1000), torch.ones(500)])
+    order = CODES["how"][:, 0, 0].argsort()
+    codes = {name: code[order] for name, code in CODES.items()}
+    high, low = directions._ends(scores, 0.1, np.random.default_rng(0))
+    assert scores[high].all()
+    assert not scores[low].any()
+    assert low.max() > 700  # from all over the thousand
+    assert low.min() < 300
+    with pytest.raises(ValueError, match="same score above and below"):
+        directions.interfacegan(LINEAR, codes, torch.ones(1500), "same", share=0.1)
+
+
+def test_infinite_scores_are_left_out():
+    scores = CODES["who"][:, 0].clone()
+    scores[::7] = torch.inf
+    torch.testing.assert_close(
+        directions.interfacegan(LINEAR, CODES, scores, "one", ["who"], share=0.1).codes,
+        directions.interfacegan(LINEAR, CODES, scores.masked_fill(scores.isinf(), torch.nan), "one", "who", 0.1).codes,
+    )
 
 
 def test_pictures_are_scored_in_batches():

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swaplib import families, figures, judged, judges, latent, layers, studio
+from swaplib.faces import CELEBAMASK_HQ
 from swaplib.families import Family, Part
 from swaplib.studio import Pick, State
 
@@ -53,6 +54,15 @@ class _Painted(Family):
         return picture
 
 
+class _Striped:
+    """A parser that sees rows of skin and of hair in turn, and no hair in a dark picture."""
+
+    def parse(self, images):
+        labels = torch.full((len(images), 32, 32), CELEBAMASK_HQ.index("skin"), dtype=torch.uint8)
+        labels[(images.mean((1, 2, 3)) > -0.9).cpu(), ::2] = CELEBAMASK_HQ.index("hair")
+        return labels
+
+
 PAINTED = _Painted(_Size())
 
 
@@ -64,6 +74,7 @@ def painted(count: int, seed: int):
 @pytest.fixture
 def _small_judges(monkeypatch):
     found = {name: judges.build(name, "smoke").freeze() for name in ("identity", "identity_margin", "shape")}
+    found["parser"] = _Striped()
     monkeypatch.setattr(judged, "_judge", found.get)
 
 
@@ -227,6 +238,30 @@ def test_judges_read_channels_too():
     assert (table.loc[table["reading"] != "pose", "change"] > 0).all()
     units = dict(zip(table["reading"], table["unit"], strict=True))
     assert units == {name: unit for name, (_, unit) in layers.READINGS.items()}
+
+
+@pytest.mark.usefixtures("_small_judges")
+def test_colours_are_means_over_skin_and_hair_in_lab():
+    red, black = (torch.tensor(rgb).reshape(1, 3, 1, 1).expand(1, 3, 32, 32) for rgb in ((1.0, -1, -1), (-1.0, -1, -1)))
+    seen = judged.colours(torch.cat([red, black]))
+    torch.testing.assert_close(seen["hair"][0], torch.tensor([53.24, 80.09, 67.20]), atol=0.05, rtol=0)  # sRGB's red
+    torch.testing.assert_close(seen["skin"][1], torch.zeros(3), atol=1e-3, rtol=0)
+    assert seen["hair"][1].isnan().all()
+    apart = judged.differences(seen, {name: colour.flip(0) for name, colour in seen.items()})
+    assert apart["skin"][0] == pytest.approx(np.linalg.norm([53.24, 80.09, 67.20]), abs=0.1)
+
+
+@pytest.mark.usefixtures("_small_judges")
+def test_pairs_without_hair_do_not_count_for_hair():
+    dark = {"all": torch.full((1, 3), -1.0), "corner": torch.zeros(1, 3), "nothing": torch.zeros(1, 5)}
+    others = painted(5, 1) | {"corner": torch.zeros(5, 3)}
+    source = {name: torch.cat([dark[name], others[name]]) for name in dark}
+    target = painted(6, 2) | {"corner": torch.zeros(6, 3)}
+    table = layers.influence(PAINTED, source, target)
+    pairs = table[(table["group"] == "all") & (table["swapped"] == "alone")].set_index("reading")["pairs"]
+    assert pairs["hair"] == 5
+    assert pairs["skin"] == pairs["pixels"] == 6
+    assert table.loc[table["reading"] == "hair", "share"].notna().all()
 
 
 @pytest.mark.usefixtures("_no_judges")

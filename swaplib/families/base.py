@@ -77,7 +77,7 @@ class Family(Learner):
 
     def sample(self, count: int, seed: int = 0) -> Codes:
         """Random codes, where the family is generative."""
-        raise ValueError(f"{self.name} is not generative: it can only encode given faces")
+        raise ValueError(f"{self.name} is not generative: give it faces to encode instead")
 
     def directions(self) -> dict[str, Codes]:
         """Changes that the family knows by name: name -> (part -> tensor of the part's shape), for `latent.edit`."""
