@@ -16,7 +16,7 @@ import hashlib
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -287,10 +287,6 @@ class Report:
         return "\n".join(lines)
 
 
-Parser = Callable[[torch.Tensor], torch.Tensor]
-"""Images (B, 3, H, W) in [-1, 1] -> labels (B, H, W), uint8, CelebAMask-HQ's 19 classes."""
-
-
 @dataclass(frozen=True)
 class _Job:
     """What is the same for all pictures of a run."""
@@ -303,7 +299,7 @@ class _Job:
     labels: str
     licence: str
     validation: float
-    parser: Parser | None
+    parser: photos.Parser | None
 
 
 def prepare(
@@ -323,7 +319,7 @@ def prepare(
     licence: str | None = None,
     picture: Literal["png", "jpg"] = "png",
     limit: int | None = None,
-    parser: Parser | None = None,
+    parser: photos.Parser | None = None,
     progress: bool = True,
 ) -> Report:
     """Find, align and save the faces of a folder of pictures; run it again to go on after a stop.
@@ -429,7 +425,7 @@ def _prepare_one(job: _Job, entry: Entry, name: str) -> int:
         store.write_picture(job.out, f"images/{name}", image)
         record = {"file": f"images/{name}", "labels": None, **row}
         if labels is None and job.parser is not None:
-            labels = job.parser(from_uint8(image)[None])[0].numpy()
+            labels = photos.parse(image, np.reshape(row["landmarks"], (68, 2)), job.parser)
         if labels is not None:
             record["labels"] = f"labels/{name.rpartition('.')[0]}.png"
             store.write_picture(job.out, record["labels"], labels)

@@ -1,4 +1,4 @@
-"""Photographs: finding the faces, aligning them, RSGAN's masks and crops, and dlib's face descriptor.
+"""Photographs: finding the faces, aligning and labelling them, RSGAN's masks and crops, and dlib's face descriptor.
 
 The only importer of dlib. A photo is a uint8 RGB array (H, W, 3); reading it and the geometry of alignment lie in
 `swaplib.pictures` and `swaplib.warping`, whose functions are offered here too.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -36,8 +37,8 @@ from swaplib.warping import (
 )
 
 __all__ = (
-    "KINDS", "Detection", "Kind", "PhotoError", "Prepared", "align", "alignment", "canvas", "choose", "descriptor",
-    "detect", "find", "foreground_mask", "load", "move", "paste_back", "prepare", "read", "resizing", "rsgan_crops",
+    "KINDS", "Detection", "Kind", "Parser", "PhotoError", "Prepared", "align", "alignment", "canvas", "choose",
+    "descriptor", "detect", "find", "load", "move", "parse", "paste_back", "prepare", "read", "resizing", "rsgan_crops",
     "rsgan_mask", "warp", "warp_labels", "warp_photo",
 )  # fmt: skip
 
@@ -242,55 +243,22 @@ def _crop(faces: Faces, left: int, top: int, side: int) -> Faces:
     )
 
 
-# ---------------------------------------------------------------------------------------------- foreground
+# ---------------------------------------------------------------------------------------------- labels
+
+Parser = Callable[[torch.Tensor], torch.Tensor]
+"""Images (B, 3, H, W) in [-1, 1], in portrait framing -> labels (B, H, W), uint8, CelebAMask-HQ's 19 classes: what a
+judge's `parse` does."""
 
 
-def foreground_mask(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Where the person is (head, hair, neck, clothes), bool (H, W), for a uint8 picture and its landmarks (68, 2).
+def parse(image: np.ndarray, landmarks: np.ndarray, parser: Parser, size: int = 256) -> np.ndarray:
+    """CelebAMask-HQ's labels, uint8 (H, W), of a picture in any framing, uint8 (H, W, 3), with its landmarks (68, 2).
 
-    GrabCut (Rother et al. 2004), started from a head and shoulders laid out by the landmarks, on a copy in which the
-    face is about 48 px high: a stand-in for a parser, and blind where hair and background have the same colour. Of
-    the result the piece with the face is kept and its holes are filled.
+    The parser sees the picture's portrait crop, `size` pixels high; what lies beyond the crop is background.
     """
-    points = np.asarray(landmarks, float)
-    scale = min(48 / np.hypot(*(points[27] - points[8])), 400 / max(image.shape[:2]))
-    shape = tuple(max(8, round(side * scale)) for side in image.shape[:2])
-    small = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    small = cv2.cvtColor(cv2.bilateralFilter(small, 5, 20, 5), cv2.COLOR_RGB2Lab)
-    core, likely = _head_and_shoulders((points + 0.5) * (np.array(shape[::-1]) / image.shape[1::-1]) - 0.5, *shape)
-    if (core | likely).all():  # nothing to learn the background's colours from
-        return np.ones(image.shape[:2], bool)
-    marks = np.where(core, cv2.GC_FGD, np.where(likely, cv2.GC_PR_FGD, cv2.GC_PR_BGD)).astype(np.uint8)
-    cv2.setRNGSeed(0)  # GrabCut's colour clusters start at random
-    cv2.grabCut(small, marks, None, np.zeros((1, 65)), np.zeros((1, 65)), 2, cv2.GC_INIT_WITH_MASK)
-    person = cv2.medianBlur(np.isin(marks, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8), 5).astype(bool) | core
-    whole = _one_piece(person, core).astype(np.float32)
-    return cv2.resize(whole, image.shape[1::-1], interpolation=cv2.INTER_LINEAR) > 0.5
-
-
-def _head_and_shoulders(points: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where a person surely and probably is, bool (H, W). The proportions were fitted on labelled portraits."""
-    up = points[27] - points[8]  # from the chin to between the eyes: the unit of length
-    right = np.array([-up[1], up[0]])
-    ys, xs = np.mgrid[:height, :width]
-    offset = (np.stack([xs, ys], -1) - points[27]) / (up @ up)
-    x, y = offset @ right, offset @ up
-
-    def ellipse(centre: float, half_width: float, half_height: float) -> np.ndarray:
-        return (x / half_width) ** 2 + ((y - centre) / half_height) ** 2 < 1
-
-    neck = (np.abs(x) < 0.22) & (y < -0.8) & (y > -1.15)
-    core = ellipse(-0.1, 0.48, 0.82) | ellipse(0.4, 0.32, 0.4) | neck | _hull(points, height, width)
-    shoulders = (y < -0.9) & (np.abs(x) < 0.5 + 1.6 * np.maximum(0, -0.75 - y))
-    return core, ellipse(0.15, 0.81, 1.13) | shoulders
-
-
-def _one_piece(mask: np.ndarray, core: np.ndarray) -> np.ndarray:
-    """The pieces of the mask that touch the core, without holes."""
-    _, pieces = cv2.connectedComponents(mask.astype(np.uint8))
-    kept = np.isin(pieces, np.unique(pieces[core & mask]))
-    _, gaps = cv2.connectedComponents(np.pad(~kept, 1, constant_values=True).astype(np.uint8))
-    return gaps[1:-1, 1:-1] != gaps[0, 0]
+    matrix = alignment(np.asarray(landmarks, float), "portrait", size, image.shape)
+    crop = warp_photo(image, matrix, canvas("portrait", size))
+    labels = parser(from_uint8(crop)[None])[0].cpu().numpy()
+    return warp_labels(labels, np.linalg.inv(matrix), image.shape[:2])
 
 
 # ---------------------------------------------------------------------------------------------- dlib's descriptor

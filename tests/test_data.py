@@ -505,7 +505,8 @@ def test_a_parser_labels_what_has_no_labels(tmp_path, prepared):
     data.prepare(prepared.parent / "in", tmp_path / "out", size=SIZE, jobs=1, limit=2, parser=dark, progress=False)
     faces = data.open(tmp_path / "out")
     assert faces.card["settings"]["parsed"]
-    assert torch.equal(faces[0].labels, dark(faces[0].images))
+    # The parser sees the portrait crop, here the picture itself at another size.
+    assert (faces[0].labels == dark(faces[0].images)).float().mean() > 0.97
     assert 0.02 < (faces[0].labels == 13).float().mean() < 0.98
     assert data.open(prepared)[0].labels is None
 
