@@ -96,7 +96,7 @@ def train(
     family     its weights are the beginning; it is moved to the device
     data       faces; resized to the config's size, in an order that the seed decides
     minutes    of training, in all runs of the folder together
-    batch      faces in a step, over all processes together
+    batch      faces in a step, over all processes together; of `data.Shots`, people
     folder     gets checkpoint.pt, log.csv and samples/; None keeps nothing
     resume     go on from the folder's checkpoint if there is one. The other arguments must be as before, but
                for steps, minutes, schedule, workers and how often to save
@@ -129,6 +129,7 @@ def train(
     if batch % fabric.world_size:
         raise ValueError(f"a batch of {batch} can't be shared out evenly among {fabric.world_size} processes")
     settings = {"seed": seed, "batch": batch, "flips": flips, "ema": ema, "faces": len(data), "precision": precision}
+    settings |= {"shots": data.shots} if hasattr(data, "shots") else {}  # pictures in each item of a batch
     run = _start(family, data, fabric, settings, None if folder is None else Path(folder), resume, workers)
     if compile:
         runs.compile_networks(family)
@@ -170,7 +171,7 @@ def _loop(
                 asked = run.agree(requests)
                 step = Step(
                     run.step,
-                    run.step * run.settings["batch"],
+                    _images(run.step, run.settings),
                     run.seconds,
                     {name: losses for name, (losses, _) in done.items()},
                     {name: total for name, (_, total) in done.items()},
@@ -476,9 +477,13 @@ def restore(family: Learner, folder: str | os.PathLike, ema: bool = True) -> dic
     except RuntimeError as error:
         raise _misfit(path, family) from error
     family.eval()
-    images = content["step"] * content["settings"]["batch"]
+    images = _images(content["step"], content["settings"])
     return {"images": images, **{name: content[name] for name in ("step", "seconds", "settings")}}
 
 
 def _misfit(path: Path, family: Learner) -> ValueError:
     return ValueError(f"{path} doesn't fit this {family.name}: it was made with another version of it; train anew")
+
+
+def _images(steps: int, settings: dict[str, Any]) -> int:
+    return steps * settings["batch"] * settings.get("shots", 1)

@@ -19,6 +19,7 @@ from swaplib.judges.augment import augment
 from swaplib.networks.bisenet import BiSeNet
 from swaplib.networks.ir_se import IRSE50
 from swaplib.synthetic import head
+from swaplib.train import restore, train
 
 FACES = drawn.faces(8, 64, 0)
 PLAIN = {"progress": False, "workers": 1, "precision": "fp32", "device": "cpu"}
@@ -156,6 +157,22 @@ def test_shots_give_all_pictures_of_each_person(people):
     assert torch.equal(faces.images[:2], faces.images[2:])
     whole = data.Shots([people], 3)[list(range(8))]
     assert torch.equal(whole.images[2], whole.images[0])  # two pictures fill three places
+
+
+def test_a_run_counts_all_pictures_of_its_people(people, tmp_path):
+    judge, shots = judges.build("identity", "smoke"), data.Shots([people], 2)
+    *_, step = train(judge, shots, 3, batch=4, flips=False, folder=tmp_path, progress=False)
+    assert step.images == 3 * 4 * 2
+    assert restore(judge, tmp_path)["images"] == step.images
+
+
+def test_the_margin_comes_after_a_stretch_without():
+    kind, demo = judges.kind("identity_margin"), judges.config("identity_margin", "demo")
+    free, whole = kind.stages(demo)
+    assert free.config == replace(demo, margin=0.0)
+    assert whole.config == demo
+    assert free.share + whole.share == 1
+    assert len(kind.stages(judges.config("identity_margin", "paper"))) == 1
 
 
 def test_rendered_shots_show_one_person(rendered):
