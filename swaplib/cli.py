@@ -260,55 +260,57 @@ def _pair(text: str) -> tuple[str, str]:
 
 @app.command()
 def info(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
-    """Which families, networks and judges there are, with their parts and sizes."""
+    """Which families, generators, judges and networks there are, with their parts and sizes."""
     with _sentences():
         found = describe()
         if as_json:
             typer.echo(json.dumps(found, indent=1))
             return
-        for name, facts in (found["families"] | found["judges"]).items():
+        for name, facts in (found["families"] | found["generators"] | found["judges"]).items():
             sizes = ", ".join(f"{preset} {count:,}" for preset, count in facts["parameters"].items())
             released = facts["weights"]
             weights = f"{released['file']}, {released['bytes'] / 1e6:.1f} MB" if released else "none"
-            parts = f"\n  parts       {', '.join(facts['parts'])}" if "parts" in facts else "  (judge)"
+            parts = f"\n  parts       {', '.join(facts['parts'])}" if "parts" in facts else ""
             typer.echo(f"{name}{parts}\n  parameters  {sizes}\n  weights     {weights}")
         for name, count in found["networks"].items():
             typer.echo(f"network {name}: {count:,} parameters")
 
 
 def describe() -> dict[str, Any]:
-    """What `swaplib info` says: of families and judges, parameters by preset and released weights; a family's parts; of
-    networks, parameters at the papers' size."""
+    """What `swaplib info` says: of families, generators and judges, parameters by preset and released weights; a
+    family's parts; of networks, parameters at the papers' size."""
     import torch
 
-    from swaplib import families, judges, published
+    from swaplib import families, generators, judges, published
     from swaplib.judges import identity, parsing
     from swaplib.networks import stylegan2
 
     def facts(learners: Any, name: str) -> dict[str, Any]:
-        return {
-            "parameters": {preset: _size(learners.build(name, preset)) for preset in ("smoke", "demo", "paper")}
-        } | {"weights": _released(learners, name)}
+        sizes = {preset: _size(learners.build(name, preset)) for preset in ("smoke", "demo")}
+        with torch.device("meta"):  # the largest networks are only counted
+            sizes["paper"] = _size(learners.build(name, "paper"))
+        return {"parameters": sizes, "weights": _released(learners, name)}
 
-    found = {"families": {}, "networks": {}, "judges": {name: facts(judges, name) for name in judges.NAMES}}
-    for name in families.NAMES:
-        parts = families.build(name, "demo").parts
-        found["families"][name] = {"parts": [part.name for part in parts], **facts(families, name)}
-    with torch.device("meta"):  # the largest networks are only counted
-        encoders = {kind: _size(encoder(1024)) for kind, encoder in published.ENCODERS.items()}
-    smooth = families.build("smooth_swap", "paper")
-    latent = families.build("latent_swap", "paper")
-    found["networks"] = {
-        "stylegan2_generator_1024": _size(latent.generator.network),
-        "stylegan2_discriminator_1024": _size(stylegan2.Discriminator(1024)),
-        "latent_mixers_1024": _size(latent.mixer),
-        **{f"{kind}_encoder_1024": count for kind, count in encoders.items()},
-        "smooth_swap_generator": _size(smooth.projection) + _size(smooth.network),
-        "stylegan2_discriminator_256": _size(smooth.critic),
-        "ir_se50": _size(identity.ArcFace()),
-        "latentswap_embedder": _size(identity.LatentSwapEmbedder()),
-        "bisenet": _size(parsing.PublicParser()),
+    found = {kind: {name: facts(learners, name) for name in learners}
+             for kind, learners in (("judges", judges.ALL), ("generators", generators.ALL))}  # fmt: skip
+    found["families"] = {
+        name: {"parts": [part.name for part in families.build(name, "demo").parts], **facts(families.ALL, name)}
+        for name in families.ALL
     }
+    with torch.device("meta"):
+        smooth, latent = (families.build(name, "paper") for name in ("smooth_swap", "latent_swap"))
+        networks = {
+            "stylegan2_generator_1024": latent.generator.network,
+            "stylegan2_discriminator_1024": stylegan2.Discriminator(1024),
+            "latent_mixers_1024": latent.mixer,
+            **{f"{kind}_encoder_1024": encoder(1024) for kind, encoder in published.ENCODERS.items()},
+            "smooth_swap_generator": torch.nn.ModuleList([smooth.projection, smooth.network]),
+            "stylegan2_discriminator_256": smooth.critic,
+            "ir_se50": identity.ArcFace(),
+            "latentswap_embedder": identity.LatentSwapEmbedder(),
+            "bisenet": parsing.PublicParser(),
+        }
+    found["networks"] = {name: _size(network) for name, network in networks.items()}
     return found
 
 

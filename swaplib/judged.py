@@ -124,7 +124,7 @@ def overall(table: pd.DataFrame, rows: Sequence[str] | None = None) -> pd.Series
 @cache
 def _mean_points() -> np.ndarray:
     """The 51 inner landmarks of the mean head, mm, as a camera has its axes: y down, z away."""
-    factors = synthetic.sample_factors(200, seed=1)
+    factors = synthetic.sample_factors(200, seed=1, groups=("shape", "expression"))
     still, _ = shape.true_points(factors, 1)
     return (still.mean(0)[17:68] * torch.tensor([1.0, -1.0, -1.0])).double().numpy()
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from swaplib import data, families, judges, weights
+from swaplib import cli, data, families, judges, weights
 from swaplib.cli import app
 
 COMMANDS = ("swap", "prepare", "render", "train", "evaluate", "run", "info", "import", "lab")
@@ -64,11 +64,16 @@ def test_wrong_usage_exits_with_2(arguments):
     assert call(*arguments)[0] == 2
 
 
-def test_info_is_one_json_object():
+@pytest.fixture(scope="module")
+def found() -> dict:
+    """What `swaplib info --json` says."""
     code, stdout, _ = call("info", "--json")
-    found = json.loads(stdout)
     assert code == 0
-    assert set(found) == {"families", "networks", "judges"}
+    return json.loads(stdout)
+
+
+def test_info_is_one_json_object(found):
+    assert set(found) == {"families", "generators", "judges", "networks"}
     assert tuple(found["families"]) == families.NAMES
     for name, facts in found["families"].items():
         family = families.build(name)
@@ -78,9 +83,9 @@ def test_info_is_one_json_object():
         assert set(facts["parameters"]) == {"smoke", "demo", "paper"}
 
 
-def test_info_knows_judges_and_the_papers_networks():
-    found = json.loads(call("info", "--json")[1])
+def test_info_knows_judges_and_the_papers_networks(found):
     assert tuple(found["judges"]) == judges.NAMES
+    assert found["generators"]["stylegan2"]["parameters"]["paper"] == 30_370_060 + 29_012_513
     assert found["judges"]["parser"]["parameters"]["paper"] == 1_944_355
     assert found["judges"]["identity"]["parameters"]["paper"] == 26_134_080
     assert found["networks"] == {
@@ -111,18 +116,20 @@ def test_photographs_are_swapped_by_weights_that_know_them(photo, tmp_path, monk
     assert asked == ["photo", "demo", "smoke"]
 
 
-def test_info_tells_the_released_weights():
-    found = json.loads(call("info", "--json")[1])["families"]
-    assert found["landmarks"]["weights"] is None
-    told = found["rsgan"]["weights"]
+def test_info_tells_the_released_weights(found):
+    assert found["families"]["landmarks"]["weights"] is None
+    told = found["families"]["rsgan"]["weights"]
     file = weights.FOLDER / told["file"]
     assert told["bytes"] == file.stat().st_size
     assert (weights.FOLDER / told["card"]).exists()
     assert told["resolution"] == families.load("rsgan").config.size
 
 
-def test_info_in_words_names_every_family():
-    assert all(name in call("info")[1] for name in families.NAMES)
+def test_info_in_words_names_everything(found, monkeypatch):
+    monkeypatch.setattr(cli, "describe", lambda: found)
+    words = call("info")[1]
+    assert all(name in words for kind in found.values() for name in kind)
+    assert "30,370,060" in words
 
 
 def test_swap_saves_a_picture_marked_as_synthetic(photo, tmp_path):

@@ -79,6 +79,14 @@ def test_shapes_and_ranges(size):
     assert faces.landmarks.shape == (1, 68, 2)
 
 
+@pytest.mark.parametrize("groups", [("shape",), ("expression", "hair"), ("body",), ("pose", "camera")])
+def test_groups_alone_are_drawn_as_with_all_others(groups):
+    whole, some = sample_factors(2, seed=3, world="wild"), sample_factors(2, seed=3, world="wild", groups=groups)
+    assert tuple(sorted(some)) == tuple(sorted(groups))
+    for group in groups:
+        assert torch.equal(some[group], whole[group])
+
+
 def test_bad_arguments_are_refused():
     factors = sample_factors(1)
     with pytest.raises(ValueError, match="64 to 512"):

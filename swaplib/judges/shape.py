@@ -95,7 +95,9 @@ def _spread(count: int) -> torch.Tensor:
 def _contour() -> torch.Tensor:
     """Which of each jaw point's candidates lies farthest out on the mean head seen from the front, (17,)."""
     baked = head.tensors()
-    points = head.vertices(head.weights(synthetic.sample_factors(200, seed=1)["shape"])).mean(0, keepdim=True)
+    points = head.vertices(head.weights(synthetic.sample_factors(200, seed=1, groups=("shape",))["shape"])).mean(
+        0, keepdim=True
+    )
     flat = head.surface_points(points, baked["jaw_ids"], baked["jaw_weights"])[0, ..., :2]
     outward = baked["jaw_directions"]
     return ((flat - flat.mean((0, 1))) * outward[:, None]).sum(-1).argmax(1)
@@ -122,12 +124,20 @@ def true_points(factors: synthetic.Factors, count: int) -> tuple[torch.Tensor, t
 
 
 @cache
+def _heads(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """`true_points` of 1,500 heads, half of each world."""
+    groups = ("shape", "expression")
+    drawn = [synthetic.sample_factors(750, 1, world=world, groups=groups) for world in ("calm", "wild")]
+    parts = [true_points({group: one[group][k : k + 125] for group in groups}, count)
+             for one in drawn for k in range(0, 750, 125)]  # fmt: skip
+    return tuple(torch.cat(part) for part in zip(*parts, strict=True))
+
+
+@cache
 def _model(shapes: int, expressions: int, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Mean points (P, 3), whitened shape components (S, P, 3) and expression components (E, P, 3), mm."""
-    drawn = [synthetic.sample_factors(750, seed=1, start=0, world=world) for world in ("calm", "wild")]
-    parts = [true_points({group: torch.cat([one[group] for one in drawn])[k : k + 100] for group in drawn[0]}, count)
-             for k in range(0, 1500, 100)]  # fmt: skip
-    still, moved = (torch.cat(part) for part in zip(*parts, strict=True))
+    with torch.device("cpu"):  # even where a network is only built to be counted
+        still, moved = _heads(count)
     mean = still.mean(0)
 
     def components(centred: torch.Tensor, number: int) -> torch.Tensor:

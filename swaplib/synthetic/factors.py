@@ -11,6 +11,7 @@ often. Skin tone is uniform over its range and tied to nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -137,9 +138,17 @@ class Ties:
 
 
 def sample_factors(
-    count: int, seed: int = 0, start: int = 0, world: str | World = "calm", ties: Ties | None = None
+    count: int,
+    seed: int = 0,
+    start: int = 0,
+    world: str | World = "calm",
+    ties: Ties | None = None,
+    groups: Sequence[str] | None = None,
 ) -> Factors:
-    """Draw faces number start … start+count−1 of the series `seed`: group -> float32 (count, columns)."""
+    """Draw faces number start … start+count−1 of the series `seed`: group -> float32 (count, columns).
+
+    groups: the only ones to draw, where not all are needed: they are the same, and sooner there.
+    """
     ties = ties or Ties()
     if isinstance(world, str):
         if world not in WORLDS:
@@ -147,30 +156,37 @@ def sample_factors(
         world = WORLDS[world]
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
-    faces = [_one(seed, start + k, world, ties) for k in range(count)]
-    return {group: torch.cat([face[group] for face in faces]) for group in columns()}
+    wanted = tuple(group for group in columns() if groups is None or group in groups)
+    faces = [_one(seed, start + k, world, ties, wanted) for k in range(count)]
+    return {group: torch.cat([face[group] for face in faces]) for group in wanted}
 
 
-def _one(seed: int, index: int, world: World, ties: Ties) -> Factors:
+def _one(seed: int, index: int, world: World, ties: Ties, wanted: Sequence[str]) -> Factors:
     """One face. Faces are made one by one, since sums over a batch round differently from batch to batch."""
 
     def stream(part: int) -> np.random.Generator:
         return np.random.default_rng([seed, index, part])
 
     shape = _sample_shape(stream(0))
-    skin = _sample_skin(stream(1), shape, ties)
-    drawn = {
-        "shape": shape,
-        "skin": skin,
-        "hair": _sample_hair(stream(2), shape, world, ties),
-        "glasses": _sample_glasses(stream(3), world),
-        "expression": _sample_expression(stream(4), world),
-        "pose": {name: _clipped(stream(5 + k), getattr(world, name)) for k, name in enumerate(POSE)},
-        "light": _sample_light(stream(8), world),
-        "background": _sample_background(stream(9), world),
+    draws = {
+        "shape": lambda: shape,
+        "skin": lambda: _sample_skin(stream(1), shape, ties),
+        "hair": lambda: _sample_hair(stream(2), shape, world, ties),
+        "glasses": lambda: _sample_glasses(stream(3), world),
+        "expression": lambda: _sample_expression(stream(4), world),
+        "pose": lambda: {name: _clipped(stream(5 + k), getattr(world, name)) for k, name in enumerate(POSE)},
+        "light": lambda: _sample_light(stream(8), world),
+        "background": lambda: _sample_background(stream(9), world),
     }
-    made = {group: torch.tensor([[row[name] for name in columns()[group]]]).float() for group, row in drawn.items()}
-    return made | _stand_up(made["shape"], _sample_body(stream(11)), _sample_camera(stream(10), world))
+
+    def row(group: str) -> torch.Tensor:
+        drawn = draws[group]()
+        return torch.tensor([[drawn[name] for name in columns()[group]]]).float()
+
+    made = {group: row(group) for group in draws if group in wanted}
+    if {"camera", "body"}.isdisjoint(wanted):
+        return made
+    return made | _stand_up(row("shape"), _sample_body(stream(11)), _sample_camera(stream(10), world))
 
 
 def _clipped(rng: np.random.Generator, spread: tuple[float, float]) -> float:
