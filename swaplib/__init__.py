@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,6 +10,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Faces", "__version__"]
+
+# joblib replaces a worker whose memory has grown and goes on: nothing is lost.
+warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
 
 
 def __getattr__(name: str) -> Any:
