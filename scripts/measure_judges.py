@@ -53,7 +53,7 @@ def main(people: Folders = [], parsed: Folders = [], marked: Folders = []) -> No
 
 
 def save(rows: dict[tuple[str, str], dict], name: str, paper: str | None, caption: str, used: list[Path]) -> None:
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["pictures", "judge" if paper else "truth"])
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["dataset", "judge" if paper else "truth"])
     figures.save_table(table.round(4), f"judges/{name}", paper, caption, checkpoints=used)
     typer.echo(table.round(4).to_string())
 
