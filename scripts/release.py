@@ -3,7 +3,7 @@
     python scripts/release.py rsgan demo runs/rsgan_demo.safetensors --notes "What was tried, what falls short."
     python scripts/release.py parser demo runs/parser_demo.safetensors --data faces --data photographs
 
-Families are measured on rendered pairs, judges on the held-out part of prepared datasets.
+Families are measured on rendered pairs, judges and generators on the held-out part of prepared datasets.
 
 The old weights' row, where there are any, is printed beside the new one: replace weights only by better ones.
 """
@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 import typer
 
-from swaplib import curriculum, judges, metrics, weights
+from swaplib import curriculum, metrics, weights
 from swaplib import data as datasets
+from swaplib.learner import Teacher
 
 COLUMNS = ("psnr_face", "ssim_face", "to_source", "nearer_source", "detected", "reconstruction_error",
            "reconstruction_ms_ssim", "twice_error", "twice_ms_ssim")  # fmt: skip
@@ -32,7 +33,9 @@ def main(
     pairs: Annotated[int, typer.Option(help="Rendered calm pairs that the row is measured on.")] = 200,
     notes: Annotated[str, typer.Option(help="Markdown for the card's end.")] = "",
     size: Annotated[int, typer.Option(help="Edge of the rendered pictures.")] = 128,
-    data: Annotated[list[Path] | None, typer.Option(help="Prepared datasets that a judge is measured on.")] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Prepared datasets to measure a judge or generator on.")
+    ] = None,
     run: Annotated[
         list[Path] | None, typer.Option(help="Folders of the runs that led to FILE, in order: their log is kept.")
     ] = None,
@@ -40,7 +43,7 @@ def main(
     """Measure the weights in FILE and save them as the released ones of the family or judge NAME at a preset."""
     family = curriculum.registry(name).load(name, file=file)
     known = weights.read_card(file)
-    if isinstance(family, judges.Judge):
+    if isinstance(family, Teacher):
         results = {}
         for folder in data or []:
             found = family.report(datasets.open(folder).split("val"))

@@ -144,6 +144,10 @@ class Teacher(Learner):
     def train(self, mode: bool = True) -> Teacher:
         return super().train(mode and not getattr(self, "frozen", False))
 
+    def report(self, dataset: Dataset) -> dict[str, float]:
+        """How good it is on a prepared dataset: name -> number, for its card."""
+        raise NotImplementedError
+
     def needed(self) -> None:
         """Raises ValueError where it has no weights that it could teach by."""
         if not self.trained:

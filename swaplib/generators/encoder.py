@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from swaplib import generators
+from swaplib.data import Dataset
 from swaplib.faces import Faces
 from swaplib.learner import Phase, Stage, Teacher, cosine
 from swaplib.networks.resnet import Basic, ResNet
@@ -81,6 +82,21 @@ class StyleEncoder(Teacher):
         """Pictures, and what the generator makes of their codes: (2, B, 3, S, S)."""
         faces = faces.resize(self.generator.config.size).to(self.mean.device)
         return torch.stack([faces.images, self.generator(self(faces.images))])
+
+    @torch.no_grad()
+    def report(self, dataset: Dataset) -> dict[str, float]:
+        """Mean absolute difference, of a range of 1, of pictures and what the generator makes of their codes; and the
+        same for random pictures of its own."""
+        size, count = self.generator.config.size, min(len(dataset), 256)
+        own = self.generator.sample(count, truncation=self.config.truncation).split(32)
+        missed = {
+            "pictures": [self._missed(faces.resize(size).images) for faces in dataset.batches(32)],
+            "own pictures": [self._missed(self.generator(ws)) for ws in own],
+        }
+        return {name: float(torch.cat(values).mean()) for name, values in missed.items()}
+
+    def _missed(self, images: torch.Tensor) -> torch.Tensor:
+        return (self.generator(self(images)) - images).abs().mean((1, 2, 3)) / 2
 
     def phases(self) -> list[Phase]:
         self.generator.needed()

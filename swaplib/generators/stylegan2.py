@@ -25,7 +25,9 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from swaplib.data import Dataset
 from swaplib.faces import Faces
+from swaplib.judges import fidelity
 from swaplib.learner import Phase, Stage, Teacher, cosine
 from swaplib.networks import blocks
 from swaplib.networks.ada import Augment
@@ -118,6 +120,13 @@ class StyleGAN2(Teacher):
     def look(self, faces: Faces) -> torch.Tensor:
         """The same random codes always; more truncated from row to row: (3, B, 3, S, S)."""
         return torch.stack([self(self.sample(len(faces), 0, truncation)) for truncation in (1.0, 0.7, 0.4)])
+
+    def report(self, dataset: Dataset) -> dict[str, float]:
+        """How far as many random pictures as the dataset has are from its own, by `judges.fidelity`."""
+        features, size = fidelity.trunk(), self.config.size
+        own = fidelity.gather((faces.resize(size).images for faces in dataset.batches(32)), features)
+        drawn = fidelity.gather((self(ws) for ws in self.sample(len(dataset)).split(32)), features)
+        return {"frechet": fidelity.frechet(drawn, own), "kernel": fidelity.kernel(drawn, own)[0], "pictures": len(own)}
 
     def phases(self) -> list[Phase]:
         generator, critic = [*self.network.parameters()], [*self.critic.parameters()]
