@@ -271,46 +271,43 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="One JSON object."
             released = facts["weights"]
             weights = f"{released['file']}, {released['bytes'] / 1e6:.1f} MB" if released else "none"
             parts = f"\n  parts       {', '.join(facts['parts'])}" if "parts" in facts else ""
-            typer.echo(f"{name}{parts}\n  parameters  {sizes}\n  weights     {weights}")
-        for name, count in found["networks"].items():
-            typer.echo(f"network {name}: {count:,} parameters")
+            networks = ", ".join(f"{child} {count:,}" for child, count in facts["networks"].items()) or "none"
+            typer.echo(f"{name}{parts}\n  parameters  {sizes}\n  paper's     {networks}\n  weights     {weights}")
+        for name, count in found["published"].items():
+            typer.echo(f"published network {name}: {count:,} parameters")
 
 
 def describe() -> dict[str, Any]:
-    """What `swaplib info` says: of families, generators and judges, parameters by preset and released weights; a
-    family's parts; of networks, parameters at the papers' size."""
+    """What `swaplib info` says.
+
+    Of families, generators and judges: parameters by preset, at the paper's size also of each network in them, and
+    the released weights; a family's parts. Of networks that only published files fill: parameters.
+    """
     import torch
 
     from swaplib import families, generators, judges, published
     from swaplib.judges import identity, parsing
-    from swaplib.networks import stylegan2
 
     def facts(learners: Any, name: str) -> dict[str, Any]:
         sizes = {preset: _size(learners.build(name, preset)) for preset in ("smoke", "demo")}
         with torch.device("meta"):  # the largest networks are only counted
-            sizes["paper"] = _size(learners.build(name, "paper"))
-        return {"parameters": sizes, "weights": _released(learners, name)}
+            whole = learners.build(name, "paper")
+        sizes["paper"] = _size(whole)
+        networks = {child: _size(network) for child, network in whole.named_children()}
+        return {"parameters": sizes, "networks": networks, "weights": _released(learners, name)}
 
-    found = {kind: {name: facts(learners, name) for name in learners}
-             for kind, learners in (("judges", judges.ALL), ("generators", generators.ALL))}  # fmt: skip
-    found["families"] = {
-        name: {"parts": [part.name for part in families.build(name, "demo").parts], **facts(families.ALL, name)}
-        for name in families.ALL
-    }
+    kinds = {"families": families.ALL, "generators": generators.ALL, "judges": judges.ALL}
+    found = {kind: {name: facts(learners, name) for name in learners} for kind, learners in kinds.items()}
+    for name, told in found["families"].items():
+        told["parts"] = [part.name for part in families.build(name, "demo").parts]
     with torch.device("meta"):
-        smooth, latent = (families.build(name, "paper") for name in ("smooth_swap", "latent_swap"))
-        networks = {
-            "stylegan2_generator_1024": latent.generator.network,
-            "stylegan2_discriminator_1024": stylegan2.Discriminator(1024),
-            "latent_mixers_1024": latent.mixer,
-            **{f"{kind}_encoder_1024": encoder(1024) for kind, encoder in published.ENCODERS.items()},
-            "smooth_swap_generator": torch.nn.ModuleList([smooth.projection, smooth.network]),
-            "stylegan2_discriminator_256": smooth.critic,
+        loaded = {
+            **{f"{kind}_encoder": encoder(1024) for kind, encoder in published.ENCODERS.items()},
             "ir_se50": identity.ArcFace(),
             "latentswap_embedder": identity.LatentSwapEmbedder(),
             "bisenet": parsing.PublicParser(),
         }
-    found["networks"] = {name: _size(network) for name, network in networks.items()}
+    found["published"] = {name: _size(network) for name, network in loaded.items()}
     return found
 
 

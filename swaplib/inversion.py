@@ -232,7 +232,8 @@ def project(
         _normalise(noise)
         shown = codes
         if start is None:
-            scale = spread * config.jitter * max(0.0, 1 - progress / max(config.jitter_ramp, 1e-9)) ** 2
+            left = 1 - progress / config.jitter_ramp if progress < config.jitter_ramp else 0.0
+            scale = spread * config.jitter * left**2
             shown = codes + scale * torch.randn(1, *codes.shape[1:], generator=random).to(device)
         pictures = network.synthesis(shown.expand(-1, network.layers, -1))
         terms = {"perceptual": distance(pictures, images), "pixels": (pictures - images).square().mean((1, 2, 3))}

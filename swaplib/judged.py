@@ -24,6 +24,7 @@ from swaplib.judges import perceptual, shape
 EMBEDDERS = {"smooth": "identity", "margin": "identity_margin"}
 """Column -> judge."""
 COLOURED = ("skin", "hair")
+"""Whose colours `colours` reads."""
 OVERALL = ("smooth", "smooth_r", "shape", "shape_r", "expression", "expression_r", "pose", "pose_r", "pose_marks")
 """Smooth-Swap's nine: identity, shape, expression and pose with their relative ones, and a second pose."""
 

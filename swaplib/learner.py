@@ -20,7 +20,10 @@ from swaplib.faces import Faces
 
 
 class Data(Protocol):
-    """What a run learns from: `data.Dataset`, `Faces`, or anything else that gives `Faces` for a list of indices."""
+    """What a run learns from: `data.Dataset`, `Faces`, or anything else that gives `Faces` for a list of indices.
+
+    Where an index stands for several pictures, as in `data.Shots`, `shots` says how many.
+    """
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: list[int]) -> Faces: ...

@@ -129,7 +129,7 @@ def train(
     if batch % fabric.world_size:
         raise ValueError(f"a batch of {batch} can't be shared out evenly among {fabric.world_size} processes")
     settings = {"seed": seed, "batch": batch, "flips": flips, "ema": ema, "faces": len(data), "precision": precision}
-    settings |= {"shots": data.shots} if hasattr(data, "shots") else {}  # pictures in each item of a batch
+    settings |= {"shots": data.shots} if hasattr(data, "shots") else {}
     run = _start(family, data, fabric, settings, None if folder is None else Path(folder), resume, workers)
     if compile:
         runs.compile_networks(family)

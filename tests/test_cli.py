@@ -73,29 +73,29 @@ def found() -> dict:
 
 
 def test_info_is_one_json_object(found):
-    assert set(found) == {"families", "generators", "judges", "networks"}
+    assert set(found) == {"families", "generators", "judges", "published"}
     assert tuple(found["families"]) == families.NAMES
     for name, facts in found["families"].items():
         family = families.build(name)
         assert facts["parts"] == [part.name for part in family.parts]
         assert facts["parameters"]["demo"] == sum(parameter.numel() for parameter in family.parameters())
-        assert set(facts) == {"parts", "parameters", "weights"}
+        assert set(facts) == {"parts", "parameters", "networks", "weights"}
         assert set(facts["parameters"]) == {"smoke", "demo", "paper"}
 
 
 def test_info_knows_judges_and_the_papers_networks(found):
     assert tuple(found["judges"]) == judges.NAMES
-    assert found["generators"]["stylegan2"]["parameters"]["paper"] == 30_370_060 + 29_012_513
     assert found["judges"]["parser"]["parameters"]["paper"] == 1_944_355
     assert found["judges"]["identity"]["parameters"]["paper"] == 26_134_080
-    assert found["networks"] == {
-        "stylegan2_generator_1024": 30_370_060,
-        "stylegan2_discriminator_1024": 29_012_513,
-        "latent_mixers_1024": 56_687_616,
-        "psp_encoder_1024": 267_136_704,
-        "e4e_encoder_1024": 267_136_704,
-        "smooth_swap_generator": 16_464_405,
-        "stylegan2_discriminator_256": 28_864_129,
+    generator = found["generators"]["stylegan2"]["networks"]
+    assert (generator["network"], generator["critic"]) == (30_370_060, 29_012_513)
+    assert found["families"]["latent_swap"]["networks"]["mixer"] == 56_687_616
+    smooth = found["families"]["smooth_swap"]["networks"]
+    assert smooth["projection"] + smooth["network"] == 16_464_405
+    assert smooth["critic"] == 28_864_129
+    assert found["published"] == {
+        "psp_encoder": 267_136_704,
+        "e4e_encoder": 267_136_704,
         "ir_se50": 43_797_696,
         "latentswap_embedder": 30_330_432,
         "bisenet": 13_300_416,
