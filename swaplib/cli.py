@@ -124,13 +124,14 @@ def render(
     world: World = "calm",
     size: Annotated[int, typer.Option(min=64, max=512, help="Edge of the pictures in pixels.")] = 128,
     shots: Annotated[int, typer.Option(min=1, help="Pictures of each person.")] = 1,
+    relatives: Annotated[int, typer.Option(min=1, help="People that share one skin: only heads tell them apart.")] = 1,
     jobs: Jobs = 2,
 ) -> None:
     """Render faces with their labels, landmarks, attributes and factors into a prepared dataset."""
     with _sentences():
         from swaplib import data
 
-        path = data.render(out, count, seed=seed, world=world, size=size, shots=shots, jobs=jobs)
+        path = data.render(out, count, seed=seed, world=world, size=size, shots=shots, relatives=relatives, jobs=jobs)
         typer.echo(f"{count} faces in {path}")
 
 

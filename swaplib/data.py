@@ -210,24 +210,32 @@ class Shots:
     Somebody with more pictures than that comes under several indices, the last filled up from the first; somebody
     with fewer is repeated. People without a name and those with a single picture are left out. `Faces.identity` is
     the person's number, from 0 to `people` − 1.
+
+    Where relatives were rendered, an index stands for all of a family: seen together, only their heads tell them
+    apart. A batch of n indices is n people then, too: those that are too many are left out.
     """
 
     datasets: Sequence[Dataset]
     shots: int
 
     @cached_property
-    def _groups(self) -> list[tuple[int, int, list[int]]]:
-        """Data set, person, and that person's rows in it."""
+    def _groups(self) -> list[list[tuple[int, int, list[int]]]]:
+        """People that come together: of each the data set, the number, and so many rows in the data set."""
         groups, person = [], 0
         for k, dataset in enumerate(self.datasets):
+            settings = dataset.card["settings"]
+            families = defaultdict(list)
             for subject, rows in dataset.metadata.groupby("subject", sort=True).indices.items():
                 if not subject or len(rows) < 2:
                     continue
-                starts = range(0, len(rows), self.shots)
-                groups += [
-                    (k, person, [int(rows[(start + i) % len(rows)]) for i in range(self.shots)]) for start in starts
-                ]
+                family = subject
+                if (relatives := settings.get("relatives", 1)) > 1:
+                    family = int(subject) // (relatives * settings.get("shots", 1))
+                for start in range(0, len(rows), self.shots):
+                    chosen = [int(rows[(start + i) % len(rows)]) for i in range(self.shots)]
+                    families[family, start].append((k, person, chosen))
                 person += 1
+            groups += families.values()
         if not groups:
             names = ", ".join(dataset.folder.name for dataset in self.datasets)
             raise ValueError(f"{names}: nobody is in two pictures: render with --shots 4, or prepare VGGFace2 or LFW")
@@ -238,12 +246,12 @@ class Shots:
 
     @property
     def people(self) -> int:
-        return self._groups[-1][1] + 1
+        return 1 + max(person for group in self._groups for _, person, _ in group)
 
     def __getitem__(self, index: list[int]) -> Faces:
         size = tuple(self.datasets[0].card["size"])
         parts = []
-        for k, person, rows in (self._groups[i] for i in index):
+        for k, person, rows in [someone for i in index for someone in self._groups[i]][: len(index)]:
             faces = Faces(self.datasets[k].images(rows), identity=torch.full((len(rows),), person))
             parts.append(faces.resize(size))
         return Faces.cat(parts)
@@ -479,6 +487,7 @@ def render(
     jobs: int = 2,
     *,
     shots: int = 1,
+    relatives: int = 1,
     backend: str | None = None,
     validation: float = 0.1,
     progress: bool = True,
@@ -491,11 +500,14 @@ def render(
         raise ValueError(f"count must be at least 1, got {count}")
     if world not in synthetic.WORLDS:
         raise ValueError(f"unknown world {world!r}: choose one of {', '.join(synthetic.WORLDS)}")
-    if shots < 1:
-        raise ValueError(f"shots must be at least 1, got {shots}")
+    for name, value in {"shots": shots, "relatives": relatives}.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
     settings = {"seed": seed, "world": world, "size": size, "validation": validation}
     settings |= {"shots": shots} if shots > 1 else {}
+    settings |= {"relatives": relatives} if relatives > 1 else {}
     what = f"rendered faces, {world} world{f', {shots} of each person' if shots > 1 else ''}"
+    what += f", {relatives} people to a skin" if relatives > 1 else ""
     card = _card("data.render", what, (size, size), settings)
     store.start(out, card)
     rows = _rendered(out)
@@ -522,8 +534,8 @@ def _render_shard(out: Path, settings: dict[str, Any], wanted: list[int]) -> int
     """Render a whole shard and save the faces of the wanted numbers: their last bits depend on the batch."""
     start = wanted[0] // SHARD * SHARD
     seed, world, size = settings["seed"], settings["world"], settings["size"]
-    shots = settings.get("shots", 1)
-    faces = synthetic.faces(SHARD, seed=seed, start=start, world=world, size=size, jobs=1, shots=shots)
+    people = {name: settings.get(name, 1) for name in ("shots", "relatives")}
+    faces = synthetic.faces(SHARD, seed=seed, start=start, world=world, size=size, jobs=1, **people)
     images, rows = to_uint8(faces.images), []
     for k in (number - start for number in wanted):
         name = f"{start + k:08d}.png"

@@ -159,6 +159,24 @@ def test_shots_give_all_pictures_of_each_person(people):
     assert torch.equal(whole.images[2], whole.images[0])  # two pictures fill three places
 
 
+def test_relatives_share_a_skin_and_come_together(tmp_path):
+    relatives = data.render(tmp_path / "set", 16, size=64, shots=2, relatives=2, jobs=1, validation=0, progress=False)
+    relatives = data.open(relatives)
+    faces = relatives[list(range(16))]
+    skins, heads = (faces.factors[group].reshape(4, 2, 2, -1) for group in ("skin", "shape"))  # family, person, shot
+    assert torch.equal(skins, skins[:, :1, :1].expand_as(skins))
+    assert torch.equal(heads, heads[:, :, :1].expand_as(heads))
+    assert (heads[:, 0, 0] != heads[:, 1, 0]).any(1).all()
+    assert len(skins[:, 0, 0].unique(dim=0)) == 4
+    assert relatives.card["what"] == "rendered faces, calm world, 2 of each person, 2 people to a skin"
+
+    shots = data.Shots([relatives], 2)
+    assert (len(shots), shots.people) == (4, 8)
+    subjects = ["0", "10", "12", "14", "2", "4", "6", "8"]  # in the order of their numbers
+    found = [subjects[k] for k in shots[[1, 3, 0, 2]].identity[::2]]
+    assert found == ["10", "8", "4", "6"]  # two families; the others are too many for a batch of four
+
+
 def test_a_run_counts_all_pictures_of_its_people(people, tmp_path):
     judge, shots = judges.build("identity", "smoke"), data.Shots([people], 2)
     *_, step = train(judge, shots, 3, batch=4, flips=False, folder=tmp_path, progress=False)

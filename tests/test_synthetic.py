@@ -131,6 +131,18 @@ def test_composited_true_swap_keeps_the_targets_surround(faces):
     assert torch.equal(swap.images.permute(0, 2, 3, 1)[far], target.images.permute(0, 2, 3, 1)[far])
 
 
+def test_a_swap_of_the_skin_alone_keeps_the_targets_head(faces):
+    source, target = faces[[0, 1]], faces[[2, 3]]
+    skin, both = synthetic.true_swap(source, target, groups=("skin",)), synthetic.true_swap(source, target)
+    assert (skin.labels != target.labels).float().mean() < 0.05  # brows and beards
+    assert torch.equal(skin.factors["shape"], target.factors["shape"])
+    assert skin.identity is None
+    assert (skin.images - target.images).abs().mean() > 0.003 < (skin.images - both.images).abs().mean()
+    assert same(synthetic.true_swap(source, target, groups=()), replace(target, identity=None))
+    with pytest.raises(ValueError, match="must be of shape, skin, got hair"):
+        synthetic.true_swap(source, target, groups=("hair",))
+
+
 def test_true_swap_needs_rendered_pairs(faces):
     with pytest.raises(ValueError, match="rendered faces"):
         synthetic.true_swap(replace(faces, factors=None), faces)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import joblib
@@ -72,43 +73,59 @@ def faces(
     device: str = "cpu",
     progress: bool = False,
     shots: int = 1,
+    relatives: int = 1,
 ) -> Faces:
     """Render faces number start … start+count−1 of the series `seed`; face k is the same whatever else is asked for.
 
     jobs: processes to render with (−1: one for each core). The identity number of face k is k.
     shots: pictures of each person: faces n, n+1 … n+shots−1, n a multiple of `shots`, show person n.
+    relatives: so many people in a row have the skin, eyes, brows and beard of the first of them, and a head of their
+        own: only its shape tells them apart.
     """
     chunks = [range(first, min(first + 8, start + count)) for first in range(start, start + count, 8)]
     work = (
-        joblib.delayed(_render_range)(chunk, seed, world, size, supersample, ties, device, shots) for chunk in chunks
+        joblib.delayed(_render_range)(chunk, seed, world, size, supersample, ties, device, shots, relatives)
+        for chunk in chunks
     )
     if jobs == 1:
-        results = (_render_range(chunk, seed, world, size, supersample, ties, device, shots) for chunk in chunks)
+        results = (function(*arguments, **options) for function, arguments, options in work)
     else:
         results = joblib.Parallel(n_jobs=jobs, return_as="generator")(work)
     bar = tqdm(results, total=len(chunks), desc="rendering", unit="batch", disable=not progress)
     return Faces.cat(list(bar))
 
 
-def _render_range(chunk: range, seed, world, size, supersample, ties, device, shots) -> Faces:
+def _render_range(chunk: range, seed, world, size, supersample, ties, device, shots, relatives) -> Faces:
     # Small tensors: a second thread per process costs far more in waiting than it brings.
     with one_thread():
         factors = sample_factors(len(chunk), seed, chunk.start, world, ties)
         people = [number - number % shots for number in chunk]
-        if shots > 1:
-            drawn = {person: sample_factors(1, seed, person, world, ties) for person in set(people)}
-            own = {group: torch.cat([drawn[person][group] for person in people]) for group in factors}
-            factors = swap_identity(own, factors)
+        if shots * relatives > 1:
+            families = [number - number % (shots * relatives) for number in chunk]
+            drawn = {k: sample_factors(1, seed, k, world, ties) for k in {*people, *families}}
+            factors = swap_identity(_gather(drawn, people), factors)
+            factors["skin"] = _gather(drawn, families)["skin"]
         rendered = render(factors, size, supersample, device)
     return replace(rendered, identity=torch.tensor(people, device=rendered.images.device))
 
 
-def true_swap(source: Faces, target: Faces, surround: str = "rendered", supersample: int = 2) -> Faces:
+def _gather(drawn: dict[int, Factors], numbers: list[int]) -> Factors:
+    return {group: torch.cat([drawn[k][group] for k in numbers]) for group in drawn[numbers[0]]}
+
+
+def true_swap(
+    source: Faces,
+    target: Faces,
+    surround: str = "rendered",
+    supersample: int = 2,
+    groups: Sequence[str] = IDENTITY,
+) -> Faces:
     """The picture that a perfect swap would give: the source's person in the target's shot.
 
     The person is head shape, skin, eyes, brows and beard; hair, glasses, expression, pose, light, background, clothes
     and camera are the target's. surround: "rendered" keeps the picture as rendered, where hair and neck sit on the
     source's skull; "target" puts the swapped face region, with a soft edge, into the target's own pixels.
+    groups: less than the whole person comes over: "shape", the head's, or "skin", with eyes, brows and beard.
     Both must be rendered faces of one size. Raises ValueError otherwise.
     """
     if source.factors is None or target.factors is None:
@@ -119,10 +136,11 @@ def true_swap(source: Faces, target: Faces, surround: str = "rendered", supersam
         raise ValueError(
             f"{len(source)} sources of {source.size} do not pair with {len(target)} targets of {target.size}"
         )
-    swapped = render(
-        swap_identity(source.factors, target.factors), target.size[0], supersample, str(target.images.device)
-    )
-    swapped = replace(swapped, identity=source.identity)
+    if not set(groups) <= set(IDENTITY):
+        raise ValueError(f"groups must be of {', '.join(IDENTITY)}, got {', '.join(groups)}")
+    factors = swap_identity(source.factors, target.factors, groups)
+    swapped = render(factors, target.size[0], supersample, str(target.images.device))
+    swapped = replace(swapped, identity=source.identity if set(groups) == set(IDENTITY) else None)
     return swapped if surround == "rendered" else _composite(swapped, target)
 
 

@@ -483,9 +483,9 @@ def shoulders(macro: dict[str, torch.Tensor], like: torch.Tensor) -> torch.Tenso
     return shape
 
 
-def swap_identity(source: Factors, target: Factors) -> Factors:
-    """The factors of a perfect swap: the source's person in the target's shot."""
-    return {group: source[group] if group in IDENTITY else target[group] for group in columns()}
+def swap_identity(source: Factors, target: Factors, groups: Sequence[str] = IDENTITY) -> Factors:
+    """The factors of a perfect swap: the source's person in the target's shot. groups: what is the source's."""
+    return {group: source[group] if group in groups else target[group] for group in columns()}
 
 
 # ----------------------------------------------------------------------------------------------------- attributes
