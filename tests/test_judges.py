@@ -495,6 +495,25 @@ def test_a_path_keeps_the_shot_and_moves_the_person():
     assert (found > 0).all()
 
 
+def test_a_generator_tells_what_lies_between():
+    class Sphere:
+        """Its pictures are its codes."""
+
+        def sample(self, count, seed=0):
+            return _sphere(count, 3, seed)
+
+        def __call__(self, codes):
+            return codes[:, :, None, None]
+
+        def embed(self, faces):
+            return faces.images.flatten(1)
+
+    half, quarter = (smoothness.by_generator(Sphere(), Sphere(), at, 50, batch=7) for at in (0.5, 0.25))
+    assert half.shape == (50,)
+    torch.testing.assert_close(half, torch.zeros(50), atol=1e-5, rtol=0)  # half-way, line and circle meet
+    assert quarter.mean() > 1e-3
+
+
 def test_embeddings_of_a_dataset_come_with_their_subjects(people):
     codes, names = smoothness.embeddings(judges.build("identity", "smoke").eval(), people, batch=5)
     assert codes.shape == (16, 16)

@@ -86,6 +86,11 @@ class Config:
         )  # fmt: skip
 
     @classmethod
+    def study(cls, **changes) -> Config:
+        """The demo's networks, trained more shortly, to compare variants."""
+        return replace(cls.demo(), learning_rate=1e-3, steps=1000, **changes)
+
+    @classmethod
     def smoke(cls) -> Config:
         return replace(
             cls.demo(), size=32, generator_preset="smoke", encoder_preset="smoke", judges_preset="smoke", cutoff=4,

@@ -97,6 +97,24 @@ def by_path(embedder: Embedder, faces: Faces, amounts: Sequence[float]) -> torch
     return torch.stack(found)
 
 
+class Generator(Protocol):
+    def sample(self, count: int, seed: int = 0) -> torch.Tensor: ...
+    def __call__(self, codes: torch.Tensor) -> torch.Tensor: ...
+
+
+@torch.no_grad()
+def by_generator(
+    embedder: Embedder, generator: Generator, amount: float, pairs: int = 100, seed: int = 0, batch: int = 32
+) -> torch.Tensor:
+    """d_smooth where z_C is the vector of what a generator shows between two random codes, at r = amount of the
+    straight line from one to the other, (pairs,) (Table 2, "GAN")."""
+    codes = generator.sample(2 * pairs, seed)
+    one, other = codes[::2], codes[1::2]
+    pictures = [generator(part) for part in torch.cat([one, other, one.lerp(other, amount)]).split(batch)]
+    found = torch.cat([embedder.embed(Faces(images)) for images in pictures])
+    return smoothness(*torch.nn.functional.normalize(found, dim=1).chunk(3), amount)
+
+
 def unique(
     codes: torch.Tensor, gallery: torch.Tensor, people: np.ndarray, pairs: int = 64, seed: int = 0
 ) -> np.ndarray:
