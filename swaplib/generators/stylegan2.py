@@ -13,8 +13,9 @@ Tero Karras et al.: Analyzing and Improving the Image Quality of StyleGAN. CVPR 
 | ADA (Karras et al. 2020, arXiv:2006.06676) | `augment`, `swaplib.networks.ada` |
 
 Where we differ, and why: R1 is taken at the augmented pictures, not through the augmentation, which is differentiable
-once only. The average of the weights is the training loop's. The demo is narrower, augments, as its set is small, and
-learns at half its size first, where a step costs a third.
+once only. The average of the weights is the training loop's. The demo is narrower, augments, as its set is small, has
+the γ that ADA's authors' rule gives (0.0002 · pixels / batch), and learns at half its size first, where a step costs a
+third.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Config:
         """64 px, for a CPU."""
         return cls(
             size=64, base=1024, most=128, z=128, w=128, depth=4, target=0.6, adaptation=200_000, grown=True,
-            penalty=1.6, last_rate=0.1, batch=16, steps=60_000,
+            penalty=0.4, last_rate=0.1, batch=16, steps=60_000,
         )  # fmt: skip
 
     @classmethod
