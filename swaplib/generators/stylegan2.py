@@ -77,7 +77,9 @@ class Config:
 
     @classmethod
     def smoke(cls) -> Config:
-        return replace(cls.demo(), size=32, base=256, most=16, z=16, w=16, depth=2, grown=False, batch=4, steps=20)
+        return replace(
+            cls.demo(), size=32, base=256, most=16, z=16, w=16, depth=2, grown=False, penalty=1.6, batch=4, steps=20
+        )
 
 
 class Mean(nn.Module):
