@@ -5,9 +5,11 @@ from __future__ import annotations
 import official
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
-from swaplib.networks import psp, resample, stylegan2
+from swaplib.networks import psp, resample, stylegan2, winograd
 from swaplib.networks.adversarial import critic_loss, fooling_loss
 from swaplib.networks.bisenet import BiSeNet
 from swaplib.networks.ir_se import IRSE50
@@ -213,9 +215,11 @@ def generator() -> Generator:
     return official.fill(Generator(64, 1024, 32, 32, 48), "nv_stylegan2_g")
 
 
+@pytest.mark.parametrize("wide", [1 << 10, 1])
 @pytest.mark.parametrize("strip", [1 << 21, 1500])
-def test_the_generator_is_the_official_one(generator, strip, monkeypatch):
+def test_the_generator_is_the_official_one(generator, strip, wide, monkeypatch):
     monkeypatch.setattr(stylegan2, "_STRIP", strip)  # at once, or a few rows after the other
+    monkeypatch.setattr(stylegan2, "_WIDE", wide)  # by plain convolutions, or by winograd's
     same_layout(generator, "nv_stylegan2_g")
     given, wanted = official.inputs("nv_stylegan2_g"), official.expected("nv_stylegan2_g")
     w = generator.mapping(given["z"])
@@ -232,6 +236,26 @@ def test_with_gradients_the_generator_gives_the_same(generator):
     strips = generator.synthesis(codes)
     with torch.enable_grad():
         close(generator.synthesis(codes).detach(), strips, 1e-5)
+
+
+@given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.integers(1, 4), st.integers(1, 3))
+@settings(max_examples=30, deadline=None)
+def test_fewer_multiplications_give_the_same_convolution(batch, inputs, outputs, down, right):
+    torch.manual_seed(batch + 10 * inputs + 100 * outputs)
+    x, weight = torch.randn(batch, inputs, 4 * down + 2, 4 * right + 2), torch.randn(outputs, inputs, 3, 3)
+    found = winograd.convolve(x, winograd.transformed(weight))
+    close(found, nn.functional.conv2d(x, weight), 3e-5)
+
+
+def test_prepared_kernels_follow_their_weights(generator, monkeypatch):
+    monkeypatch.setattr(stylegan2, "_WIDE", 1)
+    codes = official.inputs("nv_stylegan2_g")["wplus"]
+    before = generator.synthesis(codes)
+    generator.synthesis.b16.conv1.weight.mul_(-1)
+    changed = generator.synthesis(codes)
+    monkeypatch.setattr(stylegan2, "_WIDE", 1 << 10)
+    close(changed, generator.synthesis(codes), 3e-5)
+    assert (changed - before).abs().max() > 0.1
 
 
 def test_noise_is_the_same_always_or_new_or_none(generator):

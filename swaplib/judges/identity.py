@@ -17,9 +17,10 @@ Four judges of one build that differ in what they are trained by:
 
 Where we differ from the paper and why: the demo's trunk is a narrow residual network with one block a level and
 without a first pool, its pictures are smaller than the paper's 256 px, and it learns from rendered people (for whom we
-know everything) and a few photographed ones. A third of the rendered ones are relatives, four people to one skin: where
-all people differ in skin, an embedder learns skin and little else, and a swapper that it teaches paints. Slope 0.01 of the leaky ReLU, which the paper doesn't name, is that of
-LatentSwap's authors, who publish such an embedder; `from_latentswap` loads it.
+know everything) and a few photographed ones. Many of the rendered ones are relatives, four people to one skin: where
+all people differ in skin, an embedder learns skin and little else, and a swapper that it teaches paints. Slope 0.01 of
+the leaky ReLU, which the paper doesn't name, is that of LatentSwap's authors, who publish such an embedder;
+`from_latentswap` loads it.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ A style scales a layer's inputs before the convolution, which all pictures of a 
 back to unit variance after it: the same numbers as a convolution with weights of its own for each picture ("modulated
 weights"), which a CPU is slow at. Without gradients large maps are computed in strips of rows that fit into the
 processor's cache: the passes of filter, noise and activation then cost little, and memory isn't fetched anew for each.
+And since weights are the same for all pictures, wide layers convolve by `winograd`, with kernels prepared once.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from swaplib.networks import winograd
 from swaplib.networks.resample import blur, double, half
 
 Noise = Literal["const", "random", "none"]
 """What is added to each layer's map: the same numbers always, new ones from torch's generator, nothing."""
 
 _STRIP = 1 << 21  # numbers of a map that are computed at once: 8 MB
+_WIDE = 256  # channels from which on a convolution by `winograd` is faster, measured
 
 
 def _leaky(x: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
@@ -81,6 +84,7 @@ class Layer(nn.Module):
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.register_buffer("noise_const", torch.randn(size, size))
         self.size, self.grow = size, grow
+        self._kernels: tuple[tuple[int, int], torch.Tensor] | None = None  # of which weights, and `winograd`'s of them
 
     def forward(self, x: torch.Tensor, w: torch.Tensor, noise: Noise = "const") -> torch.Tensor:
         style = self.affine(w).float()
@@ -120,12 +124,22 @@ class Layer(nn.Module):
             x = _window(x, top // 2 - 1, bottom // 2 + 1) * style
             x = blur(F.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2, padding=1), 0)
         else:
-            x = F.conv2d(_window(x, top - 1, bottom + 1) * style, self.weight)
+            x = self._convolved(_window(x, top - 1, bottom + 1) * style)
         bias = (self.bias * math.sqrt(2)).to(x.dtype)[:, None, None]
         x = torch.addcmul(bias, x, scale.to(x.dtype))
         if noise is not None:
             x += noise.to(x.dtype)
         return F.leaky_relu(x, 0.2, inplace=True)
+
+    def _convolved(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H + 2, W + 2) to (B, outputs, H, W)."""
+        fast = x.dtype == torch.float32 and x.device.type == "cpu" and self.size >= 8 and len(self.bias) >= _WIDE
+        if not fast or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+            return F.conv2d(x, self.weight)
+        made_of = self.weight.data_ptr(), self.weight._version
+        if self._kernels is None or self._kernels[0] != made_of:
+            self._kernels = made_of, winograd.transformed(self.weight)
+        return winograd.convolve(x, self._kernels[1])
 
 
 def _window(x: torch.Tensor, top: int, bottom: int) -> torch.Tensor:
@@ -137,7 +151,7 @@ def _window(x: torch.Tensor, top: int, bottom: int) -> torch.Tensor:
 def _strips(batch: int, channels: int, size: int) -> Iterator[tuple[slice, int, int]]:
     """Pieces of a map that are not too large: some pictures, the first row, the row after the last."""
     pictures = max(1, _STRIP // (channels * size**2))
-    rows = min(size, max(2, _STRIP // (channels * size) // 2 * 2))
+    rows = min(size, max(4, _STRIP // (channels * size) // 4 * 4))
     for first in range(0, batch, pictures):
         for top in range(0, size, rows):
             yield slice(first, first + pictures), top, min(top + rows, size)
