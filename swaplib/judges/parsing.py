@@ -213,6 +213,44 @@ def bisenet(path) -> PublicParser:
     return judge.requires_grad_(False).eval()
 
 
+# ---------------------------------------------------------------------------------------------- for other learners
+
+
+def labelled(faces: Faces, parser: Parser) -> torch.Tensor:
+    """The faces' labels, uint8 (B, H, W); where they have none, what the parser finds.
+
+    Raises ValueError where neither is there.
+    """
+    if faces.labels is not None:
+        return faces.labels
+    if not parser.trained:
+        raise ValueError(
+            "the pictures have no labels (faces.labels), and the parser that would find them has no weights: prepare "
+            "them with swaplib prepare --parse, or train it (swaplib train parser)"
+        )
+    return parser.parse(faces.images)
+
+
+def merged(logits: torch.Tensor, order: str) -> torch.Tensor:
+    """Log-probabilities (B, C, H, W) of the classes of a coarser label order, of logits (B, 19, H, W)."""
+    table = label_table("celebamask_hq", order).to(logits.device)
+    shares = logits.log_softmax(1)
+    return torch.stack([shares[:, table == k].logsumexp(1) for k in range(int(table.max()) + 1)], 1)
+
+
+def parsing_loss(
+    parser: Parser, images: torch.Tensor, labels: torch.Tensor, order: str, weights: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Cross-entropy of what the parser finds in images (B, 3, H, W), to labels (B, H, W) of an order.
+
+    weights: of the order's classes, (C,); then the mean is weighted.
+    """
+    logits = parser(images)
+    if logits.shape[-2:] != labels.shape[-2:]:
+        logits = F.interpolate(logits, labels.shape[-2:], mode="bilinear")
+    return F.nll_loss(merged(logits, order), labels.long(), weights)
+
+
 # ---------------------------------------------------------------------------------------------- how well it parses
 
 
