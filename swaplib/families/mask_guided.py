@@ -38,7 +38,8 @@ Where the paper is silent or where we differ, and why:
   as the full model does. We take what is left, the unpaired half, as what only the full model has (`Config.setting`).
 - The demo has its grid at half the size, not at a quarter: at 64 px, features of an eye are 4 x 6 cells so and can be
   placed to 2 pixels. Its losses of pixels weigh more, since means of squares send too little gradient at this scale
-  beside a critic; the parser, which costs as much as the rest, sees a quarter of the pictures.
+  beside a critic; the parser, which costs as much as all else, sees an eighth of
+  the pictures, which are unpaired ones.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ from swaplib.families.base import Codes, Family, Part
 from swaplib.judges import perceptual
 from swaplib.judges.parsing import labelled, parsing_loss
 from swaplib.learner import Phase, Stage, linear
-from swaplib.networks.pix2pixhd import Critic, Generator, feature_matching, fooling, start_normal, telling
+from swaplib.networks.pix2pixhd import Critic, Generator, feature_matching, fooling, one_hot, start_normal, telling
 from swaplib.networks.variational import draw
 
 
@@ -155,8 +156,8 @@ class Config:
         codes, and so are still worth an auto-encoder each.
         """
         return cls(
-            size=64, width_local=24, most=128, hidden=192, z=96, width=24, halvings=1, features=48, blocks=3,
-            width_critics=16, parser_preset="demo", judges_preset="demo", parsed=0.25, local=100, whole=100,
+            size=64, width_local=16, most=128, hidden=192, z=96, width=24, halvings=1, features=48, blocks=3,
+            width_critics=16, parser_preset="demo", judges_preset="demo", parsed=0.125, local=100, whole=100,
             learning_rate=1e-3, steady=0.5, batch=8, steps=30_000,
         )  # fmt: skip
 
@@ -164,8 +165,7 @@ class Config:
     def study(cls, **changes) -> Config:
         """Small, at 32 px, to compare variants in minutes. An eye's box is 4 x 6 pixels there, half of them the eye."""
         small = replace(
-            cls.demo(), size=32, width_local=24, most=96, hidden=128, z=48, blocks=2, width_critics=16, parsed=0.5,
-            batch=16, steps=2000,
+            cls.demo(), size=32, most=96, hidden=128, z=48, blocks=2, parsed=0.125, batch=16, steps=2000,
         )  # fmt: skip
         return replace(small, **changes)
 
@@ -188,11 +188,6 @@ class Config:
 
 
 # ------------------------------------------------------------------------------------------- masks and components
-
-
-def one_hot(mask: torch.Tensor) -> torch.Tensor:
-    """A mask (B, S, S) of MGPE's classes as ones and zeros, float32 (B, 11, S, S)."""
-    return F.one_hot(mask.long(), len(MGPE)).movedim(-1, 1).float()
 
 
 def inside(mask: torch.Tensor, region: Region) -> torch.Tensor:
@@ -384,7 +379,7 @@ class MaskGuided(Family):
         return codes | {"mask": mask, "background": faces.images}
 
     def decode(self, codes: Codes) -> torch.Tensor:
-        return self.generator(one_hot(self._seen(codes["mask"])), codes["background"], self.placed(codes).values())
+        return self.generator(self._seen(codes["mask"]), codes["background"], self.placed(codes).values())
 
     def consumers(self) -> dict[str, list[torch.Tensor]]:
         """The first layer of each component's decoder."""
@@ -438,13 +433,15 @@ class MaskGuided(Family):
                 f"this Mask-Guided Portrait Editing takes {self.config.size} px pictures, got {faces.size}: use "
                 "faces.resize"
             )
-        # A copy without what only training needs has no parser of its own.
-        parser = self._modules.get("parser") or judges.frozen("parser", self.config.parser_preset)
-        return relabel(labelled(faces, parser.to(faces.images.device)), target="mgpe")
+        return relabel(labelled(faces, self._own_parser), target="mgpe")
+
+    def _own_parser(self) -> judges.Judge:
+        """Its parser; a copy without what only training needs has none."""
+        return self._modules.get("parser") or judges.frozen("parser", self.config.parser_preset)
 
     def _seen(self, mask: torch.Tensor) -> torch.Tensor:
-        """The mask as generator and critics see it."""
-        return mask if self.config.enlarged == 1 else enlarge(mask, self.config.enlarged)
+        """The mask as generator and critics see it, (B, 11, S, S)."""
+        return one_hot(mask if self.config.enlarged == 1 else enlarge(mask, self.config.enlarged), len(MGPE))
 
     # -- training
 
@@ -481,7 +478,7 @@ class MaskGuided(Family):
             "local": sum(half_square(self.image_decoders[name](codes[name]), components[name]) for name in components),
             "whole": self._whole(fakes[:paired], images[:paired], mask[:paired]),
         }
-        given = one_hot(self._seen(mask))
+        given = self._seen(mask)
         for name, half in self._halves(len(images)).items():
             opinions = self.critics[name].compared(given[half], fakes[half], images[half])
             losses["adversarial" if name == "paired" else "adversarial_unpaired"] = fooling(opinions)
@@ -499,7 +496,7 @@ class MaskGuided(Family):
         mask, images = self._mask(faces), faces.images
         with torch.no_grad():
             fakes = self._pictures(self._drawn(self.components(images, mask)), mask, images)
-            given = one_hot(self._seen(mask))
+            given = self._seen(mask)
         losses = {}
         for name, half in self._halves(len(images)).items():
             opinions = self.critics[name].compared(given[half], fakes[half], images[half])
@@ -550,7 +547,8 @@ _RENAMED = (
     (r"^bg_decoder\.", "background_decoder."),
     (r"^model\.", "body."),
     (r"\.conv_block\.", ".layers."),
-    (r"^scale(\d)_layer(\d)\.", r"scales.\1.\2."),
+    (r"^scale0_layer", "scales.1."),  # theirs begin with the coarsest
+    (r"^scale1_layer", "scales.0."),
     (r"^conv\.(\d+)\.conv\.(?=\d)", r"body.\1."),
     (r"^conv\.(\d+)\.conv\.", r"body.\1.0."),
     (r"^conv\.(\d+)\.bn\.", r"body.\1.1."),

@@ -9,6 +9,7 @@ are exact, and from labelled photographs, both under strong augmentation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -216,19 +217,20 @@ def bisenet(path) -> PublicParser:
 # ---------------------------------------------------------------------------------------------- for other learners
 
 
-def labelled(faces: Faces, parser: Parser) -> torch.Tensor:
-    """The faces' labels, uint8 (B, H, W); where they have none, what the parser finds.
+def labelled(faces: Faces, parser: Callable[[], Parser]) -> torch.Tensor:
+    """The faces' labels, uint8 (B, H, W); where they have none, what a parser finds, which is asked for only then.
 
     Raises ValueError where neither is there.
     """
     if faces.labels is not None:
         return faces.labels
-    if not parser.trained:
+    judge = parser()
+    if not judge.trained:
         raise ValueError(
             "the pictures have no labels (faces.labels), and the parser that would find them has no weights: prepare "
             "them with swaplib prepare --parse, or train it (swaplib train parser)"
         )
-    return parser.parse(faces.images)
+    return judge.to(faces.images.device).parse(faces.images)
 
 
 def merged(logits: torch.Tensor, order: str) -> torch.Tensor:
