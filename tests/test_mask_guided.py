@@ -18,13 +18,11 @@ from torch import nn
 
 from swaplib import families, judges
 from swaplib.faces import MGPE, Faces, relabel
-from swaplib.families import mask_guided, mask_to_face
+from swaplib.families import mask_guided
 from swaplib.families.mask_guided import LOCAL, Config, MaskGuided, corners, cropped, enlarge, middles, pasted
-from swaplib.families.mask_to_face import BicycleGANConfig
 from swaplib.judges.parsing import merged, parsing_loss
 from swaplib.learner import linear
 from swaplib.networks.pix2pixhd import Critic, feature_matching, one_hot
-from swaplib.train import train
 
 FIXTURE = "mask_guided_portrait_editing"
 FACES = drawn.faces(4, 32, 0)
@@ -145,7 +143,7 @@ def test_the_critic_is_the_official_one():
     wanted = official.expected(FIXTURE)
     for scale, (features, logits) in enumerate(found):
         close(features[:, ::128, ::3, ::3], wanted[f"D_scale{scale}_out0"])
-        close(logits.sigmoid(), wanted[f"D_scale{scale}_out1"])
+        close(logits, wanted[f"D_scale{scale}_out1"])
 
 
 @pytest.mark.slow
@@ -188,7 +186,7 @@ def test_files_of_the_authors_code_are_read(family, tmp_path):
     small = replace(Config.smoke(), size=256, halvings=2, blocks=9)
     with pytest.raises(ValueError, match="holds another network than this config's: build the family as"):
         families.build("mask_guided", small).load_official(tmp_path, "7")
-    with pytest.raises(FileNotFoundError, match="latest_net_G.pth"):
+    with pytest.raises(FileNotFoundError, match=r"latest_net_G\.pth"):
         family.load_official(tmp_path)
 
 
@@ -271,10 +269,10 @@ def test_enlarged_masks():
     mask[0, 16:60, 4:60], mask[0, 21:30, 11:30] = 1, MGPE.index("image_left_eye")
     larger = enlarge(mask, 1.5)
     rows, columns = (larger[0] == MGPE.index("image_left_eye")).nonzero().T
-    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (19, 31, 7, 33)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (19, 31, 6, 34)
     assert torch.equal(larger == 0, mask == 0)
     assert torch.equal(enlarge(mask, 1), mask)
-    assert int((larger != mask).sum()) == 13 * 27 - 9 * 19
+    assert int((larger != mask).sum()) == 13 * 29 - 9 * 19
 
 
 # ----------------------------------------------------------------------------------------------------------- swaps
@@ -412,7 +410,7 @@ def test_gradients_reach_what_a_phase_trains_alone(family):
 
 def test_classes_that_a_mask_unites_are_added():
     torch.manual_seed(0)
-    logits, labels = torch.randn(2, 19, 4, 4), torch.randint(0, 19, (2, 4, 4), dtype=torch.uint8)
+    logits = torch.randn(2, 19, 4, 4)
     shares = merged(logits, "mgpe").exp()
     torch.testing.assert_close(shares.sum(1), torch.ones(2, 4, 4))
     whole = logits.softmax(1)
@@ -421,10 +419,9 @@ def test_classes_that_a_mask_unites_are_added():
     parser = judges.load("parser", "smoke")
     found = parsing_loss(parser, FACES.images, FACES.labels, "celebamask_hq")
     torch.testing.assert_close(found, F.cross_entropy(parser(FACES.images), FACES.labels.long()))
-    worse = parsing_loss(parser, FACES.images.flip(-2), MASK, "mgpe")
-    assert worse > parsing_loss(parser, FACES.images, MASK, "mgpe")
+    own = relabel(parser.parse(FACES.images), target="mgpe")
+    assert parsing_loss(parser, FACES.images, own, "mgpe") < parsing_loss(parser, FACES.images, own.flip(-2), "mgpe")
     assert torch.isfinite(parsing_loss(parser, F.interpolate(FACES.images, 64), MASK.repeat(1, 2, 2), "mgpe"))
-    assert labels.max() < 19
 
 
 def test_the_released_objective():
@@ -470,16 +467,25 @@ def test_the_rate_falls_at_last():
     assert linear()(0.25) == pytest.approx(0.75)
 
 
-def test_it_learns_a_few_faces():
-    """A tiny overfit: components and whole pictures come back, and the mask is followed."""
+def overfitted(family, steps: int) -> list[dict[str, float]]:
+    """What the generator's losses on four faces are, step by step, with critics that don't learn."""
     torch.manual_seed(0)
-    family = families.build("mask_guided", replace(Config.smoke(), learning_rate=3e-3))
-    steps = [step.losses["generator"] for step in train(
-        family, FACES, 60, batch=4, ema=0, flips=False, precision="fp32", progress=False
-    )]  # fmt: skip
-    assert steps[-1]["local"] < 0.35 * steps[0]["local"]
-    assert steps[-1]["whole"] < 0.35 * steps[0]["whole"]
-    assert steps[-1]["parsing"] < 0.8 * steps[0]["parsing"]
+    phase, rows = family.train().phases()[0], []
+    optimiser = torch.optim.Adam(phase.parameters, 5e-3, (0.5, 0.999))
+    for _ in range(steps):
+        losses = phase.losses(FACES)
+        optimiser.zero_grad()
+        sum(getattr(family.config, name) * value for name, value in losses.items()).backward()
+        optimiser.step()
+        rows.append({name: float(value.detach()) for name, value in losses.items()})
+    return rows
+
+
+def test_it_learns_a_few_faces():
+    """Components and whole pictures come back."""
+    first, *_, last = overfitted(families.build("mask_guided", "smoke"), 30)
+    assert last["local"] < 0.4 * first["local"]
+    assert last["whole"] < 0.4 * first["whole"]
 
 
 # ---------------------------------------------------------------------------------------------- from masks to faces
@@ -518,16 +524,8 @@ def test_random_codes_found_again_train_the_generator_alone():
     assert family.encoder.head.weight.grad.any()
 
 
-@pytest.mark.parametrize(
-    ("name", "config", "term"),
-    [
-        ("pix2pixhd", mask_to_face.Pix2PixHDConfig.smoke(), "features_matched"),
-        ("bicyclegan", BicycleGANConfig.smoke(), "reconstruction"),
-    ],
-)
-def test_they_learn_a_few_faces(name, config, term):
-    family = families.build(name, replace(config, learning_rate=3e-3))
-    steps = [step.losses["generator"] for step in train(
-        family, FACES, 40, batch=4, ema=0, flips=False, precision="fp32", progress=False
-    )]  # fmt: skip
-    assert steps[-1][term] < 0.7 * steps[0][term]
+def test_they_learn_a_few_faces():
+    first, *_, last = overfitted(families.build("pix2pixhd", "smoke"), 20)
+    assert last["features_matched"] < 0.5 * first["features_matched"]
+    first, *_, last = overfitted(families.build("bicyclegan", "smoke"), 20)
+    assert last["reconstruction"] < 0.6 * first["reconstruction"]

@@ -231,14 +231,10 @@ class BicycleGAN(MaskToFace):
         random = torch.randn(len(faces) - middle, self.config.z, device=faces.images.device)
         return first | {"appearance": draw(*distribution)}, second | {"appearance": random}, distribution
 
-    def _fakes(self, first: Codes, second: Codes) -> tuple[torch.Tensor, torch.Tensor]:
-        """Both halves' pictures, generated in one batch."""
-        both = self.decode({name: torch.cat([first[name], second[name]]) for name in first})
-        return both.split([len(first["mask"]), len(second["mask"])])
-
     def _generator_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         first, second, distribution = self._halves(faces)
-        encoded, random = self._fakes(first, second)
+        # Apart, so that no statistics of a batch carry what one half learns to the other.
+        encoded, random = self.decode(first), self.decode(second)
         still = {name: parameter.detach() for name, parameter in self.encoder.named_parameters()}
         found, _ = functional_call(self.encoder, still, (random,))
         return {
@@ -252,7 +248,7 @@ class BicycleGAN(MaskToFace):
     def _critic_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         with torch.no_grad():
             first, second, _ = self._halves(faces)
-            encoded, random = self._fakes(first, second)
+            encoded, random = self.decode(first), self.decode(second)
         return {
             "critic": telling(self._opinions("encoded", first, encoded)),
             "critic_random": telling(self._opinions("random", second, random)),
