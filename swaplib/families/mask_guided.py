@@ -28,6 +28,7 @@ Where the paper is silent or where we differ, and why:
 - Paired and unpaired pictures, which the paper trains on in turn, are the halves of a batch here: in the second half
   every mask and background gets the components of the next face.
 - Critics see generated and real pictures in one batch, since its statistics would otherwise tell them apart.
+- What surrounds a component is grey, as where that code is used; for training it paints the background white.
 - Boxes that reach beyond the picture are moved into it, where the code gives up.
 - Our parser knows 19 classes; the probabilities of those that a class of this mask unites are added.
 - `Config.released` is the code's own objective, as far as it works as meant: codes are drawn around their means though
@@ -152,8 +153,8 @@ class Config:
     def demo(cls) -> Config:
         """64 px in portrait framing, for a CPU.
 
-        An eye's box is 8 x 12 pixels there, twice the eye, and the mouth's 20 x 36. Both hold more numbers than their
-        codes, and so are still worth an auto-encoder each.
+        In rendered faces of this size, eyes are 2 x 5 pixels and mouths 5 x 11; their boxes, 8 x 12 and 20 x 36, still
+        hold more numbers than a code, and so are worth an auto-encoder each.
         """
         return cls(
             size=64, width_local=16, most=128, hidden=192, z=96, width=24, halvings=1, features=48, blocks=3,
@@ -163,7 +164,7 @@ class Config:
 
     @classmethod
     def study(cls, **changes) -> Config:
-        """Small, at 32 px, to compare variants in minutes. An eye's box is 4 x 6 pixels there, half of them the eye."""
+        """Small, at 32 px, to compare variants in minutes: of an eye's 4 x 6 pixels, two or three are the eye."""
         small = replace(
             cls.demo(), size=32, most=96, hidden=128, z=48, blocks=2, parsed=0.125, batch=16, steps=2000,
         )  # fmt: skip
