@@ -102,6 +102,7 @@ def test_info_knows_judges_and_the_papers_networks(found):
         "ir_se50": 43_797_696,
         "latentswap_embedder": 30_330_432,
         "bisenet": 13_300_416,
+        "helen_parser": 29_260_427,
     }
 
 

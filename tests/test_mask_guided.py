@@ -20,6 +20,7 @@ from swaplib import families, judges
 from swaplib.faces import MGPE, Faces, relabel
 from swaplib.families import mask_guided
 from swaplib.families.mask_guided import LOCAL, Config, MaskGuided, corners, cropped, enlarge, middles, pasted
+from swaplib.judges import parsing
 from swaplib.judges.parsing import merged, parsing_loss
 from swaplib.learner import linear
 from swaplib.networks.pix2pixhd import Critic, feature_matching, one_hot
@@ -144,6 +145,25 @@ def test_the_critic_is_the_official_one():
     for scale, (features, logits) in enumerate(found):
         close(features[:, ::128, ::3, ::3], wanted[f"D_scale{scale}_out0"])
         close(logits, wanted[f"D_scale{scale}_out1"])
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_the_parser_is_the_official_one(tmp_path):
+    tensors = {name: torch.zeros(shape) for name, shape in official.keys(FIXTURE, "P").items()}
+    official.fill_tensors({name: value for name, value in tensors.items() if value.ndim}, FIXTURE)
+    torch.save(tensors, tmp_path / "latest_net_P.pth")
+    judge = parsing.helen(tmp_path / "latest_net_P.pth")
+    assert parameters(judge) == 29_260_427
+    logits = judge(fixture_images())
+    close(logits.softmax(1)[..., ::16, ::16], official.expected(FIXTURE)["parsing_prob"])
+    assert torch.equal(judge.parse(fixture_images()), logits.argmax(1).to(torch.uint8))
+
+
+def test_files_of_other_parsers_are_refused(tmp_path):
+    torch.save({"model.model.0.weight": torch.zeros(2, 2)}, tmp_path / "some.pth")
+    with pytest.raises(ValueError, match=r"some.pth doesn't hold that parser: choose the file latest_net_P.pth"):
+        parsing.helen(tmp_path / "some.pth")
 
 
 @pytest.mark.slow
