@@ -1,4 +1,4 @@
-"""pix2pix's U-Net (Isola et al. 2017, arXiv:1611.07004), as Mask-Guided Portrait Editing's code parses faces with it."""
+"""The U-Net of pix2pix (Isola et al. 2017, arXiv:1611.07004), by which Mask-Guided Portrait Editing's code parses."""
 
 from __future__ import annotations
 
