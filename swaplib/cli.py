@@ -307,6 +307,7 @@ def describe() -> dict[str, Any]:
             "ir_se50": identity.ArcFace(),
             "latentswap_embedder": identity.LatentSwapEmbedder(),
             "bisenet": parsing.PublicParser(),
+            "helen_parser": parsing.HelenParser(),
         }
     found["published"] = {name: _size(network) for name, network in loaded.items()}
     return found

@@ -65,6 +65,11 @@ def cosine(first: float = 1.0, last: float = 0.05) -> Schedule:
     return lambda progress: last + (first - last) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
 
 
+def linear(steady: float = 0.0) -> Schedule:
+    """The whole rate up to a point of progress, then straight down to nothing."""
+    return lambda progress: min(1.0, (1 - min(progress, 1.0)) / (1 - steady))
+
+
 def drops(factor: float, *at: float) -> Schedule:
     """Multiplied by `factor` at each of some points of progress."""
     return lambda progress: factor ** sum(progress >= point for point in at)

@@ -93,12 +93,16 @@ def test_info_knows_judges_and_the_papers_networks(found):
     smooth = found["families"]["smooth_swap"]["networks"]
     assert smooth["projection"] + smooth["network"] == 16_464_405
     assert smooth["critic"] == 28_864_129
+    guided = found["families"]["mask_guided"]["networks"]
+    names = ("decoders", "image_decoders", "generator", "critics")
+    assert [guided[name] for name in names] == [39_098_880, 64_623_695, 12_111_811, 2 * 5_555_586]
     assert found["published"] == {
         "psp_encoder": 267_136_704,
         "e4e_encoder": 267_136_704,
         "ir_se50": 43_797_696,
         "latentswap_embedder": 30_330_432,
         "bisenet": 13_300_416,
+        "helen_parser": 29_260_427,
     }
 
 

@@ -6,6 +6,8 @@ from swaplib.families.autoencoders import ALI, VAEGAN, AlphaGAN
 from swaplib.families.base import Codes, Family, Part
 from swaplib.families.baselines import Landmarks, Target
 from swaplib.families.latent_swap import LatentSwap
+from swaplib.families.mask_guided import MaskGuided
+from swaplib.families.mask_to_face import BicycleGAN, Pix2PixHD
 from swaplib.families.rsgan import RSGAN
 from swaplib.families.smooth_swap import SmoothSwap
 from swaplib.learner import Phase, Stage
@@ -28,7 +30,12 @@ __all__ = [
     "ready",
 ]
 
-ALL: Registry[Family] = Registry("family", (Target, Landmarks, VAEGAN, ALI, AlphaGAN, RSGAN, SmoothSwap, LatentSwap))
+ALL: Registry[Family] = Registry(
+    "family",
+    (
+        Target, Landmarks, VAEGAN, ALI, AlphaGAN, RSGAN, Pix2PixHD, BicycleGAN, MaskGuided, SmoothSwap, LatentSwap,
+    ),
+)  # fmt: skip
 NAMES = tuple(ALL)
 TRAINED = ALL.trained
 kind, config, build, load, ready = ALL.kind, ALL.config, ALL.build, ALL.load, ALL.ready

@@ -4,11 +4,13 @@ The U-Net is the one whose encoder E4S takes for its parsing loss (Liu et al. 20
 CelebAMask-HQ): 16, 32, 64, 128 and 256 channels, 1,944,355 parameters. Ours learns from rendered faces, whose labels
 are exact, and from labelled photographs, both under strong augmentation.
 
-`bisenet` loads the public BiSeNet parser's weights behind the same interface.
+`bisenet` loads the public BiSeNet parser's weights behind the same interface; `helen` those of Mask-Guided Portrait
+Editing's parser, which knows fewer classes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -18,11 +20,13 @@ from torch import nn
 
 from swaplib import weights
 from swaplib.data import Dataset
-from swaplib.faces import CELEBAMASK_HQ, Faces, label_table
+from swaplib.faces import CELEBAMASK_HQ, LABELS, Faces, label_table
 from swaplib.judges.augment import augment
 from swaplib.judges.base import Judge
 from swaplib.learner import Phase, Stage, cosine
+from swaplib.networks import unet
 from swaplib.networks.bisenet import BiSeNet
+from swaplib.networks.unet import UNet
 
 CLASSES = len(CELEBAMASK_HQ)
 
@@ -211,6 +215,81 @@ def bisenet(path) -> PublicParser:
             f"{path} doesn't hold BiSeNet with 19 classes: its tensors have other names or shapes"
         ) from error
     return judge.requires_grad_(False).eval()
+
+
+class HelenParser(nn.Module):
+    """The parser of Mask-Guided Portrait Editing (Gu et al. 2019), trained on Helen, whose 11 classes it knows alone.
+
+    latest_net_P.pth of its authors, which the user must have. Takes 256 px.
+    """
+
+    name = "helen"
+
+    def __init__(self):
+        super().__init__()
+        self.network = UNet(len(LABELS["mgpe"]))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) in [-1, 1] -> logits (B, 11, 256, 256), each between -1 and 1."""
+        return self.network(Faces(images).resize(256).images)
+
+    def parse(self, images: torch.Tensor) -> torch.Tensor:
+        """MGPE's labels (B, H, W) at the pictures' own size, uint8; no gradients."""
+        return _labels(self, images)
+
+
+def helen(path) -> HelenParser:
+    """That parser with the weights of a file; nothing in it is executed.
+
+    Raises FileNotFoundError, and ValueError for a file of something else.
+    """
+    judge = HelenParser()
+    tensors = weights.tensors(path)
+    kept = {name: value for name, value in judge.network.state_dict().items() if name.endswith("num_batches_tracked")}
+    try:
+        judge.network.load_state_dict(kept | {unet.our_name(name): value for name, value in tensors.items()})
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise ValueError(f"{path} doesn't hold that parser: choose the file latest_net_P.pth of its authors") from error
+    return judge.requires_grad_(False).eval()
+
+
+# ---------------------------------------------------------------------------------------------- for other learners
+
+
+def labelled(faces: Faces, parser: Callable[[], Parser]) -> torch.Tensor:
+    """The faces' labels, uint8 (B, H, W); where they have none, what a parser finds, which is asked for only then.
+
+    Raises ValueError where neither is there.
+    """
+    if faces.labels is not None:
+        return faces.labels
+    judge = parser()
+    if not judge.trained:
+        raise ValueError(
+            "the pictures have no labels (faces.labels), and the parser that would find them has no weights: prepare "
+            "them with swaplib prepare --parse, or train it (swaplib train parser)"
+        )
+    return judge.to(faces.images.device).parse(faces.images)
+
+
+def merged(logits: torch.Tensor, order: str) -> torch.Tensor:
+    """Log-probabilities (B, C, H, W) of the classes of a coarser label order, of logits (B, 19, H, W)."""
+    table = label_table("celebamask_hq", order).to(logits.device)
+    shares = logits.log_softmax(1)
+    return torch.stack([shares[:, table == k].logsumexp(1) for k in range(int(table.max()) + 1)], 1)
+
+
+def parsing_loss(
+    parser: Parser, images: torch.Tensor, labels: torch.Tensor, order: str, weights: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Cross-entropy of what the parser finds in images (B, 3, H, W), to labels (B, H, W) of an order.
+
+    weights: of the order's classes, (C,); then the mean is weighted.
+    """
+    logits = parser(images)
+    if logits.shape[-2:] != labels.shape[-2:]:
+        logits = F.interpolate(logits, labels.shape[-2:], mode="bilinear")
+    return F.nll_loss(merged(logits, order), labels.long(), weights)
 
 
 # ---------------------------------------------------------------------------------------------- how well it parses

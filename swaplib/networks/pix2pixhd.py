@@ -1,0 +1,139 @@
+"""From label maps to pictures, as in pix2pixHD (Wang et al. 2018, arXiv:1711.11585), fused with a given background.
+
+Mask-Guided Portrait Editing (Gu et al. 2019, arXiv:1905.10346) put features of a face's components beside those of the
+mask, and a branch for the background before the last layers. Without the former it is pix2pixHD's global generator.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from swaplib.networks.adversarial import critic_loss, fooling_loss
+
+
+def one_hot(mask: torch.Tensor, labels: int) -> torch.Tensor:
+    """A mask (B, S, S) of so many classes as ones and zeros, float32 (B, labels, S, S)."""
+    return F.one_hot(mask.long(), labels).movedim(-1, 1).float()
+
+
+class Residual(nn.Module):
+    """x + f(x), f two 3 x 3 convolutions over reflecting borders."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), nn.BatchNorm2d(width), nn.ReLU(),
+            nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), nn.BatchNorm2d(width),
+        )  # fmt: skip
+
+    def forward(self, x):
+        return x + self.layers(x)
+
+
+class Generator(nn.Module):
+    """Mask, features and background to a picture, float32 also under bfloat16.
+
+    labels: classes, the first one the background. width: channels at full size, doubling with each of `halvings`; so
+    many times the mask is halved, down to the grid of the features. blocks: residual ones. features: channels of what
+    is given beside the mask.
+    """
+
+    def __init__(self, labels: int, width: int = 64, halvings: int = 2, blocks: int = 9, features: int = 0):
+        super().__init__()
+        widths = [width << k for k in range(halvings + 1)]
+        pairs = list(pairwise(widths))
+        encoder = [nn.ReflectionPad2d(3), nn.Conv2d(labels, width, 7), nn.BatchNorm2d(width), nn.ReLU()]
+        for narrow, wide in pairs:
+            encoder += [nn.Conv2d(narrow, wide, 3, 2, 1), nn.BatchNorm2d(wide), nn.ReLU()]
+        body = [nn.Conv2d(widths[-1] + features, widths[-1], 1), *(Residual(widths[-1]) for _ in range(blocks))]
+        for narrow, wide in pairs[::-1]:
+            body += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1), nn.BatchNorm2d(narrow), nn.ReLU()]
+        self.mask_encoder = nn.Sequential(*encoder)
+        self.body = nn.Sequential(*body)
+        self.background_encoder = nn.Sequential(
+            nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7), nn.BatchNorm2d(width), nn.ReLU()
+        )
+        self.background_decoder = nn.Sequential(
+            nn.Conv2d(2 * width, width, 1), nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh()
+        )
+
+    def foreground(self, mask: torch.Tensor, features: list[torch.Tensor]) -> torch.Tensor:
+        """The face as features at full size (B, width, S, S), of a mask of ones and zeros (B, labels, S, S)."""
+        return self.body(torch.cat([self.mask_encoder(mask), *features], 1))
+
+    def behind(self, mask: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
+        """Features (B, width, S, S) of a picture (B, 3, S, S), nothing where the mask shows no background."""
+        return self.background_encoder(background) * mask[:, :1]
+
+    def forward(self, mask, background, features=()):  # (B, L, S, S), (B, 3, S, S), (B, F, G, G) … -> (B, 3, S, S)
+        both = [self.foreground(mask, list(features)), self.behind(mask, background)]
+        return self.background_decoder(torch.cat(both, 1)).float()
+
+
+class Critic(nn.Module):
+    """Patches of a picture with its mask, at the full size, half of it, …: logits and the features before them.
+
+    Normalised by batch: it must see real and generated pictures together (`compared`), whose statistics would
+    otherwise tell them apart.
+    """
+
+    def __init__(self, inputs: int, width: int = 64, halvings: int = 3, scales: int = 2):
+        super().__init__()
+        self.scales = nn.ModuleList(self._layers(inputs, width, halvings) for _ in range(scales))
+
+    @staticmethod
+    def _layers(inputs: int, width: int, halvings: int) -> nn.ModuleList:
+        layers = [nn.Sequential(nn.Conv2d(inputs, width, 4, 2, 2), nn.LeakyReLU(0.2))]
+        for k in range(1, halvings + 1):
+            narrow, wide = width * min(1 << (k - 1), 8), width * min(1 << k, 8)
+            stride = 2 if k < halvings else 1
+            layers.append(nn.Sequential(nn.Conv2d(narrow, wide, 4, stride, 2), nn.BatchNorm2d(wide), nn.LeakyReLU(0.2)))
+        return nn.ModuleList([*layers, nn.Sequential(nn.Conv2d(wide, 1, 4, 1, 2))])
+
+    def forward(self, mask, images):  # (B, L, S, S), (B, 3, S, S) -> for each scale (B, C, P, P), (B, 1, P + 1, P + 1)
+        x, found = torch.cat([mask, images], 1), []
+        for k, layers in enumerate(self.scales):
+            x = F.avg_pool2d(x, 3, 2, 1, count_include_pad=False) if k else x
+            features = x
+            for layer in layers[:-1]:
+                features = layer(features)
+            found.append((features.float(), layers[-1](features).float()))
+        return found
+
+    def compared(self, mask: torch.Tensor, fakes: torch.Tensor, images: torch.Tensor) -> list[tuple]:
+        """For each scale: features and logits of generated pictures, and of real ones with the same masks."""
+        both = self(torch.cat([mask, mask]), torch.cat([fakes, images]))
+        return [tuple(zip(*(one.chunk(2) for one in pair), strict=True)) for pair in both]
+
+
+def fooling(opinions: list[tuple]) -> torch.Tensor:
+    """−log D(G(…), m) of `Critic.compared`, summed over the scales."""
+    return fooling_loss([fake for (_, fake), _ in opinions])
+
+
+def telling(opinions: list[tuple]) -> torch.Tensor:
+    """−log D(x, m) − log(1 − D(G(…), m)) of `Critic.compared`, summed over the scales."""
+    return sum(critic_loss(real, [fake]) for (_, fake), (_, real) in opinions)
+
+
+def feature_matching(opinions: list[tuple], squared: bool = False) -> torch.Tensor:
+    """|f − f'|, or ½ (f − f')², of the critic's last features, mean over them, summed over the scales."""
+    pairs = [(fake, real.detach()) for (fake, _), (real, _) in opinions]
+    return sum(0.5 * F.mse_loss(*pair) if squared else F.l1_loss(*pair) for pair in pairs)
+
+
+def start_normal(network: nn.Module) -> None:
+    """Weights drawn from N(0, 0.02²), those of normalisations from N(1, 0.02²), biases zero, as pix2pix begins."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            nn.init.normal_(module.weight, 0, 0.02)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1, 0.02)
+        else:
+            continue
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
