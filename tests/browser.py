@@ -99,7 +99,7 @@ def run_cell(page, index: int) -> None:
     """JupyterLab drops a run silently while it is still connecting, so press until the cell is running."""
     cell = page.locator(".jp-Notebook .jp-CodeCell").nth(index)
     prompt = cell.locator(".jp-InputPrompt").first
-    before = prompt.inner_text()
+    before = " ".join(prompt.text_content().split())
     for _ in range(10):
         cell.locator(".jp-InputArea-editor").first.click()
         page.keyboard.press("Control+Enter")

@@ -183,7 +183,7 @@ def test_what_a_method_cant_do_it_says_and_nothing_changes(app):
     mask, state = app.mask, app.state
     with pytest.raises(ValueError, match="unknown region 'beard'"):
         app.paint("beard", TRIANGLE)
-    with pytest.raises(ValueError, match="regional has no part for mask: its parts are background"):
+    with pytest.raises(ValueError, match="unknown region 'mask'"):
         app.reference("mask", 3)
     with pytest.raises(PhotoError, match=r"there is no file nowhere\.jpg"):
         app.reference("hair", "nowhere.jpg")
@@ -193,6 +193,14 @@ def test_what_a_method_cant_do_it_says_and_nothing_changes(app):
         app.state = replace(state, face=Pick("file", path="nowhere.jpg"))
     assert app.mask is mask
     assert app.state == state
+
+
+def test_a_region_without_a_part_takes_no_reference(app, monkeypatch):
+    monkeypatch.setattr(app.family, "parts", app.family.parts[:2] + app.family.parts[-1:])
+    monkeypatch.setattr(app.renderer, "textures", ["background", "lip"])
+    with pytest.raises(ValueError, match="regional has no part for nose: its parts are background, lip"):
+        app.reference("nose", 3)
+    assert app.reference("upper_lip", 3).state.references == {"lip": Reference(Pick(number=3))}
 
 
 def test_references(app):

@@ -134,7 +134,10 @@ function render({ model, el }) {
     model.save_changes();
   };
   let sent = model.get("seen");
-  const send = (content) => model.send({ ...content, id: ++sent });
+  const send = (content) => {
+    sent = Math.max(sent, model.get("seen")) + 1;
+    model.send({ ...content, id: sent });
+  };
   const edit = (record) => send({ edit: record });
   const change = (record) => edit({ region: model.get("region"), ...record });
 
@@ -374,8 +377,17 @@ function render({ model, el }) {
     send({ do: key === "y" || event.shiftKey ? "redo" : "undo" });
   });
 
-  const listened = { "change:seen": receive, "change:mask": receive, "change:picture": backdrop };
-  for (const name of ["tool", "region", "brush", "opacity", "can_undo", "can_redo"]) listened[`change:${name}`] = show;
+  // Several values of an update change at once, but are answered once.
+  const together = (action) => {
+    let due = false;
+    return () => {
+      if (!due) queueMicrotask(() => ((due = false), action()));
+      due = true;
+    };
+  };
+  const [received, shown] = [together(receive), together(show)];
+  const listened = { "change:seen": received, "change:mask": received, "change:picture": backdrop };
+  for (const name of ["tool", "region", "brush", "opacity", "can_undo", "can_redo"]) listened[`change:${name}`] = shown;
   for (const [name, action] of Object.entries(listened)) model.on(name, action);
   receive();
   show();
