@@ -89,7 +89,8 @@ def stroke(mask: Mask, region: Region, points: Sequence[Point], width: float) ->
     if not 0 < _number("width", width) <= 2 * max(mask.shape):
         raise ValueError(f"a brush is more than 0 and at most {2 * max(mask.shape)} pixels wide here, not {width}")
     painted, value = mask.copy(), label(region)
-    for start, end in zip(path, path[1:] if len(path) > 1 else path, strict=False):
+    corners = path.tolist()
+    for start, end in zip(corners, corners[1:] or corners, strict=False):
         rows, columns, near = _near_segment(mask.shape, start, end, width / 2)
         painted[rows, columns][near] = value
     pixels = _pixels(path)
@@ -112,15 +113,16 @@ def pick(mask: Mask, point: Point) -> str:
     return CELEBAMASK_HQ[mask[_inside(mask, point)]]
 
 
-def _near_segment(shape: tuple[int, int], start: np.ndarray, end: np.ndarray, radius: float):
+def _near_segment(shape: tuple[int, int], start: Point, end: Point, radius: float):
     """Rows and columns (slices) of a box, and in it the pixels within a radius of the segment."""
-    low = np.ceil(np.minimum(start, end) - radius).clip(0, shape[::-1]).astype(int)
-    high = np.floor(np.maximum(start, end) + radius + 1).clip(0, shape[::-1]).astype(int)
-    x, y = np.arange(low[0], high[0])[None], np.arange(low[1], high[1])[:, None]
-    (dx, dy), (fx, fy) = end - start, (x - start[0], y - start[1])
-    along = np.clip((fx * dx + fy * dy) / ((dx * dx + dy * dy) or 1.0), 0, 1)
-    near = (fx - along * dx) ** 2 + (fy - along * dy) ** 2 <= radius * radius
-    return slice(low[1], high[1]), slice(low[0], high[0]), near
+    (sx, sy), (ex, ey) = start, end
+    left, right = max(math.ceil(min(sx, ex) - radius), 0), min(math.floor(max(sx, ex) + radius), shape[1] - 1)
+    top, bottom = max(math.ceil(min(sy, ey) - radius), 0), min(math.floor(max(sy, ey) + radius), shape[0] - 1)
+    rows, columns = slice(top, max(bottom + 1, top)), slice(left, max(right + 1, left))
+    fx, fy = np.arange(left, columns.stop) - sx, np.arange(top, rows.stop)[:, None] - sy
+    dx, dy = ex - sx, ey - sy
+    along = np.minimum(np.maximum((fx * dx + fy * dy) / ((dx * dx + dy * dy) or 1.0), 0), 1)
+    return rows, columns, (fx - along * dx) ** 2 + (fy - along * dy) ** 2 <= radius * radius
 
 
 def _number(name: str, value: Any) -> float:
@@ -163,8 +165,9 @@ def _inside(mask: np.ndarray, point: Point) -> tuple[int, int]:
 def grow(mask: Mask, region: Region, by: float = 1) -> np.ndarray:
     """Widen a region: every pixel at most `by` pixels from one of its pixels becomes the region's, whatever it was."""
     mask, value = _having(mask, region, "grow")
-    painted = mask.copy()
-    painted[distance_transform_edt(mask != value) <= _reach(by)] = value
+    painted, reach = mask.copy(), _reach(by)
+    near = _around(mask == value, math.ceil(min(reach, sum(mask.shape))))
+    painted[near][distance_transform_edt(mask[near] != value) <= reach] = value
     return painted
 
 
@@ -176,8 +179,10 @@ def shrink(mask: Mask, region: Region, by: float = 1) -> np.ndarray:
     mask, value = _having(mask, region, "shrink")
     if (mask == value).all():
         return mask.copy()
-    distance, nearest = distance_transform_edt(mask == value, return_indices=True)
-    return np.where((mask == value) & (distance <= _reach(by)), mask[tuple(nearest)], mask)
+    painted, near, reach = mask.copy(), _around(mask == value), _reach(by)
+    distance, nearest = distance_transform_edt(mask[near] == value, return_indices=True)
+    painted[near] = np.where(distance <= reach, mask[near][tuple(nearest)], value)
+    return painted
 
 
 def move(mask: Mask, region: Region, dx: int, dy: int) -> np.ndarray:
@@ -187,11 +192,12 @@ def move(mask: Mask, region: Region, dx: int, dy: int) -> np.ndarray:
     """
     mask, value = _having(mask, region, "move")
     dx, dy = (_whole(name, step) for name, step in (("dx", dx), ("dy", dy)))
-    own = mask == value
-    if own.all():
-        painted = np.zeros_like(mask)
-    else:
-        painted = mask[tuple(distance_transform_edt(own, return_distances=False, return_indices=True))]
+    painted, own = np.zeros_like(mask), mask == value
+    if not own.all():
+        near = _around(own)
+        nearest = distance_transform_edt(own[near], return_distances=False, return_indices=True)
+        painted = mask.copy()
+        painted[near] = mask[near][tuple(nearest)]
     rows, columns = np.nonzero(own)
     rows, columns = rows + dy, columns + dx
     kept = (rows >= 0) & (rows < mask.shape[0]) & (columns >= 0) & (columns < mask.shape[1])
@@ -213,6 +219,12 @@ def _having(mask: Mask, region: Region, verb: str) -> tuple[np.ndarray, int]:
     if not (mask == value).any():
         raise ValueError(f"the mask has no {CELEBAMASK_HQ[value]} to {verb}: paint it first")
     return mask, value
+
+
+def _around(own: np.ndarray, margin: int = 1) -> tuple[slice, slice]:
+    """The box around a region; with a margin of 1 it holds the nearest other pixel to each of the region's."""
+    found = (np.flatnonzero(own.any(axis)) for axis in (1, 0))
+    return tuple(slice(max(where[0] - margin, 0), where[-1] + margin + 1) for where in found)
 
 
 def _reach(by: float) -> float:

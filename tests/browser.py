@@ -96,11 +96,16 @@ def opened(address: str, shown: str, name: str, height: int = 940) -> Iterator:
 
 
 def run_cell(page, index: int) -> None:
-    """JupyterLab drops a run silently while it is still connecting, so press until the cell is running."""
+    """JupyterLab drops a run silently while it is still connecting, so press until the cell is running.
+
+    On a busy machine it may also ask for a kernel that it has been told already.
+    """
     cell = page.locator(".jp-Notebook .jp-CodeCell").nth(index)
     prompt = cell.locator(".jp-InputPrompt").first
     before = " ".join(prompt.text_content().split())
     for _ in range(10):
+        for button in page.locator(".jp-Dialog button.jp-mod-accept").all():
+            button.click()
         cell.locator(".jp-InputArea-editor").first.click()
         page.keyboard.press("Control+Enter")
         try:

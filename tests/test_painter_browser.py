@@ -174,18 +174,18 @@ def test_regions_are_chosen_and_changed_by_keyboard(page):
 
 def test_outline_fill_and_pick(page):
     choose(page, "tools", "outline")
-    choose(page, "regions", "necklace")
+    choose(page, "regions", "hair")
     following(page, lambda: drag(page, [(10, 100), (40, 104), (24, 122)]))
     choose(page, "tools", "fill")
-    choose(page, "regions", "cloth")
+    choose(page, "regions", "mouth")
     following(page, lambda: page.mouse.click(*at(page, 24, 108)))
     outlined, filled = python(page)["edits"][-2:]
-    assert (outlined["do"], outlined["region"], outlined["polygon"][0]) == ("paint", "necklace", [10, 100])
-    assert (filled["do"], filled["region"]) == ("fill", "cloth")
+    assert (outlined["do"], outlined["region"], outlined["polygon"][0]) == ("paint", "hair", [10, 100])
+    assert (filled["do"], filled["region"]) == ("fill", "mouth")
     choose(page, "regions", "hair")
     choose(page, "tools", "pick")
     page.mouse.click(*at(page, 24, 108))
-    playwright.expect(page.get_by_role("radio", name="cloth", exact=True)).to_be_checked()
+    playwright.expect(page.get_by_role("radio", name="mouth", exact=True)).to_be_checked()
     assert {radio.get_attribute("value") for radio in page.locator(".regions input").all()} == set(CELEBAMASK_HQ)
 
 
@@ -197,4 +197,12 @@ def test_what_cant_be_done_shows_in_the_page(page):
     choose(page, "regions", "hair")
     following(page, lambda: drag(page, [(20, 8), (60, 4), (100, 10)]))
     playwright.expect(page.get_by_role("status").filter(has_text="ms a frame")).to_be_visible()
+
+
+def test_a_reference_lends_its_texture(page):
+    choose(page, "regions", "skin")
+    page.locator(".noUi-handle").focus()
+    following(page, lambda: page.keyboard.press("End"))
+    playwright.expect(page.get_by_text("from references: skin 100 %")).to_be_visible()
+    page.locator("img.swaplib-reference").evaluate("image => image.decode()")
     page.screenshot(path=BUILD / "painter.png")

@@ -247,6 +247,26 @@ def attempt(canvas: Canvas, edit: Edit) -> None:
         canvas.apply(edit)
 
 
+@settings(max_examples=25)
+@given(_masks, _region, st.sampled_from([0, 1, 1.5, 2, 3.2, 40]), _step, _step)
+def test_whole_regions_change_by_the_nearest_pixel(mask, region, by, dx, dy):
+    value = CELEBAMASK_HQ.index(region)
+    mask[3, 4], mask[20, 30] = value, (value + 1) % 19
+    own, places = mask == value, np.indices(SIZE).reshape(2, -1)
+    squares = ((places[:, :, None] - places[:, None]) ** 2).sum(0)
+    to_own = squares[:, own.ravel()].min(1).reshape(SIZE)
+    assert np.array_equal(painting.grow(mask, region, by), np.where(to_own <= by**2, value, mask))
+    to_others = squares[:, ~own.ravel()]
+    shrunk, moved = painting.shrink(mask, region, by), painting.move(mask, region, dx, dy)
+    given_up = own & (to_others.min(1).reshape(SIZE) <= by**2)
+    assert np.array_equal(shrunk == value, own & ~given_up)
+    assert np.array_equal(shrunk[~given_up], mask[~given_up])
+    for place in np.flatnonzero(own):
+        nearest = set(mask[~own][to_others[place] == to_others[place].min()].tolist())
+        assert moved.flat[place] in nearest | {value}
+        assert shrunk.flat[place] in nearest | {value}
+
+
 @settings(max_examples=8)
 @given(_masks, st.lists(_strokes, min_size=50, max_size=50))
 def test_fifty_strokes_are_undone_and_redone_bit_for_bit(mask, strokes):

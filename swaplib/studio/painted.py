@@ -178,12 +178,12 @@ def _named(pick: Pick) -> dict[str, Any]:
 
 
 def still(renderer: PaintRenderer, state: Painting, edge: int = 176) -> np.ndarray:
-    """What the painter shows, as one picture: the face, its mask, the painted mask, the result, the references."""
+    """What the painter shows, as one picture: the face, its mask, the painted mask, pictures, references."""
     shown = {
         "face": renderer.faces.face(state.face),
         "its mask": figures.colour_labels(renderer.first_mask(state.face)),
         "painted": figures.colour_labels(renderer.mask(state)),
-        "untouched": renderer.render(replace(state, edits=(), references={})),
+        "picture before": renderer.render(replace(state, edits=(), references={})),
         "picture": renderer.render(state),
     }
     for part, reference in state.references.items():

@@ -93,7 +93,10 @@ function choice(name, legend, entries, chosen) {
   const inputs = {};
   const labels = entries.map(({ value, title, swatch, text }) => {
     inputs[value] = element("input", { type: "radio", name: group, value });
-    inputs[value].addEventListener("change", () => chosen(value));
+    inputs[value].addEventListener("change", () => {
+      inputs[value].focus({ preventScroll: true }); // a notebook keeps the focus of a click to itself
+      chosen(value);
+    });
     const colour = swatch ? [element("span", { className: "swatch", style: `background: ${swatch}` })] : [];
     return element("label", { title }, inputs[value], ...colour, element("span", { textContent: text }));
   });
@@ -157,7 +160,7 @@ function render({ model, el }) {
   );
   const widest = Math.max(Math.round(Math.max(height, width) / 3), 2);
   const size = range("brush", { min: 1, max: widest, step: 1 }, (value) => store("brush", value));
-  const opacity = range("mask", { min: 0, max: 1, step: 0.05 }, (value) => store("opacity", value));
+  const opacity = range("opacity", { min: 0, max: 1, step: 0.05 }, (value) => store("opacity", value));
   const undo = press("↶ undo", "undo (Ctrl-Z)", () => send({ do: "undo" }));
   const redo = press("↷ redo", "redo (Ctrl-Y)", () => send({ do: "redo" }));
   const reset = press("reset", "reset the mask: undo everything", () => send({ do: "reset" }));
@@ -185,7 +188,7 @@ function render({ model, el }) {
     row(tools.box, element("span", { className: "gap" }), undo, redo, reset),
     element("div", { className: "sheet" }, canvas, regions.box),
     row(size.box, opacity.box),
-    row(chosen, grow, shrink, ...arrows),
+    row(element("span", {}, chosen, ":"), grow, shrink, ...arrows),
   );
   el.append(root);
 

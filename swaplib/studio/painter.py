@@ -250,11 +250,11 @@ class Painter(App):
         }
         self._lent = widgets.Dropdown(
             options=[(words(name), name) for name in self.renderer.textures], description="part", style=_NARROW,
-            layout=widgets.Layout(width="12.5em"),
+            layout=widgets.Layout(width="15em"),
         )  # fmt: skip
         self._lent.observe(lambda _: self._write_controls(), "value")
         self.strength = make_slider("strength", 0, 1)
-        self.strength.style, self.strength.layout.width = _NARROW, "19em"
+        self.strength.style, self.strength.layout.width = _NARROW, "20em"
         self.strength.observe(self._strengthened, "value")
         self.told = widgets.HTML()
         self.mask_file = widgets.Text(
@@ -266,7 +266,7 @@ class Painter(App):
         wrap = widgets.Layout(flex_flow="row wrap", grid_gap="14px", align_items="flex-start")
         reset = make_button("reset", "reset strength: the part's own code", self._own_again)
         lent = widgets.VBox([self._lent, widgets.HBox([self.strength, reset]), self.told])
-        reference = widgets.HBox([self.images["reference"], self.choosers["reference"].box, lent], layout=wrap)
+        reference = widgets.HBox([lent, self.choosers["reference"].box, self.images["reference"]], layout=wrap)
         face = widgets.VBox([widgets.HTML("<b>face</b>"), self.choosers["face"].box])
         lender = widgets.VBox([widgets.HTML("<b>texture by reference</b>"), reference])
         masks = [
@@ -391,4 +391,4 @@ class Painter(App):
         return still(self.renderer, self.state)
 
 
-_NARROW = {"description_width": "4em"}
+_NARROW = {"description_width": "5em"}
