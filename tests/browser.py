@@ -84,15 +84,24 @@ def opened(address: str, shown: str, name: str, height: int = 940) -> Iterator:
         page.goto(address)
         try:
             page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
-            run_cell(page, 0)
-            page.locator(f"{shown}, .jp-OutputArea-output.jp-mod-error, [data-mime-type*=stderr]").first.wait_for()
-            page.locator("img.swaplib-picture").wait_for(timeout=10_000)
+            _run_first_cell(page, f"{shown}, .jp-OutputArea-output.jp-mod-error, [data-mime-type*=stderr]")
+            page.locator("img.swaplib-picture").wait_for(timeout=20_000)
         except playwright.TimeoutError:
             page.screenshot(path=BUILD / f"{name}-failed.png")
             told = page.locator(".jp-OutputArea").all_inner_texts()
             pytest.fail(f"the {name} did not appear (see build/tests/{name}-failed.png): {told}")
         yield page
         browser.close()
+
+
+def _run_first_cell(page, wanted: str, seconds: float = 180) -> None:
+    """Until something appears; a run that was begun may still be dropped while the kernel starts."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not page.locator(wanted).count():
+        prompt = page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").first.text_content()
+        if prompt.split() in ([], ["[", "]:"]):
+            run_cell(page, 0)
+        page.wait_for_timeout(500)
 
 
 def run_cell(page, index: int) -> None:

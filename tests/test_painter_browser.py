@@ -138,7 +138,11 @@ def test_strokes_are_drawn_at_once_and_reach_mask_and_picture(page):
 
 
 def test_undo_and_redo_by_keyboard(page):
+    before = python(page)
+    following(page, lambda: drag(page, [(20, 8), (60, 4), (100, 10)]))
+    following(page, lambda: page.keyboard.press("Control+z"))
     drawn = python(page)
+    assert drawn == before, "the board has the keyboard after a stroke"
     page.locator(".swaplib-board canvas").focus()
     following(page, lambda: page.keyboard.press("Control+z"))
     undone = python(page)
@@ -157,6 +161,7 @@ def test_undo_and_redo_by_keyboard(page):
 
 def test_regions_are_chosen_and_changed_by_keyboard(page):
     choose(page, "regions", "skin")
+    assert page.evaluate("document.activeElement.value") == "skin", "the board has the keyboard after a click"
     page.keyboard.press("ArrowDown")
     playwright.expect(page.get_by_role("radio", name="nose", exact=True)).to_be_checked()
     page.locator(".swaplib-board canvas").focus()

@@ -93,12 +93,13 @@ function choice(name, legend, entries, chosen) {
   const inputs = {};
   const labels = entries.map(({ value, title, swatch, text }) => {
     inputs[value] = element("input", { type: "radio", name: group, value });
-    inputs[value].addEventListener("change", () => {
-      inputs[value].focus({ preventScroll: true }); // a notebook keeps the focus of a click to itself
-      chosen(value);
-    });
+    inputs[value].addEventListener("change", () => chosen(value));
     const colour = swatch ? [element("span", { className: "swatch", style: `background: ${swatch}` })] : [];
-    return element("label", { title }, inputs[value], ...colour, element("span", { textContent: text }));
+    const label = element("label", { title }, inputs[value], ...colour, element("span", { textContent: text }));
+    // A notebook that sees the button go down takes the focus to its cell; the click comes all the same.
+    label.addEventListener("pointerdown", (event) => event.preventDefault());
+    label.addEventListener("click", () => inputs[value].focus({ preventScroll: true }));
+    return label;
   });
   const box = element("fieldset", { className: name }, element("legend", { textContent: legend }), ...labels);
   return { box, inputs, show: (value) => inputs[value] && (inputs[value].checked = true) };
