@@ -87,13 +87,22 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
-// A group of radio buttons, one for each entry; arrow keys move between them.
+// A group of radio buttons, one for each entry; arrow keys move between them, by hand since notebooks use them too.
 function choice(name, legend, entries, chosen) {
+  const steps = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 };
   const group = `${name}-${Math.random().toString(36).slice(2)}`;
   const inputs = {};
-  const labels = entries.map(({ value, title, swatch, text }) => {
+  const labels = entries.map(({ value, title, swatch, text }, k) => {
     inputs[value] = element("input", { type: "radio", name: group, value });
     inputs[value].addEventListener("change", () => chosen(value));
+    inputs[value].addEventListener("keydown", (event) => {
+      if (!(event.key in steps) || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      const next = entries[(k + steps[event.key] + entries.length) % entries.length].value;
+      inputs[next].checked = true;
+      inputs[next].focus();
+      chosen(next);
+    });
     const colour = swatch ? [element("span", { className: "swatch", style: `background: ${swatch}` })] : [];
     const label = element("label", { title }, inputs[value], ...colour, element("span", { textContent: text }));
     // A notebook that sees the button go down takes the focus to its cell; the click comes all the same.
@@ -373,11 +382,11 @@ function render({ model, el }) {
     event.preventDefault();
   });
   root.addEventListener("keydown", (event) => {
+    event.stopPropagation();
     if (!(event.ctrlKey || event.metaKey) || event.altKey) return;
     const key = event.key.toLowerCase();
     if (key !== "z" && key !== "y") return;
     event.preventDefault();
-    event.stopPropagation();
     send({ do: key === "y" || event.shiftKey ? "redo" : "undo" });
   });
 

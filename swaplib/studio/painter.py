@@ -61,10 +61,11 @@ class Board(anywidget.AnyWidget):
     seen = traitlets.Int(0).tag(sync=True)
     can_undo = traitlets.Bool(False).tag(sync=True)
     can_redo = traitlets.Bool(False).tag(sync=True)
-    tool = traitlets.Enum(["brush", "outline", "fill", "pick"], "brush").tag(sync=True)
-    region = traitlets.Enum(CELEBAMASK_HQ, "hair").tag(sync=True)
-    brush = traitlets.Int(8, min=1).tag(sync=True)
-    opacity = traitlets.Float(0.6, min=0, max=1).tag(sync=True)
+    # What the board says is not said back to it: it may have gone on since.
+    tool = traitlets.Enum(["brush", "outline", "fill", "pick"], "brush").tag(sync=True, echo_update=False)
+    region = traitlets.Enum(CELEBAMASK_HQ, "hair").tag(sync=True, echo_update=False)
+    brush = traitlets.Int(8, min=1).tag(sync=True, echo_update=False)
+    opacity = traitlets.Float(0.6, min=0, max=1).tag(sync=True, echo_update=False)
 
 
 class Painter(App):
