@@ -51,6 +51,18 @@ _MGPE_MERGES = {
 }
 MIRRORED = {"left_eye": "right_eye", "left_brow": "right_brow", "left_ear": "right_ear"}
 
+# Colours to show the classes in, in CelebAMask-HQ's order. A person's left side is lighter than the right one, so that
+# mirrored labels show.
+LABEL_COLOURS = np.array(
+    [
+        [236, 236, 232], [244, 203, 168], [226, 141, 94], [70, 70, 78], [108, 184, 236], [28, 104, 178],
+        [158, 120, 86], [98, 66, 40], [240, 168, 186], [196, 92, 124], [122, 24, 44], [226, 72, 88],
+        [176, 36, 62], [84, 58, 120], [148, 128, 40], [250, 214, 60], [214, 184, 20], [222, 178, 140],
+        [112, 152, 120],
+    ],
+    dtype=np.uint8,
+)  # fmt: skip
+
 # CelebA's list_attr_celeba.txt, in its order.
 CELEBA_ATTRIBUTES = (
     "5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips",

@@ -28,7 +28,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from swaplib.faces import CELEBAMASK_HQ, LANDMARK_GROUPS, Faces, to_uint8
+from swaplib.faces import CELEBAMASK_HQ, LABEL_COLOURS, LANDMARK_GROUPS, Faces, to_uint8
 from swaplib.provenance import (
     DigitalSource,
     commit,
@@ -70,18 +70,6 @@ def style(jpeg: bool = True) -> None:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
         set_matplotlib_formats("jpeg", pil_kwargs={"quality": 80}, bbox_inches="tight", facecolor="white")
-
-
-# CelebAMask-HQ's order. A person's left side is lighter than the right one, so that mirrored labels show.
-LABEL_COLOURS = np.array(
-    [
-        [236, 236, 232], [244, 203, 168], [226, 141, 94], [70, 70, 78], [108, 184, 236], [28, 104, 178],
-        [158, 120, 86], [98, 66, 40], [240, 168, 186], [196, 92, 124], [122, 24, 44], [226, 72, 88],
-        [176, 36, 62], [84, 58, 120], [148, 128, 40], [250, 214, 60], [214, 184, 20], [222, 178, 140],
-        [112, 152, 120],
-    ],
-    dtype=np.uint8,
-)  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------- drawing

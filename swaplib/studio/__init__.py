@@ -1,4 +1,4 @@
-"""The studio: sliders over the latent parts of any family.
+"""The studio: sliders over the latent parts of any family, and a brush for masks.
 
 Two halves, apart. `Renderer.render(state)` is pure: a state goes in, a picture comes out, and encodings are cached.
 `Studio` is a box of ipywidgets controls that only write the state and show what the renderer returns. A family is
@@ -7,11 +7,30 @@ used through its contract alone: parts, encode, mix, decode, and sample where it
 >>> app = studio.Studio(families.load("landmarks"))
 >>> app  # in a notebook: the controls; where no kernel runs, a still picture
 >>> app.renderer.render(app.state)  # without any widget
+
+`Painter` is the same over a mask: edits of `swaplib.painting`, by mouse or by method, for a family that keeps a label
+map among its parts; and `PaintRenderer.render(painting)` is its pure half.
 """
 
 from __future__ import annotations
 
-from swaplib.studio.app import SMOOTH, Studio
+from swaplib.studio.app import Studio
+from swaplib.studio.controls import SMOOTH
+from swaplib.studio.painted import Painting, PaintRenderer, Reference
+from swaplib.studio.painter import Painter
 from swaplib.studio.renderer import KINDS, Pick, Renderer, State, plain_swap, still
 
-__all__ = ["KINDS", "SMOOTH", "Pick", "Renderer", "State", "Studio", "plain_swap", "still"]
+__all__ = [
+    "KINDS",
+    "SMOOTH",
+    "PaintRenderer",
+    "Painter",
+    "Painting",
+    "Pick",
+    "Reference",
+    "Renderer",
+    "State",
+    "Studio",
+    "plain_swap",
+    "still",
+]

@@ -1,13 +1,10 @@
-"""The controls of the studio, in ipywidgets: they write the state and show what the renderer makes of it."""
+"""The sliders of the studio, in ipywidgets: they write the state and show what the renderer makes of it."""
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import html
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,82 +14,13 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 
-from swaplib import figures, layers, synthetic
+from swaplib import figures, layers
 from swaplib.families import Codes, Family
-from swaplib.provenance import replacing
-from swaplib.studio.renderer import KINDS, Pick, Renderer, State, jpeg, plain_swap, resized, side_by_side, still
-
-SMOOTH = 0.1
-"""Seconds a frame may take to be drawn while a slider is dragged."""
+from swaplib.studio.controls import SMOOTH, App, Chooser, free, make_button, make_image, make_slider, words
+from swaplib.studio.renderer import Pick, Renderer, State, jpeg, plain_swap, side_by_side, still
 
 
-class _Chooser:
-    """The controls that say where one of the two faces comes from.
-
-    changed(pick) is called with what they say, received(name, content) with an uploaded file.
-    """
-
-    def __init__(self, role: str, pick: Pick, files: Sequence[str], changed: Callable, received: Callable, rng):
-        self.pick, self._changed, self._received, self._writing = pick, changed, received, False
-        self.kind = widgets.Dropdown(options=[(text, kind) for kind, text in KINDS.items()], **_field("from"))
-        whole = {"min": 0, "max": 10**9, "continuous_update": False}
-        self.number = widgets.BoundedIntText(**whole, **_field("number"))
-        self.seed = widgets.BoundedIntText(**whole, **_field("seed"))
-        self.world = widgets.Dropdown(options=list(synthetic.WORLDS), **_field("world"))
-        self.path = widgets.Combobox(
-            options=files, placeholder="a picture file", continuous_update=False, **_field("path")
-        )
-        self.file = widgets.FileUpload(accept="image/*", description=f"upload a {role}")
-        self.random = widgets.Button(description="random", tooltip=f"random {role}: a rendered face drawn at random")
-        self.reset = widgets.Button(description="reset", tooltip=f"reset {role}: as the studio opened")
-        for button in (self.random, self.reset):
-            button.layout.width = "5.7em"
-        for control in (self.kind, self.number, self.seed, self.world, self.path):
-            control.observe(self._read, "value")
-        self.file.observe(self._take, "value")
-        self.random.on_click(lambda _: changed(Pick("rendered", 0, rng.randrange(10**6), self.world.value)))
-        self.reset.on_click(lambda _, first=pick: changed(first))
-        self._rows = {"rendered": (self.number, self.seed, self.world), "file": (self.path,), "upload": (self.file,)}
-        buttons = widgets.HBox([self.random, self.reset])
-        self.box = widgets.VBox([self.kind, *(row for rows in self._rows.values() for row in rows), buttons])
-        self.show(pick, force=True)
-
-    def show(self, pick: Pick, force: bool = False) -> None:
-        """Write a pick into the controls; one that they show already leaves a half-made choice alone."""
-        if pick == self.pick and not force:
-            return
-        self.pick, self._writing = pick, True
-        try:
-            self.kind.value = pick.kind
-            if pick.rendered:
-                self.number.value, self.seed.value, self.world.value = pick.number, pick.seed, pick.world
-            if pick.kind == "file":
-                self.path.value = pick.path
-        finally:
-            self._writing = False
-        self._reveal()
-
-    def _reveal(self) -> None:
-        for kind, rows in self._rows.items():
-            for row in rows:
-                row.layout.display = "" if kind == self.kind.value else "none"
-
-    def _read(self, change: Mapping) -> None:
-        """A control was moved. A photograph that is not named yet changes nothing."""
-        self._reveal()
-        if self._writing:
-            return
-        if self.kind.value == "rendered":
-            self._changed(Pick("rendered", self.seed.value, self.number.value, self.world.value))
-        elif self.kind.value == "file" and self.path.value.strip():
-            self._changed(Pick("file", path=self.path.value.strip()))
-
-    def _take(self, change: Mapping) -> None:
-        for upload in change["new"]:
-            self._received(upload["name"], bytes(upload["content"]))
-
-
-class Studio:
+class Studio(App):
     """The app. Show it as the last line of a cell; `state` may be read and set, `renderer` used by itself.
 
     state: what to open with; None: a plain swap of two rendered faces. size, directions: as in `Renderer`; those that
@@ -100,10 +28,11 @@ class Studio:
     their groups (`layers.groups`) moves them together.
     files: photographs to offer by name. folder: where pictures and states are saved; None: figures/studio.
     reach: the edit sliders go from -reach to reach. seed: of the random buttons.
-    last_error holds the exception of the last failed action, which the status line tells in words; None after one
-    that worked. pace is "smooth", "preview" (small frames while a slider moves) or "release" (drawn when it is let
-    go), by the time that a frame takes at the start, `frame_seconds`.
+    last_error as in `App`. pace is "smooth", "preview" (small frames while a slider moves) or "release" (drawn when it
+    is let go), by the time that a frame takes at the start, `frame_seconds`.
     """
+
+    State = State
 
     def __init__(
         self,
@@ -116,12 +45,11 @@ class Studio:
         reach: float = 3.0,
         seed: int = 0,
     ):
+        super().__init__(folder, "studio")
         self.family, self.renderer = family, Renderer(family, size, directions)
         strengths = dict.fromkeys(self.renderer.directions, 0.0)
         self._first = self._state = state or State(amounts=plain_swap(family), strengths=strengths)
-        self._folder, self._rng = folder, random.Random(seed)
-        self._writing, self._timer, self._path_of = False, None, None
-        self.last_error: Exception | None = None
+        self._rng, self._writing, self._path_of = random.Random(seed), False, None
         self.frame_seconds, self.pace, self._preview = 0.0, "smooth", self.renderer.size
         self._make_controls([str(path) for path in files], reach)
         self.box = self._layout()
@@ -183,13 +111,9 @@ class Studio:
 
     # Saving.
 
-    @property
-    def folder(self) -> Path:
-        return Path(self._folder) if self._folder else figures.folder() / "studio"
-
     def save_picture(self, name: str = "picture") -> Path:
         """Save the picture as PNG; its metadata says that it is synthetic, and how it was made."""
-        path = _free(self.folder, name, ".png")
+        path = free(self.folder, name, ".png")
         # A saved picture may be passed on: it names photographs, but not where they lie.
         picks = (replace(pick, path=Path(pick.path).name) for pick in (self.state.source, self.state.target))
         told = replace(self.state, **dict(zip(("source", "target"), picks, strict=True))).to_json()
@@ -197,45 +121,31 @@ class Studio:
         image = self.renderer.render(self.state)
         return figures.save_picture(image, path, source=self.renderer.digital_source(self.state), text=text)
 
-    def save_state(self, name: str = "state") -> Path:
-        """Save the state as JSON."""
-        path = _free(self.folder, name, ".json")
-        with replacing(path) as temporary:
-            temporary.write_text(self.state.to_json() + "\n", encoding="utf-8")
-        return path
-
-    def restore(self, path: str | Path) -> None:
-        """Take over a saved state. Raises ValueError for a file that holds none or one that this family can't show."""
-        self._try(State.from_json(Path(path).read_text(encoding="utf-8")))
-
     # Controls.
 
     def _make_controls(self, files: list[str], reach: float) -> None:
         self._edge = int(np.clip(self.renderer.size, 256, 512))
         widths = {"source": 128, "target": 128, "picture": self._edge, "true swap": self._edge, "path": 7 * 100 - 4}
-        self.images = {name: _image(width, 96 if name == "path" else width) for name, width in widths.items()}
+        self.images = {name: make_image(width, 96 if name == "path" else width) for name, width in widths.items()}
         for name, image in self.images.items():
             image.add_class(f"swaplib-{name.replace(' ', '-')}")
         self.captions = {name: widgets.HTML() for name in self.images}
-        self.status = widgets.HTML()
         self.choosers = {
-            role: _Chooser(role, getattr(self.state, role), files, partial(self._pick, role),
+            role: Chooser(role, getattr(self.state, role), files, partial(self._pick, role),
                            partial(self.upload, role), self._rng)
             for role in ("source", "target")
         }  # fmt: skip
-        self.sliders = {part.name: _slider(part.name, 0, 1) for part in self.family.parts}
+        self.sliders = {part.name: make_slider(part.name, 0, 1) for part in self.family.parts}
         self._grouped = {name: parts for name, parts in layers.groups(self.family).items() if len(parts) > 1}
-        self.groups = {name: _slider(name, 0, 1) for name in self._grouped}
-        self.edits = {name: _slider(name, -reach, reach) for name in self.renderer.directions}
-        self.along = _slider("all together", 0, 1)
+        self.groups = {name: make_slider(name, 0, 1) for name in self._grouped}
+        self.edits = {name: make_slider(name, -reach, reach) for name in self.renderer.directions}
+        self.along = make_slider("all together", 0, 1)
         for group, sliders in (("amounts", self.sliders), ("strengths", self.edits)):
             for name, slider in sliders.items():
                 slider.observe(partial(self._moved, group, name), "value")
         for name, slider in self.groups.items():
             slider.observe(partial(self._moved_group, name), "value")
         self.along.observe(partial(self._moved, "along", None), "value")
-        self.name = widgets.Text("studio", description="name", style=_STYLE, layout=widgets.Layout(width="20em"))
-        self.saved = widgets.Dropdown(description="saved", style=_STYLE, layout=widgets.Layout(width="20em"))
 
     def _layout(self) -> widgets.Widget:
         wrap = widgets.Layout(flex_flow="row wrap", grid_gap="14px", align_items="flex-start")
@@ -246,36 +156,29 @@ class Studio:
         faces = widgets.HBox([widgets.VBox(column) for column in shown.values()], layout=wrap)
         rows = [self._group_row(name) for name in self.groups]
         rows += [self._part_row(name) for name in self.sliders] + [self._edit_row(name) for name in self.edits]
-        all_together = widgets.HBox([self.along, _button("reset", "reset all together", self._reset_along)])
+        all_together = widgets.HBox([self.along, make_button("reset", "reset all together", self._reset_along)])
         buttons = [
-            _button("plain swap", "the parts of a plain swap from the source", self.plain_swap),
-            _button("all from source", "every part from the source", self.everything),
-            _button("reset everything", "back to what the studio opened with", self.reset),
+            make_button("plain swap", "the parts of a plain swap from the source", self.plain_swap),
+            make_button("all from source", "every part from the source", self.everything),
+            make_button("reset everything", "back to what the studio opened with", self.reset),
         ]
-        files = [
-            self.name,
-            _button("save picture", "as PNG, marked as synthetic", partial(self._save, self.save_picture)),
-            _button("save state", "as JSON", partial(self._save, self.save_state)),
-            self.saved,
-            _button("restore", "the saved state", self._restore),
-        ]
-        last = [all_together, path, widgets.HBox(files, layout=wrap)]
+        last = [all_together, path, widgets.HBox(self._files(), layout=wrap)]
         scale = widgets.HTML("<b>parts</b>: 0 the target's, 1 the source's")
         return widgets.VBox([faces, self.status, widgets.HBox(buttons), scale, *rows, *last])
 
     def _part_row(self, name: str) -> widgets.HBox:
-        row = [self.sliders[name], _button("reset", f"reset {name}", partial(self.reset_part, name))]
+        row = [self.sliders[name], make_button("reset", f"reset {name}", partial(self.reset_part, name))]
         if self.renderer.generative:
-            row.append(_button("random", f"a random {name}", partial(self.randomize, name)))
+            row.append(make_button("random", f"a random {name}", partial(self.randomize, name)))
         return widgets.HBox(row)
 
     def _group_row(self, name: str) -> widgets.HBox:
-        button = _button("reset", f"reset {name}", partial(self.reset_part, *self._grouped[name]))
+        button = make_button("reset", f"reset {name}", partial(self.reset_part, *self._grouped[name]))
         return widgets.HBox([self.groups[name], button])
 
     def _edit_row(self, name: str) -> widgets.HBox:
         slider = self.edits[name]
-        return widgets.HBox([slider, _button("reset", f"reset {name}", lambda: setattr(slider, "value", 0.0))])
+        return widgets.HBox([slider, make_button("reset", f"reset {name}", lambda: setattr(slider, "value", 0.0))])
 
     def _reset_along(self) -> None:
         self.along.value = 1.0
@@ -304,7 +207,7 @@ class Studio:
                 chooser.show(getattr(self.state, role))
             for name, slider in self.sliders.items():
                 slider.value = self.state.amounts.get(name, 0.0)
-                slider.description = _words(name) + (" (random)" if name in self.state.random else "")
+                slider.description = words(name) + (" (random)" if name in self.state.random else "")
             for name, slider in self.groups.items():
                 shares = [self.state.amounts.get(part, 0.0) for part in self._grouped[name]]
                 slider.value = round(fmean(shares), 4)
@@ -313,24 +216,6 @@ class Studio:
             self.along.value = self.state.along
         finally:
             self._writing = False
-
-    def _save(self, save: Callable[[str], Path]) -> None:
-        with self._guarded():
-            path = save(self.name.value)
-            self._list_saved(path.stem)
-            self._say(f"saved as {path}")
-
-    def _list_saved(self, chosen: str | None = None) -> None:
-        names = sorted(path.stem for path in self.folder.glob("*.json"))
-        self.saved.options = names
-        if chosen in names:
-            self.saved.value = chosen
-
-    def _restore(self) -> None:
-        with self._guarded():
-            if self.saved.value is None:
-                raise ValueError(f"no saved state in {self.folder}: save one first")
-            self.restore(self.folder / f"{self.saved.value}.json")
 
     # Drawing.
 
@@ -367,11 +252,6 @@ class Studio:
                 self._path_of = replace(self.state, along=1.0)
             self._tell()
 
-    def _show(self, name: str, picture: np.ndarray | None) -> None:
-        self.images[name].layout.visibility = "hidden" if picture is None else "visible"
-        if picture is not None:
-            self.images[name].value = jpeg(resized(picture, int(self.images[name].width)))
-
     def _tell(self) -> None:
         """Captions and notes."""
         texts = {name: name for name in self.images} | {"path": "the way from the target to the picture"}
@@ -385,78 +265,5 @@ class Studio:
         size = f"{self.renderer.size} pixels, {1000 * self.frame_seconds:.0f} ms a frame{how[self.pace]}"
         self._say(" · ".join([*told, size]))
 
-    def _later(self, action: Callable[[], None], delay: float = 0.25) -> None:
-        """Run an action when nothing has moved for a while; at once where no event loop runs."""
-        if self._timer is not None:
-            self._timer.cancel()
-        try:
-            self._timer = asyncio.get_running_loop().call_later(delay, action)
-        except RuntimeError:
-            action()
-
-    # Errors: a callback's exception would end in the browser's log, so everything passes through here.
-
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            self.last_error = error
-            self._say(str(error) or type(error).__name__, wrong=True)
-        else:
-            self.last_error = None
-
-    def _say(self, text: str, wrong: bool = False) -> None:
-        colour = "#a3261d" if wrong else figures.MUTED
-        self.status.value = f'<span role="status" style="color: {colour}">{html.escape(text, quote=False)}</span>'
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        """The controls where there is a kernel; a still picture for readers without one."""
-        bundle = dict(self.box._repr_mimebundle_(include=include, exclude=exclude))
-        bundle["text/plain"] = f"Studio({self.family.name})"
-        with self._guarded():
-            bundle["image/jpeg"] = base64.b64encode(jpeg(still(self.renderer, self.state))).decode()
-        return bundle
-
-
-# ---------------------------------------------------------------------------------------------- widgets
-
-_STYLE = {"description_width": "8em"}
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _field(text: str) -> dict[str, Any]:
-    """Label and measures of a narrow control. Each needs a layout of its own, since it may be hidden."""
-    return {
-        "description": text,
-        "layout": widgets.Layout(width="12.5em"),
-        "style": {"description_width": "4em"},
-    }
-
-
-def _slider(name: str, low: float, high: float) -> widgets.FloatSlider:
-    return widgets.FloatSlider(
-        value=low if low == 0 else 0.0, min=low, max=high, step=0.01, description=_words(name), tooltip=_words(name),
-        style=_STYLE, layout=widgets.Layout(width="30em"),
-    )  # fmt: skip
-
-
-def _image(width: int, height: int) -> widgets.Image:
-    size = {"width": f"{width}px", "height": f"{height}px"}
-    return widgets.Image(format="jpeg", width=width, height=height, layout=widgets.Layout(**size, flex="0 0 auto"))
-
-
-def _button(text: str, tooltip: str, action: Callable[[], None]) -> widgets.Button:
-    button = widgets.Button(description=text, tooltip=tooltip, layout=widgets.Layout(width="auto"))
-    button.on_click(lambda _: action())
-    return button
-
-
-def _free(folder: Path, name: str, ending: str) -> Path:
-    """A path in the folder that no file has yet: name, name-2, name-3 …"""
-    stem = Path(name).name.removesuffix(ending).strip() or "studio"
-    names = (stem, *(f"{stem}-{k}" for k in range(2, 10_000)))
-    return next(path for path in (folder / f"{one}{ending}" for one in names) if not path.exists())
+    def _still(self) -> np.ndarray:
+        return still(self.renderer, self.state)

@@ -117,7 +117,7 @@ class Renderer:
             raise ValueError(f"{family.name} makes pictures of {family.config.size} pixels only, not of {size}")
         self.family = family
         self.size = size or family.config.size
-        self._uploads: dict[str, bytes] = {}
+        self._uploads: dict[str, bytes | Faces] = {}
         self._device = next((parameter.device for parameter in family.parameters()), torch.device("cpu"))
         self.directions = dict(family.directions() if directions is None else directions)
         # Bounded: a texture and a picture at 256 pixels take two megabytes.
@@ -144,9 +144,19 @@ class Renderer:
         self._uploads[digest] = content
         return Pick("upload", path=name, sha256=digest)
 
+    def take(self, faces: Faces, name: str = "the given face") -> Pick:
+        """Take a face, a batch of one, into this session, as if it had been uploaded and prepared."""
+        if len(faces) != 1:
+            raise ValueError(f"{len(faces)} faces given: give one, as faces[0]")
+        digest = hashlib.sha256(faces.images.cpu().numpy().tobytes())
+        if faces.labels is not None:
+            digest.update(faces.labels.cpu().numpy().tobytes())
+        self._uploads[digest.hexdigest()] = faces
+        return Pick("upload", path=name, sha256=digest.hexdigest())
+
     def faces(self, pick: Pick, size: int | None = None) -> Faces:
         """The picked face, a batch of one. Raises PhotoError for a photograph that can't be used."""
-        return self._prepare(pick, _stamp(pick))[0].resize(size or self.size)
+        return self._prepare(pick, stamp(pick))[0].resize(size or self.size)
 
     def face(self, pick: Pick) -> np.ndarray:
         """The picked face as it was prepared, uint8 RGB (size, size, 3)."""
@@ -154,12 +164,15 @@ class Renderer:
 
     def note(self, pick: Pick) -> str:
         """What was noticed when a photograph was prepared; empty for a rendered face."""
-        return self._prepare(pick, _stamp(pick))[1]
+        return self._prepare(pick, stamp(pick))[1]
+
+    def encode(self, pick: Pick, size: int | None = None) -> Codes:
+        """The picked face's codes, a batch of one."""
+        return self._encode(pick, size or self.size, stamp(pick))
 
     def codes(self, state: State, size: int | None = None) -> Codes:
         """The mixed and edited codes of a state, a batch of one."""
-        size = size or self.size
-        source, target = (self._encode(pick, size, _stamp(pick)) for pick in (state.source, state.target))
+        source, target = (self.encode(pick, size) for pick in (state.source, state.target))
         unknown = [name for name in state.random if name not in source]
         if unknown:
             raise ValueError(f"{self.family.name} has no part {unknown[0]!r}: its parts are {', '.join(source)}")
@@ -212,8 +225,10 @@ class Renderer:
             if not pick.path:
                 raise photos.PhotoError("no photograph named yet: write its path or choose one of the list", "missing")
             photo: Any = Path(pick.path).expanduser()
-        elif pick.sha256 in self._uploads:
-            photo = Image.open(io.BytesIO(self._uploads[pick.sha256]))
+        elif isinstance(known := self._uploads.get(pick.sha256), Faces):
+            return known, ""
+        elif known is not None:
+            photo = Image.open(io.BytesIO(known))
         else:
             name = pick.path or "a picture"
             raise photos.PhotoError(f"{name} is not in this session: uploads are not kept, upload it (again)")
@@ -233,7 +248,7 @@ class Renderer:
         return to_uint8(truth.resize(self.size).images[0])
 
 
-def _stamp(pick: Pick) -> int:
+def stamp(pick: Pick) -> int:
     path = Path(pick.path).expanduser()
     return path.stat().st_mtime_ns if pick.kind == "file" and path.is_file() else 0
 

@@ -1,0 +1,236 @@
+"""What the studio's apps share: narrow controls, and an app that saves its state and tells what went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import html
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import ipywidgets as widgets
+import numpy as np
+
+from swaplib import figures, synthetic
+from swaplib.provenance import replacing
+from swaplib.studio.renderer import KINDS, Pick, jpeg, resized
+
+SMOOTH = 0.1
+"""Seconds a frame may take to be drawn while a slider is dragged."""
+
+
+class Chooser:
+    """The controls that say where a face comes from.
+
+    changed(pick) is called with what they say, received(name, content) with an uploaded file.
+    """
+
+    def __init__(self, role: str, pick: Pick, files: Sequence[str], changed: Callable, received: Callable, rng):
+        self.pick, self._changed, self._received, self._writing = pick, changed, received, False
+        self.kind = widgets.Dropdown(options=[(text, kind) for kind, text in KINDS.items()], **narrow("from"))
+        whole = {"min": 0, "max": 10**9, "continuous_update": False}
+        self.number = widgets.BoundedIntText(**whole, **narrow("number"))
+        self.seed = widgets.BoundedIntText(**whole, **narrow("seed"))
+        self.world = widgets.Dropdown(options=list(synthetic.WORLDS), **narrow("world"))
+        self.path = widgets.Combobox(
+            options=files, placeholder="a picture file", continuous_update=False, **narrow("path")
+        )
+        self.file = widgets.FileUpload(accept="image/*", description=f"upload a {role}")
+        self.random = widgets.Button(description="random", tooltip=f"random {role}: a rendered face drawn at random")
+        self.reset = widgets.Button(description="reset", tooltip=f"reset {role}: as it was at first")
+        for button in (self.random, self.reset):
+            button.layout.width = "5.7em"
+        for control in (self.kind, self.number, self.seed, self.world, self.path):
+            control.observe(self._read, "value")
+        self.file.observe(self._take, "value")
+        self.random.on_click(lambda _: changed(Pick("rendered", 0, rng.randrange(10**6), self.world.value)))
+        self.reset.on_click(lambda _, first=pick: changed(first))
+        self._rows = {"rendered": (self.number, self.seed, self.world), "file": (self.path,), "upload": (self.file,)}
+        buttons = widgets.HBox([self.random, self.reset])
+        self.box = widgets.VBox([self.kind, *(row for rows in self._rows.values() for row in rows), buttons])
+        self.show(pick, force=True)
+
+    def show(self, pick: Pick, force: bool = False) -> None:
+        """Write a pick into the controls; one that they show already leaves a half-made choice alone."""
+        if pick == self.pick and not force:
+            return
+        self.pick, self._writing = pick, True
+        try:
+            self.kind.value = pick.kind
+            if pick.rendered:
+                self.number.value, self.seed.value, self.world.value = pick.number, pick.seed, pick.world
+            if pick.kind == "file":
+                self.path.value = pick.path
+        finally:
+            self._writing = False
+        self._reveal()
+
+    def _reveal(self) -> None:
+        for kind, rows in self._rows.items():
+            for row in rows:
+                row.layout.display = "" if kind == self.kind.value else "none"
+
+    def _read(self, change: Mapping) -> None:
+        """A control was moved. A photograph that is not named yet changes nothing."""
+        self._reveal()
+        if self._writing:
+            return
+        if self.kind.value == "rendered":
+            self._changed(Pick("rendered", self.seed.value, self.number.value, self.world.value))
+        elif self.kind.value == "file" and self.path.value.strip():
+            self._changed(Pick("file", path=self.path.value.strip()))
+
+    def _take(self, change: Mapping) -> None:
+        for upload in change["new"]:
+            self._received(upload["name"], bytes(upload["content"]))
+
+
+class App:
+    """An app over a family: a box of controls that only write its state, and pictures that follow.
+
+    Subclasses set `family`, `state`, `box` and `images`, and define State (`to_json` and `from_json`), `_try(state)`,
+    which takes over a state that can be drawn, and `_still()`, what a run without browser shows.
+    folder: where pictures and states are saved; None: figures/studio. name: what they are called at first.
+    last_error holds the exception of the last failed action, which the status line tells in words; None after one
+    that worked.
+    """
+
+    State: ClassVar[type]
+    images: dict[str, widgets.Image]
+
+    def __init__(self, folder: str | Path | None, name: str):
+        self._folder, self._timer = folder, None
+        self.last_error: Exception | None = None
+        self.status = widgets.HTML()
+        self.name = widgets.Text(name, description="name", style=STYLE, layout=widgets.Layout(width="20em"))
+        self.saved = widgets.Dropdown(description="saved", style=STYLE, layout=widgets.Layout(width="20em"))
+
+    # Saving.
+
+    @property
+    def folder(self) -> Path:
+        return Path(self._folder) if self._folder else figures.folder() / "studio"
+
+    def save_state(self, name: str = "state") -> Path:
+        """Save the state as JSON."""
+        path = free(self.folder, name, ".json")
+        with replacing(path) as temporary:
+            temporary.write_text(self.state.to_json() + "\n", encoding="utf-8")
+        return path
+
+    def restore(self, path: str | Path) -> None:
+        """Take over a saved state. Raises ValueError for a file that holds none or one that this family can't show."""
+        self._try(self.State.from_json(Path(path).read_text(encoding="utf-8")))
+
+    def _files(self) -> list[widgets.Widget]:
+        """The controls that save and restore."""
+        return [
+            self.name,
+            make_button("save picture", "as PNG, marked as synthetic", partial(self._save, self.save_picture)),
+            make_button("save state", "as JSON", partial(self._save, self.save_state)),
+            self.saved,
+            make_button("restore", "the saved state", self._restore),
+        ]
+
+    def _save(self, save: Callable[[str], Path]) -> None:
+        with self._guarded():
+            path = save(self.name.value)
+            self._list_saved(path.stem)
+            self._say(f"saved as {path}")
+
+    def _list_saved(self, chosen: str | None = None) -> None:
+        names = sorted(path.stem for path in self.folder.glob("*.json"))
+        self.saved.options = names
+        if chosen in names:
+            self.saved.value = chosen
+
+    def _restore(self) -> None:
+        with self._guarded():
+            if self.saved.value is None:
+                raise ValueError(f"no saved state in {self.folder}: save one first")
+            self.restore(self.folder / f"{self.saved.value}.json")
+
+    # Drawing.
+
+    def _show(self, name: str, picture: np.ndarray | None) -> None:
+        self.images[name].layout.visibility = "hidden" if picture is None else "visible"
+        if picture is not None:
+            self.images[name].value = jpeg(resized(picture, int(self.images[name].width)))
+
+    def _later(self, action: Callable[[], None], delay: float = 0.25) -> None:
+        """Run an action when nothing has moved for a while; at once where no event loop runs."""
+        if self._timer is not None:
+            self._timer.cancel()
+        try:
+            self._timer = asyncio.get_running_loop().call_later(delay, action)
+        except RuntimeError:
+            action()
+
+    # Errors: a callback's exception would end in the browser's log, so everything passes through here.
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        self.last_error = None
+        try:
+            yield
+        except Exception as error:
+            self.last_error = error
+            self._say(str(error) or type(error).__name__, wrong=True)
+
+    def _say(self, text: str, wrong: bool = False) -> None:
+        colour = "#a3261d" if wrong else figures.MUTED
+        self.status.value = f'<span role="status" style="color: {colour}">{html.escape(text, quote=False)}</span>'
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        """The controls where there is a kernel; a still picture for readers without one."""
+        bundle = dict(self.box._repr_mimebundle_(include=include, exclude=exclude))
+        bundle["text/plain"] = f"{type(self).__name__}({self.family.name})"
+        with self._guarded():
+            bundle["image/jpeg"] = base64.b64encode(jpeg(self._still())).decode()
+        return bundle
+
+
+# ---------------------------------------------------------------------------------------------- widgets
+
+STYLE = {"description_width": "8em"}
+
+
+def words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def narrow(text: str) -> dict[str, Any]:
+    """Label and measures of a narrow control. Each needs a layout of its own, since it may be hidden."""
+    return {
+        "description": text,
+        "layout": widgets.Layout(width="12.5em"),
+        "style": {"description_width": "4em"},
+    }
+
+
+def make_slider(name: str, low: float, high: float) -> widgets.FloatSlider:
+    return widgets.FloatSlider(
+        value=low if low == 0 else 0.0, min=low, max=high, step=0.01, description=words(name), tooltip=words(name),
+        style=STYLE, layout=widgets.Layout(width="30em"),
+    )  # fmt: skip
+
+
+def make_image(width: int, height: int) -> widgets.Image:
+    size = {"width": f"{width}px", "height": f"{height}px"}
+    return widgets.Image(format="jpeg", width=width, height=height, layout=widgets.Layout(**size, flex="0 0 auto"))
+
+
+def make_button(text: str, tooltip: str, action: Callable[[], None]) -> widgets.Button:
+    button = widgets.Button(description=text, tooltip=tooltip, layout=widgets.Layout(width="auto"))
+    button.on_click(lambda _: action())
+    return button
+
+
+def free(folder: Path, name: str, ending: str) -> Path:
+    """A path in the folder that no file has yet: name, name-2, name-3 …"""
+    stem = Path(name).name.removesuffix(ending).strip() or "studio"
+    names = (stem, *(f"{stem}-{k}" for k in range(2, 10_000)))
+    return next(path for path in (folder / f"{one}{ending}" for one in names) if not path.exists())

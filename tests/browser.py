@@ -1,0 +1,133 @@
+"""A notebook in JupyterLab on this machine, driven by a real browser, for tests of what people click."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+BUILD = Path(__file__).resolve().parent.parent / "build" / "tests"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+# Follows a picture: when it changed, by the page's own clock.
+WATCH = """image => {
+    window.changes = [];
+    new MutationObserver(() => image.decode().then(() => window.changes.push(performance.now())))
+        .observe(image, {attributes: true, attributeFilter: ["src"]});
+}"""
+MARKS = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: install the system's package to run the browser test"),
+]
+
+
+@contextmanager
+def lab(cells: Sequence[str], tmp_path_factory) -> Iterator[str]:
+    """The address of a notebook with these cells in JupyterLab, on a free port of this machine."""
+    folder, own = tmp_path_factory.mktemp("books"), tmp_path_factory.mktemp("own")
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell.strip()) for cell in cells])
+    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(book, folder / "studio.ipynb")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = {
+        "ServerApp.ip": "127.0.0.1", "ServerApp.port": port, "ServerApp.port_retries": 0, "ServerApp.allow_root": True,
+        "ServerApp.open_browser": False, "ServerApp.root_dir": folder, "IdentityProvider.token": "test",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "jupyter", "lab", *(f"--{key}={value}" for key, value in options.items())]
+    # Settings and workspaces of the person who runs the tests stay out of it; so does Jupyter's question about news.
+    places = ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")
+    news = own / "JUPYTERLAB_SETTINGS_DIR" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    news.parent.mkdir(parents=True)
+    news.write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    environment = os.environ | {name: str(own / name) for name in places}
+    with (own / "log").open("w") as log:
+        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/api/status?token=test", server, own / "log")
+            yield f"http://127.0.0.1:{port}/doc/tree/studio.ipynb?token=test&reset"
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+def _wait_for(address: str, server: subprocess.Popen, log: Path, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            urllib.request.urlopen(address, timeout=2).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"JupyterLab did not start: {log.read_text()[-2000:]}")
+
+
+@contextmanager
+def opened(address: str, shown: str, name: str, height: int = 940) -> Iterator:
+    """The notebook's page, its first cell run, once an element that matches `shown` is there. name: of the app."""
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1160, "height": height})
+        page.set_default_timeout(90_000)
+        page.goto(address)
+        try:
+            page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
+            _run_first_cell(page, f"{shown}, .jp-OutputArea-output.jp-mod-error, [data-mime-type*=stderr]")
+            page.locator("img.swaplib-picture").wait_for(timeout=20_000)
+        except playwright.TimeoutError:
+            page.screenshot(path=BUILD / f"{name}-failed.png")
+            told = page.locator(".jp-OutputArea").all_inner_texts()
+            pytest.fail(f"the {name} did not appear (see build/tests/{name}-failed.png): {told}")
+        yield page
+        browser.close()
+
+
+def _run_first_cell(page, wanted: str, seconds: float = 180) -> None:
+    """Until something appears; a run that was begun may still be dropped while the kernel starts."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not page.locator(wanted).count():
+        prompt = page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").first.text_content()
+        if prompt.split() in ([], ["[", "]:"]):
+            run_cell(page, 0)
+        page.wait_for_timeout(500)
+
+
+def run_cell(page, index: int) -> None:
+    """JupyterLab drops a run silently while it is still connecting, so press until the cell is running.
+
+    On a busy machine it may also ask for a kernel that it has been told already.
+    """
+    cell = page.locator(".jp-Notebook .jp-CodeCell").nth(index)
+    prompt = cell.locator(".jp-InputPrompt").first
+    before = " ".join(prompt.text_content().split())
+    for _ in range(10):
+        for button in page.locator(".jp-Dialog button.jp-mod-accept").all():
+            button.click()
+        cell.locator(".jp-InputArea-editor").first.click()
+        page.keyboard.press("Control+Enter")
+        try:
+            playwright.expect(prompt).not_to_have_text(before, timeout=2000)
+            return
+        except AssertionError:
+            continue
+    pytest.fail("JupyterLab did not run the cell")
+
+
+def answer(page, index: int) -> str:
+    """Run a cell and return what it prints."""
+    run_cell(page, index)
+    cell = page.locator(".jp-Notebook .jp-CodeCell").nth(index)
+    playwright.expect(cell.locator(".jp-InputPrompt").first).not_to_have_text("[*]:")
+    return cell.locator(".jp-OutputArea-output").first.inner_text()
