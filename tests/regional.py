@@ -24,15 +24,16 @@ class Regional(Family):
 
     def __init__(self, config: Config | None = None):
         super().__init__(config or Config())
-        mask = Part("mask", (self.config.size, self.config.size), "labels")
+        mask = Part("mask", (self.config.size, self.config.size), "labels", "e4s")
         self.parts = (*(Part(name, (3,)) for name in E4S), mask)
 
     def encode(self, faces):
         if faces.labels is None:
             raise ValueError("regional needs faces.labels: give it rendered faces")
-        where = self._where(faces.labels)
+        mask = relabel(faces.labels, target="e4s")
+        where = self._where(mask)
         means = torch.einsum("brhw,bchw->brc", where, faces.images) / where.sum((2, 3)).clamp(min=1)[..., None]
-        return {name: means[:, k] for k, name in enumerate(E4S)} | {"mask": faces.labels}
+        return {name: means[:, k] for k, name in enumerate(E4S)} | {"mask": mask}
 
     def decode(self, codes):
         colours = torch.stack([codes[name] for name in E4S], 1)
@@ -40,5 +41,4 @@ class Regional(Family):
 
     @staticmethod
     def _where(mask):
-        merged = relabel(mask, "celebamask_hq", "e4s").long()
-        return torch.nn.functional.one_hot(merged, len(E4S)).movedim(-1, 1).float()
+        return torch.nn.functional.one_hot(mask.long(), len(E4S)).movedim(-1, 1).float()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import swaplib
 from swaplib import families
-from swaplib.faces import Faces
+from swaplib.faces import LABELS, Faces
 from swaplib.families import Family, Part
 from swaplib.families.base import mix_part
 from swaplib.sphere import slerp
@@ -117,6 +117,7 @@ def test_codes_lie_in_their_geometry(family, source, target):
             code = codes[part.name]
             if part.geometry == "labels":
                 assert not code.is_floating_point(), part.name
+                assert 0 <= code.min() <= code.max() < len(LABELS[part.order]), part.name
                 continue
             assert torch.isfinite(code).all(), part.name
             if part.geometry == "sphere":

@@ -23,6 +23,7 @@ from skimage import data
 
 from swaplib import families, painting, studio, synthetic
 from swaplib.faces import CELEBAMASK_HQ, E4S, to_uint8
+from swaplib.families import Part
 from swaplib.painting import Edit
 from swaplib.photos import PhotoError
 from swaplib.studio import Painter, Painting, Pick, Reference
@@ -101,7 +102,7 @@ def test_what_is_no_painting_is_told_so(text, message):
 
 
 def test_the_mask_is_found_by_its_geometry(family):
-    assert mask_part(family) == "mask"
+    assert mask_part(family) == Part("mask", (64, 64), "labels", "e4s")
     with pytest.raises(ValueError, match="landmarks keeps no mask among its parts"):
         studio.PaintRenderer(families.load("landmarks", "smoke"))
 

@@ -20,6 +20,7 @@ from swaplib.learner import Learner
 from swaplib.sphere import slerp
 
 Geometry = Literal["euclidean", "sphere", "labels", "image"]
+LabelOrder = Literal["celebamask_hq", "bisenet", "e4s", "mgpe"]
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class Part:
     sphere      the great circle, each vector along the last axis keeping unit length
     labels      nothing: integer classes, which flip from one to the other at an amount of one half
     image       a cross-fade, pixel by pixel
+    order says which classes a label map holds, as `swaplib.faces.LABELS` counts them.
     """
 
     name: str
     shape: tuple[int, ...]
     geometry: Geometry = "euclidean"
+    order: LabelOrder = "celebamask_hq"
 
 
 Codes = dict[str, torch.Tensor]

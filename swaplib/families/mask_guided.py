@@ -347,7 +347,7 @@ class MaskGuided(Family):
         names = [name for name in ("left_eye", "right_eye", "mouth", "skin", "hair", "face") if name in regions]
         self.parts = (
             *(Part(name, (config.z,)) for name in names),
-            Part("mask", (config.size, config.size), "labels"),
+            Part("mask", (config.size, config.size), "labels", "mgpe"),
             Part("background", (3, config.size, config.size), "image"),
         )
         self.swap_plus = tuple(names)

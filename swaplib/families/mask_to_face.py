@@ -96,7 +96,11 @@ class MaskToFace(Family):
     def __init__(self, config: Config, vectors: tuple[Part, ...] = (), critics: tuple[str, ...] = ("paired",)):
         super().__init__(config)
         size = config.size
-        self.parts = (*vectors, Part("mask", (size, size), "labels"), Part("background", (3, size, size), "image"))
+        self.parts = (
+            *vectors,
+            Part("mask", (size, size), "labels", "mgpe"),
+            Part("background", (3, size, size), "image"),
+        )
         beside = sum(part.shape[0] for part in vectors)
         self.generator = Generator(len(MGPE), config.width, config.halvings, config.blocks, beside)
         self.critics = nn.ModuleDict({name: Critic(len(MGPE) + 3, config.width_critics) for name in critics})

@@ -16,9 +16,10 @@ import torch
 from cachetools import LRUCache
 from PIL import Image, ImageDraw, ImageFont
 
-from swaplib import figures, painting
-from swaplib.faces import LABELS, label_table, to_uint8
-from swaplib.families import Codes, Family
+from swaplib import figures, judges, painting
+from swaplib.faces import LABELS, label_table, relabel, to_uint8
+from swaplib.families import Codes, Family, Part
+from swaplib.judges.parsing import labelled
 from swaplib.painting import Edit
 from swaplib.provenance import DigitalSource
 from swaplib.studio.renderer import Pick, Renderer, side_by_side, stamp
@@ -80,9 +81,9 @@ class Painting:
 # ---------------------------------------------------------------------------------------------- parts and regions
 
 
-def mask_part(family: Family) -> str:
+def mask_part(family: Family) -> Part:
     """The part that holds the label map. Raises ValueError for a family without one."""
-    found = [part.name for part in family.parts if part.geometry == "labels"]
+    found = [part for part in family.parts if part.geometry == "labels"]
     if not found:
         raise ValueError(f"{family.name} keeps no mask among its parts, so there is nothing to paint on")
     return found[0]
@@ -118,8 +119,8 @@ class PaintRenderer:
         self._masks: LRUCache[bytes, np.ndarray] = LRUCache(maxsize=64)
 
     def first_mask(self, pick: Pick) -> np.ndarray:
-        """The mask that the family finds in a face, uint8 (H, W)."""
-        return painting.checked(self.faces.encode(pick)[self.part][0].to("cpu", torch.uint8))
+        """The mask of a face, uint8 (H, W): its own labels, or what the released parser finds."""
+        return painting.checked(labelled(self.faces.faces(pick), lambda: judges.frozen("parser", "demo"))[0].cpu())
 
     def mask(self, state: Painting) -> np.ndarray:
         """The painted mask, uint8 (H, W). Only the edits that came since a mask which is still known are done."""
@@ -139,8 +140,8 @@ class PaintRenderer:
                 raise ValueError(f"no part {part!r} to take from a reference: there are {', '.join(self.textures)}")
             if reference.strength > 0:
                 codes = self.family.mix(self.faces.encode(reference.face), codes, {part: reference.strength})
-        mask = torch.from_numpy(self.mask(state).copy())[None]
-        return codes | {self.part: mask.to(codes[self.part])}
+        mask = relabel(torch.from_numpy(self.mask(state).copy())[None], target=self.part.order)
+        return codes | {self.part.name: mask.to(codes[self.part.name])}
 
     @torch.no_grad()
     def render(self, state: Painting) -> np.ndarray:

@@ -298,8 +298,7 @@ class Painter(App):
     def _chosen(self, role: str, pick: Pick) -> None:
         with self._guarded():
             if role == "face":
-                self.renderer.first_mask(pick)
-                self.state = replace(self.state, face=pick, edits=())  # another face has another mask
+                self._try(replace(self.state, face=pick, edits=()))  # another face has another mask
             else:
                 self._lender = pick
                 self._lend(pick, self.strength.value or 1.0)
@@ -307,7 +306,7 @@ class Painter(App):
     def _uploaded(self, role: str, name: str, content: bytes) -> None:
         with self._guarded():
             pick = self.renderer.faces.upload(name, content)
-            self.renderer.first_mask(pick)
+            self.renderer.faces.encode(pick)
             self._chosen(role, pick)
 
     def _lend(self, face: Pick | None, strength: float = 1.0) -> None:
