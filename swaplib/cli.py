@@ -288,6 +288,7 @@ def describe() -> dict[str, Any]:
 
     from swaplib import families, generators, judges, published
     from swaplib.judges import identity, parsing
+    from swaplib.networks.facevid2vid import FaceVid2Vid
 
     def facts(learners: Any, name: str) -> dict[str, Any]:
         sizes = {preset: _size(learners.build(name, preset)) for preset in ("smoke", "demo")}
@@ -307,6 +308,7 @@ def describe() -> dict[str, Any]:
             "ir_se50": identity.ArcFace(),
             "latentswap_embedder": identity.LatentSwapEmbedder(),
             "bisenet": parsing.PublicParser(),
+            "facevid2vid": FaceVid2Vid(),
         }
     found["published"] = {name: _size(network) for name, network in loaded.items()}
     return found
@@ -334,10 +336,12 @@ def _released(learners: Any, name: str) -> dict[str, Any] | None:
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="NVIDIA's .pkl; rosinality's, pSp's or e4e's .pt.")],
+    file: Annotated[
+        Path, typer.Argument(help="NVIDIA's .pkl; rosinality's, pSp's or e4e's .pt; FaceVid2Vid's .pth.tar.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to save: .safetensors.")],
 ) -> None:
-    """Turn published weights of StyleGAN2 into safetensors. Nothing in the file is executed."""
+    """Turn published weights into safetensors. Nothing in the file is executed."""
     with _sentences():
         from swaplib import published
 

@@ -99,6 +99,7 @@ def test_info_knows_judges_and_the_papers_networks(found):
         "ir_se50": 43_797_696,
         "latentswap_embedder": 30_330_432,
         "bisenet": 13_300_416,
+        "facevid2vid": 173_183_061,
     }
 
 
