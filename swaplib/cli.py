@@ -64,8 +64,8 @@ def main(
 @app.command()
 def swap(
     source: Annotated[Path, typer.Argument(help="Photograph that gives the identity.")],
-    target: Annotated[Path, typer.Argument(help="Photograph that receives it.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where to save: .png, .jpg or .webp.")],
+    target: Annotated[Path, typer.Argument(help="Photograph or video that receives it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to save: .png, .jpg or .webp; a video as .mp4.")],
     family: Annotated[str, typer.Option(help="Which system; `swaplib info` lists them.")] = "landmarks",
     preset: Annotated[
         str | None, typer.Option(help="smoke, demo, paper, or photo: weights that know photographs, the default.")
@@ -73,22 +73,32 @@ def swap(
     weights: Annotated[Path | None, typer.Option(help="Other weights of the family than the released ones.")] = None,
     stitch: Annotated[bool, typer.Option("--stitch", help="Stitch the face in, in the gradient domain.")] = False,
 ) -> None:
-    """Put the face of SOURCE into the photograph TARGET. Faces are found and aligned by themselves."""
+    """Put the face of SOURCE into the photograph or video TARGET. Faces are found and aligned by themselves.
+
+    A video's swap that was stopped goes on where it was when the same command is given again.
+    """
     with _sentences():
-        from swaplib import families, figures, latent
+        from swaplib import families, figures, latent, movies
         from swaplib.weights import released
 
         preset = preset or ("photo" if released(family, "photo").exists() else "demo")
         for path in (source, target):
             if out.exists() and path.exists() and out.samefile(path):
-                raise ValueError(f"{out} is one of the two photographs: choose another name for the result")
+                raise ValueError(f"{out} is the source or the target: choose another name for the result")
         system = families.load(family, preset, file=weights)
-        photo, notes = latent.swap_photographs(latent.Stitched(system) if stitch else system, source, target)
-        for note in notes:
-            typer.echo(note)
+        system = latent.Stitched(system) if stitch else system
         text = f"Face swap by the family {family}."
         made = "generated" if family in families.TRAINED else "composite"
-        typer.echo(f"{figures.save_picture(photo, out, made, text=text)}: marked as synthetic in its metadata")
+        if movies.is_video(target):
+            from swaplib import video
+
+            notes = video.swap(system, source, target, out, made=made, text=text)
+        else:
+            photo, notes = latent.swap_photographs(system, source, target)
+            figures.save_picture(photo, out, made, text=text)
+        for note in notes:
+            typer.echo(note)
+        typer.echo(f"{out}: marked as synthetic in its metadata")
 
 
 @app.command()

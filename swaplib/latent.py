@@ -166,30 +166,31 @@ def swap_photographs(
     Returns the photograph, uint8 RGB (H, W, 3), bit for bit the target's where the swap changes nothing, and notes
     on what was done. Raises PhotoError with one sentence that names the photograph and the remedy.
     """
-    into = _prepare("target", target, kind, size or family.config.size, target_face)
+    into = prepared("target", target, kind, size or family.config.size, target_face)
     if size is None and family.any_size:
         scale = np.sqrt(abs(np.linalg.det(into.matrix[:2, :2])))
         size = int(np.clip(family.config.size / scale, 64, 1024))
-        into = _prepare("target", target, kind, size, target_face)
-    own = _prepare("source", source, kind, into.faces.size[0], source_face)
+        into = prepared("target", target, kind, size, target_face)
+    own = prepared("source", source, kind, into.faces.size[0], source_face)
     try:
         device = next((parameter.device for parameter in family.parameters()), "cpu")
         picture = family.swap(own.faces.to(device), into.faces.to(device), amounts).cpu()
     except ValueError as error:
         raise PhotoError(f"{family.name} can't swap these photographs: {error}", "family") from error
-    photo = photos.paste_back(into.photo, picture, into.matrix, _changed(picture, into.faces.images))
-    notes = [f"{name}: {prepared.note}" for name, prepared in (("source", own), ("target", into)) if prepared.note]
+    photo = photos.paste_back(into.photo, picture, into.matrix, changed(picture, into.faces.images))
+    notes = [f"{name}: {one.note}" for name, one in (("source", own), ("target", into)) if one.note]
     return photo, notes
 
 
-def _prepare(role: str, photo: Photo, kind: photos.Kind, size: int, face: Face) -> photos.Prepared:
+def prepared(role: str, photo: Photo, kind: photos.Kind, size: int, face: Face) -> photos.Prepared:
+    """As `photos.prepare`, whose errors then name the photograph's role."""
     try:
         return photos.prepare(photo, kind, size, face)
     except PhotoError as error:
         raise PhotoError(f"{role}: {error}", error.cause) from error
 
 
-def _changed(picture: torch.Tensor, before: torch.Tensor) -> np.ndarray:
+def changed(picture: torch.Tensor, before: torch.Tensor) -> np.ndarray:
     """Weights (H, W): 1 where the picture differs from what was there, falling to 0 beyond."""
     changed = ((picture - before).abs().amax(1)[0] > 1 / 255).numpy().astype(np.float32)
     reach = max(1, round(max(changed.shape) / 100))

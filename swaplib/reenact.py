@@ -136,9 +136,8 @@ def backward_map(start: np.ndarray, end: np.ndarray, size: tuple[int, int], step
     height, width = size
     x, y = np.linspace(0, width - 1, 3), np.linspace(0, height - 1, 3)
     border = np.array([(a, b) for a in x for b in y if (a, b) != (x[1], y[1])])
-    # Landmarks outside the picture would fight with its border.
-    near = np.concatenate([end, border]), np.concatenate([start, border])
-    plate = RBFInterpolator(near[0] / max(size), (near[1] - near[0]), smoothing=1e-4, kernel="thin_plate_spline")
+    start, end = np.concatenate([start, border]), np.concatenate([end, border])
+    plate = RBFInterpolator(end / max(size), start - end, smoothing=1e-4, kernel="thin_plate_spline")
     rows, columns = (np.linspace(0, n - 1, max(2, -(-n // step))) for n in size)
     coarse = np.stack(np.meshgrid(columns, rows), -1)
     shift = plate(coarse.reshape(-1, 2) / max(size)).reshape(coarse.shape).astype(np.float32)
