@@ -145,7 +145,7 @@ def swap(
     settings = {"kind": kind, "size": size, "face": face, "amounts": amounts, "sigma": sigma, "seed": seed}
     settings |= {"source": _hash_of(source), "target": sha256(target), "family": family.name}
     settings |= {"config": plain(family.config), "weights": _hash_of(family)}
-    settings |= {"reenactor": None if reenactor is None else reenactor.name}
+    settings |= {"reenactor": None if reenactor is None else reenactor.name, "chunk": CHUNK}
     work = _begin(out, settings)
     job = _Job(family, target, work, about, kind, seed, progress)
     found = job.find()
