@@ -159,6 +159,8 @@ def swap(
     job.swap(own.faces, marks, size, amounts, reenactor)
     notes = movies.write(out, job.frames(marks, size), about.fps, made, text, sound=target)
     shutil.rmtree(work)
+    if len(found) < 0.9 * about.count:
+        notes.append(f"the target breaks off: {len(found)} of the {about.count} frames that it should have were read")
     several = sum(len(faces) > 1 for faces in found)
     notes = [f"source: {own.note}"] * bool(own.note) + notes
     notes += [f"{several} frames show several faces, one was followed"] * bool(several)
