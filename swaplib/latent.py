@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from tqdm.auto import tqdm
 
 from swaplib import blend, photos
 from swaplib.faces import Faces
@@ -99,6 +101,42 @@ def _edit_part(part: Part, code: torch.Tensor, direction: torch.Tensor, strength
     return moved.clamp(-1, 1) if part.geometry == "image" else moved
 
 
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Images and those that they should be, (B, 3, H, W) each -> a number."""
+
+
+def tune(
+    family: Family,
+    faces: Faces,
+    steps: int = 200,
+    learning_rate: float = 1e-3,
+    batch: int = 4,
+    seed: int = 0,
+    loss: Loss = F.l1_loss,
+    progress: bool = True,
+) -> Family:
+    """A copy of the family that shows some faces more as they are: decode(encode(x)) nearer to x (E4S, suppl. 8.4).
+
+    faces: the target's, such as the frames of one video. Their codes stay what they are, and so does all but what the
+    family calls `tunable`; Adam takes so many steps, on random batches. The family itself isn't changed.
+    Raises ValueError for one that has nothing to tune.
+    """
+    tuned = deepcopy(family.lean()).eval().requires_grad_(False)
+    learning = [parameter.requires_grad_() for parameter in tuned.tunable()]
+    if not learning:
+        raise ValueError(f"{family.name} has nothing that could be tuned: swap without")
+    codes, wanted = encode(tuned, faces), fit(family, faces).images.to(learning[0].device)
+    optimiser = torch.optim.Adam(learning, learning_rate)
+    draw = torch.Generator().manual_seed(seed)
+    for _ in tqdm(range(steps), desc="tuning", unit="step", disable=not progress):
+        rows = torch.randperm(len(faces), generator=draw)[:batch]
+        shown = tuned.decode({name: code[rows] for name, code in codes.items()})
+        optimiser.zero_grad()
+        loss(shown, wanted[rows]).backward()
+        optimiser.step()
+    return tuned.requires_grad_(False)
+
+
 # ---------------------------------------------------------------------------------------------- stitching
 
 
@@ -130,6 +168,9 @@ class Stitched(Family):
 
     def consumers(self) -> dict[str, list[torch.Tensor]]:
         return self.family.consumers()
+
+    def tunable(self) -> Iterable[torch.nn.Parameter]:
+        return self.family.tunable()
 
     def mix(self, source: Codes, target: Codes, amounts: Mapping[str, float | torch.Tensor] | None = None) -> Codes:
         return self.family.mix(source, target, amounts)

@@ -126,7 +126,7 @@ def _points(landmarks: torch.Tensor) -> np.ndarray:
     return landmarks.detach().cpu().double().numpy()
 
 
-def backward_map(start: np.ndarray, end: np.ndarray, size: tuple[int, int], step: int = 4) -> np.ndarray:
+def backward_map(start: np.ndarray, end: np.ndarray, size: tuple[int, int], step: int = 2) -> np.ndarray:
     """Where each pixel of a warped picture comes from, float32 (H, W, 2): the thin plate through points (N, 2).
 
     The points `start` come to lie at `end`; eight on the picture's border stay. Of an exact plate, landmarks that come

@@ -194,7 +194,7 @@ def test_facevid2vid_moves_nothing_by_itself():
     driven = network(faces, faces.flip(0))
     assert driven.shape == faces.shape
     assert driven.abs().max() <= 1
-    close(network(faces[:1], faces[1:]), driven[:1], 1e-4)
+    close(network(faces[:1], faces[1:]), driven[:1], 1e-3)
 
 
 def test_the_trunk_has_resnet_50s_size_and_names():
