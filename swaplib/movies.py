@@ -24,13 +24,17 @@ import numpy as np
 
 from swaplib.provenance import DigitalSource, replacing, xmp_packet
 
-# Read by OpenCV when it first opens a video: what it would print about a damaged one, our errors say.
+# Read when the first video is opened: what ffmpeg's libraries would print about a damaged one, our errors say.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 import cv2
+from cv2.utils import logging as log
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".ogv", ".3gp")
 _STILL = (b"heic", b"heix", b"mif1", b"avif")  # pictures in MP4's container
+_UNREADABLE = (
+    "{} is no video that can be read: it is damaged, or its codec isn't known here; get it anew, as MP4 with H.264"
+)
 _XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 NO_SOUND = "without sound, should the video have any: ffmpeg is missing (install it, or pip install 'swaplib[video]')"
 
@@ -70,10 +74,7 @@ def info(path: str | os.PathLike) -> Info:
     capture = _open(path)
     try:
         if not capture.grab():
-            raise ValueError(
-                f"no frame of {path} can be decoded: it is damaged, or its codec isn't known here; save it as MP4 with "
-                "H.264"
-            )
+            raise ValueError(_UNREADABLE.format(path))
         width, height, fps, count = (
             capture.get(key)
             for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT)
@@ -101,9 +102,14 @@ def _open(path: str | os.PathLike) -> cv2.VideoCapture:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}: check the path")
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)  # OpenCV's other readers take pictures, too
+    level = log.getLogLevel()
+    log.setLogLevel(log.LOG_LEVEL_SILENT)
+    try:
+        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)  # OpenCV's other readers take pictures, too
+    finally:
+        log.setLogLevel(level)
     if not capture.isOpened():
-        raise ValueError(f"{path} is no video that can be read, or it is cut off: save it as MP4 with H.264")
+        raise ValueError(_UNREADABLE.format(path))
     return capture
 
 

@@ -101,7 +101,14 @@ def test_bad_videos_get_a_sentence(tmp_path, folder, capfd, monkeypatch):
     monkeypatch.setattr(movies, "ffmpeg", lambda: None)  # it would put the index first, and a cut file could be read
     movies.write(tmp_path / "whole.mp4", FRAMES, 10)
     whole = (tmp_path / "whole.mp4").read_bytes()
-    for name, content in {"empty.mp4": b"", "words.mp4": b"no video" * 99, "cut.mp4": whole[: len(whole) // 3]}.items():
+    writer = cv2.VideoWriter(str(tmp_path / "known.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for _ in range(3):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    assert movies.info(tmp_path / "known.avi").count == 3
+    bad = {"empty.mp4": b"", "words.mp4": b"no video" * 99, "cut.mp4": whole[: len(whole) // 3]}
+    bad["codec.avi"] = (tmp_path / "known.avi").read_bytes().replace(b"MJPG", b"ZZZZ")
+    for name, content in bad.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=rf"{name} is no video that can be read"):
             movies.info(tmp_path / name)
