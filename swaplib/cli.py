@@ -64,8 +64,8 @@ def main(
 @app.command()
 def swap(
     source: Annotated[Path, typer.Argument(help="Photograph that gives the identity.")],
-    target: Annotated[Path, typer.Argument(help="Photograph that receives it.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where to save: .png, .jpg or .webp.")],
+    target: Annotated[Path, typer.Argument(help="Photograph or video that receives it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to save: .png, .jpg or .webp; a video as .mp4.")],
     family: Annotated[str, typer.Option(help="Which system; `swaplib info` lists them.")] = "landmarks",
     preset: Annotated[
         str | None, typer.Option(help="smoke, demo, paper, or photo: weights that know photographs, the default.")
@@ -73,22 +73,32 @@ def swap(
     weights: Annotated[Path | None, typer.Option(help="Other weights of the family than the released ones.")] = None,
     stitch: Annotated[bool, typer.Option("--stitch", help="Stitch the face in, in the gradient domain.")] = False,
 ) -> None:
-    """Put the face of SOURCE into the photograph TARGET. Faces are found and aligned by themselves."""
+    """Put the face of SOURCE into the photograph or video TARGET. Faces are found and aligned by themselves.
+
+    A video's swap that was stopped goes on where it was when the same command is given again.
+    """
     with _sentences():
-        from swaplib import families, figures, latent
+        from swaplib import families, figures, latent, movies
         from swaplib.weights import released
 
         preset = preset or ("photo" if released(family, "photo").exists() else "demo")
         for path in (source, target):
             if out.exists() and path.exists() and out.samefile(path):
-                raise ValueError(f"{out} is one of the two photographs: choose another name for the result")
+                raise ValueError(f"{out} is the source or the target: choose another name for the result")
         system = families.load(family, preset, file=weights)
-        photo, notes = latent.swap_photographs(latent.Stitched(system) if stitch else system, source, target)
-        for note in notes:
-            typer.echo(note)
+        system = latent.Stitched(system) if stitch else system
         text = f"Face swap by the family {family}."
         made = "generated" if family in families.TRAINED else "composite"
-        typer.echo(f"{figures.save_picture(photo, out, made, text=text)}: marked as synthetic in its metadata")
+        if movies.is_video(target):
+            from swaplib import video
+
+            notes = video.swap(system, source, target, out, made=made, text=text)
+        else:
+            photo, notes = latent.swap_photographs(system, source, target)
+            figures.save_picture(photo, out, made, text=text)
+        for note in notes:
+            typer.echo(note)
+        typer.echo(f"{out}: marked as synthetic in its metadata")
 
 
 @app.command()
@@ -288,6 +298,7 @@ def describe() -> dict[str, Any]:
 
     from swaplib import families, generators, judges, published
     from swaplib.judges import identity, parsing
+    from swaplib.networks.facevid2vid import FaceVid2Vid
 
     def facts(learners: Any, name: str) -> dict[str, Any]:
         sizes = {preset: _size(learners.build(name, preset)) for preset in ("smoke", "demo")}
@@ -308,6 +319,7 @@ def describe() -> dict[str, Any]:
             "latentswap_embedder": identity.LatentSwapEmbedder(),
             "bisenet": parsing.PublicParser(),
             "helen_parser": parsing.HelenParser(),
+            "facevid2vid": FaceVid2Vid(),
         }
     found["published"] = {name: _size(network) for name, network in loaded.items()}
     return found
@@ -335,10 +347,12 @@ def _released(learners: Any, name: str) -> dict[str, Any] | None:
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="NVIDIA's .pkl; rosinality's, pSp's or e4e's .pt.")],
+    file: Annotated[
+        Path, typer.Argument(help="NVIDIA's .pkl; rosinality's, pSp's or e4e's .pt; FaceVid2Vid's .pth.tar.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to save: .safetensors.")],
 ) -> None:
-    """Turn published weights of StyleGAN2 into safetensors. Nothing in the file is executed."""
+    """Turn published weights into safetensors. Nothing in the file is executed."""
     with _sentences():
         from swaplib import published
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from tqdm.auto import tqdm
 
 from swaplib import blend, photos
 from swaplib.faces import Faces
@@ -99,6 +101,42 @@ def _edit_part(part: Part, code: torch.Tensor, direction: torch.Tensor, strength
     return moved.clamp(-1, 1) if part.geometry == "image" else moved
 
 
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Images and those that they should be, (B, 3, H, W) each -> a number."""
+
+
+def tune(
+    family: Family,
+    faces: Faces,
+    steps: int = 200,
+    learning_rate: float = 1e-3,
+    batch: int = 4,
+    seed: int = 0,
+    loss: Loss = F.l1_loss,
+    progress: bool = True,
+) -> Family:
+    """A copy of the family that shows some faces more as they are: decode(encode(x)) nearer to x (E4S, suppl. 8.4).
+
+    faces: the target's, such as the frames of one video. Their codes stay what they are, and so does all but what the
+    family calls `tunable`; Adam takes so many steps, on random batches. The family itself isn't changed.
+    Raises ValueError for one that has nothing to tune.
+    """
+    tuned = deepcopy(family.lean()).eval().requires_grad_(False)
+    learning = [parameter.requires_grad_() for parameter in tuned.tunable()]
+    if not learning:
+        raise ValueError(f"{family.name} has nothing that could be tuned: swap without")
+    codes, wanted = encode(tuned, faces), fit(family, faces).images.to(learning[0].device)
+    optimiser = torch.optim.Adam(learning, learning_rate)
+    draw = torch.Generator().manual_seed(seed)
+    for _ in tqdm(range(steps), desc="tuning", unit="step", disable=not progress):
+        rows = torch.randperm(len(faces), generator=draw)[:batch]
+        shown = tuned.decode({name: code[rows] for name, code in codes.items()})
+        optimiser.zero_grad()
+        loss(shown, wanted[rows]).backward()
+        optimiser.step()
+    return tuned.requires_grad_(False)
+
+
 # ---------------------------------------------------------------------------------------------- stitching
 
 
@@ -130,6 +168,9 @@ class Stitched(Family):
 
     def consumers(self) -> dict[str, list[torch.Tensor]]:
         return self.family.consumers()
+
+    def tunable(self) -> Iterable[torch.nn.Parameter]:
+        return self.family.tunable()
 
     def mix(self, source: Codes, target: Codes, amounts: Mapping[str, float | torch.Tensor] | None = None) -> Codes:
         return self.family.mix(source, target, amounts)
@@ -166,30 +207,31 @@ def swap_photographs(
     Returns the photograph, uint8 RGB (H, W, 3), bit for bit the target's where the swap changes nothing, and notes
     on what was done. Raises PhotoError with one sentence that names the photograph and the remedy.
     """
-    into = _prepare("target", target, kind, size or family.config.size, target_face)
+    into = prepared("target", target, kind, size or family.config.size, target_face)
     if size is None and family.any_size:
         scale = np.sqrt(abs(np.linalg.det(into.matrix[:2, :2])))
         size = int(np.clip(family.config.size / scale, 64, 1024))
-        into = _prepare("target", target, kind, size, target_face)
-    own = _prepare("source", source, kind, into.faces.size[0], source_face)
+        into = prepared("target", target, kind, size, target_face)
+    own = prepared("source", source, kind, into.faces.size[0], source_face)
     try:
         device = next((parameter.device for parameter in family.parameters()), "cpu")
         picture = family.swap(own.faces.to(device), into.faces.to(device), amounts).cpu()
     except ValueError as error:
         raise PhotoError(f"{family.name} can't swap these photographs: {error}", "family") from error
-    photo = photos.paste_back(into.photo, picture, into.matrix, _changed(picture, into.faces.images))
-    notes = [f"{name}: {prepared.note}" for name, prepared in (("source", own), ("target", into)) if prepared.note]
+    photo = photos.paste_back(into.photo, picture, into.matrix, changed(picture, into.faces.images))
+    notes = [f"{name}: {one.note}" for name, one in (("source", own), ("target", into)) if one.note]
     return photo, notes
 
 
-def _prepare(role: str, photo: Photo, kind: photos.Kind, size: int, face: Face) -> photos.Prepared:
+def prepared(role: str, photo: Photo, kind: photos.Kind, size: int, face: Face) -> photos.Prepared:
+    """As `photos.prepare`, whose errors then name the photograph's role."""
     try:
         return photos.prepare(photo, kind, size, face)
     except PhotoError as error:
         raise PhotoError(f"{role}: {error}", error.cause) from error
 
 
-def _changed(picture: torch.Tensor, before: torch.Tensor) -> np.ndarray:
+def changed(picture: torch.Tensor, before: torch.Tensor) -> np.ndarray:
     """Weights (H, W): 1 where the picture differs from what was there, falling to 0 beyond."""
     changed = ((picture - before).abs().amax(1)[0] > 1 / 255).numpy().astype(np.float32)
     reach = max(1, round(max(changed.shape) / 100))

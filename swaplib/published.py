@@ -1,9 +1,10 @@
-"""Published checkpoints of StyleGAN2 and of what was built on it, read without executing anything in them.
+"""Published checkpoints of StyleGAN2, of what was built on it, and of FaceVid2Vid; nothing in them is executed.
 
     read("ffhq.pkl")              NVIDIA's PyTorch pickles (stylegan2-ada-pytorch)   G, D, G_ema
     read("…config-f.pkl")         NVIDIA's TensorFlow pickles                        G, D, G_ema
     read("550000.pt")             rosinality's files                                 G_ema; G and D if they are there
     read("e4e_ffhq_encode.pt")    pSp's and e4e's files                              psp or e4e, G_ema
+    read("….pth.tar")             FaceVid2Vid's file that E4S uses                   facevid2vid
     read("anything.safetensors")  what `convert` wrote
 
 All give tensors by network and by the names of the official PyTorch code, which our networks bear too. NVIDIA's
@@ -28,6 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from swaplib.networks import psp
+from swaplib.networks.facevid2vid import FaceVid2Vid
 from swaplib.networks.stylegan2 import Generator
 from swaplib.provenance import replacing, sha256
 from swaplib.weights import asked_for, content
@@ -52,7 +54,9 @@ def read(path: str | os.PathLike) -> dict[str, Tensors]:
     except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} isn't laid out as a published checkpoint is ({error!r}): choose another") from error
     if not networks:
-        raise ValueError(f"{path} holds no network that is known here: choose a file of StyleGAN2, pSp or e4e")
+        raise ValueError(
+            f"{path} holds no network that is known here: choose a file of StyleGAN2, pSp, e4e or FaceVid2Vid"
+        )
     return networks
 
 
@@ -153,6 +157,27 @@ def _encoder(kind: type[psp.Encoder], tensors: Tensors, path: str | os.PathLike)
         raise ValueError(
             f"{path} holds an encoder of another build: only pSp's and e4e's on IR-SE50, for pictures in three "
             "colours, are known"
+        ) from error
+    return network.requires_grad_(False).eval()
+
+
+def facevid2vid(path: str | os.PathLike) -> FaceVid2Vid:
+    """The reenactment network of a published file (00000189-checkpoint.pth.tar), in evaluation mode.
+
+    Raises as `read` does, and ValueError for a file without it, or with one of another build, such as that without
+    spatially adaptive normalisation.
+    """
+    networks = read(path)
+    if "facevid2vid" not in networks:
+        raise ValueError(f"{path} holds no FaceVid2Vid, only {', '.join(networks)}: choose another file")
+    tensors = networks["facevid2vid"]
+    try:
+        with torch.device("meta"):
+            network = FaceVid2Vid(len(tensors["generator.first.conv.bias"]))
+        network.load_state_dict(tensors, assign=True)
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(
+            f"{path} holds a FaceVid2Vid of another build: only that with 15 keypoints and a SPADE generator is known"
         ) from error
     return network.requires_grad_(False).eval()
 
@@ -304,7 +329,10 @@ def _critic_name(name: str) -> str | None:
 
 
 def _torch_file(found: Any) -> dict[str, Tensors]:
-    """Networks of a file of rosinality's kind, of pSp's or of e4e's."""
+    """Networks of a file of rosinality's kind, of pSp's, of e4e's or of FaceVid2Vid's."""
+    pieces = ("generator", "kp_detector", "he_estimator")
+    if all(piece in found for piece in pieces):
+        return {"facevid2vid": {f"{piece}.{name}": value for piece in pieces for name, value in found[piece].items()}}
     if "g_ema" in found:
         networks = {"G_ema": from_rosinality(found["g_ema"], found.get("latent_avg"))}
         networks |= {"G": from_rosinality(found["g"], found.get("latent_avg"))} if "g" in found else {}

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from swaplib import cli, data, families, judges, weights
+from swaplib import cli, data, families, judges, movies, weights
 from swaplib.cli import app
 
 COMMANDS = ("swap", "prepare", "render", "train", "evaluate", "run", "info", "import", "lab")
@@ -103,6 +103,7 @@ def test_info_knows_judges_and_the_papers_networks(found):
         "latentswap_embedder": 30_330_432,
         "bisenet": 13_300_416,
         "helen_parser": 29_260_427,
+        "facevid2vid": 173_183_061,
     }
 
 
@@ -161,6 +162,22 @@ def test_swap_by_a_learned_family_with_other_weights_stitched(photo, tmp_path):
     with Image.open(shots["plain"]) as saved:
         assert "trainedAlgorithmicMedia" in saved.text["XML:com.adobe.xmp"]
     assert_sentence(call("swap", photo, photo, "-o", tmp_path / "x.png", "--weights", file), "not of landmarks")
+
+
+def test_swap_takes_videos(photo, tmp_path):
+    frames = [np.asarray(Image.open(photo).convert("RGB"))] * 2
+    movies.write(tmp_path / "target.mp4", frames, 10)
+    code, stdout, stderr = call("swap", photo, tmp_path / "target.mp4", "-o", tmp_path / "out.mp4")
+    assert code == 0, stderr
+    assert "2 of 2 frames show the face that was swapped" in stdout
+    assert "out.mp4: marked as synthetic" in stdout
+    assert "compositeSynthetic" in movies.read_mark(tmp_path / "out.mp4")
+    assert movies.info(tmp_path / "out.mp4").count == 2
+    assert_sentence(call("swap", photo, tmp_path / "target.mp4", "-o", tmp_path / "out.png"), "out.png", ".mp4")
+    assert_sentence(call("swap", photo, tmp_path / "lost.mp4", "-o", tmp_path / "x.mp4"), "lost.mp4")
+    assert_sentence(call("swap", photo, photo, "-o", tmp_path / "x.mp4"), "x.mp4", ".png")
+    (tmp_path / "words.mp4").write_text("no video")
+    assert_sentence(call("swap", photo, tmp_path / "words.mp4", "-o", tmp_path / "x.mp4"), "words.mp4")
 
 
 def test_swap_answers_bad_input_with_a_sentence(photo, tmp_path):

@@ -57,6 +57,30 @@ def astronaut() -> np.ndarray:
     return data.astronaut()
 
 
+# ---------------------------------------------------------------------------------------------- tuning
+
+
+def test_tuning_to_some_faces_shows_them_better_and_leaves_the_family_alone():
+    family = families.load("rsgan", "smoke")
+    faces = drawn.faces(6, family.config.size, seed=5)
+    before = {name: value.clone() for name, value in family.state_dict().items()}
+    tuned = latent.tune(family, faces, steps=30, seed=1, progress=False)
+    assert all(torch.equal(value, before[name]) for name, value in family.state_dict().items())
+    codes, same = family.encode(faces), tuned.encode(faces)
+    assert all(torch.equal(codes[name], same[name]) for name in codes)
+    with torch.no_grad():
+        errors = [(one.decode(codes) - faces.images).abs().mean() for one in (family, tuned)]
+    assert errors[1] < 0.8 * errors[0]
+    assert not any(parameter.requires_grad for parameter in tuned.parameters())
+    again = latent.tune(family, faces, steps=30, seed=1, progress=False)
+    assert all(torch.equal(a, b) for a, b in zip(tuned.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+def test_what_has_nothing_to_tune_says_so():
+    with pytest.raises(ValueError, match="landmarks has nothing that could be tuned"):
+        latent.tune(LANDMARKS, drawn.faces(1))
+
+
 # ---------------------------------------------------------------------------------------------- paths
 
 

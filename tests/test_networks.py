@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from swaplib.networks import psp, resample, stylegan2, winograd
+from swaplib.networks import facevid2vid, psp, resample, stylegan2, winograd
 from swaplib.networks.adversarial import critic_loss, fooling_loss
 from swaplib.networks.bisenet import BiSeNet
 from swaplib.networks.ir_se import IRSE50
@@ -118,6 +118,85 @@ def test_bisenet_is_the_official_one():
     labels = network(official.uniform(15, "img", (1, 3, 128, 160), -2, 2)).argmax(1)
     clear = wanted["margin_min_mask"].bool()
     assert torch.equal(labels[clear], wanted["labels"].long()[clear])
+
+
+# ---------------------------------------------------------------------------------------------- FaceVid2Vid
+
+
+def test_facevid2vid_has_the_official_size_and_names():
+    with torch.device("meta"):
+        network = facevid2vid.FaceVid2Vid()
+    for part, count in {"generator": 100_988_176, "kp_detector": 41_940_047, "he_estimator": 30_254_838}.items():
+        same_layout(network.get_submodule(part), "facevid2vid_256", part)
+        assert parameters(network.get_submodule(part)) == count
+    assert parameters(network) == 173_183_061
+
+
+@pytest.mark.slow
+def test_facevid2vid_is_the_official_one():
+    with torch.device("meta"):
+        network = facevid2vid.FaceVid2Vid()
+    tensors = {name: torch.zeros(value.shape, dtype=value.dtype) for name, value in network.state_dict().items()}
+    for part in ("generator", "kp_detector", "he_estimator"):
+        named = {name.removeprefix(f"{part}."): v for name, v in tensors.items() if name.startswith(f"{part}.")}
+        official.fill_tensors(named, "facevid2vid_256")
+    tensors["kp_detector.down.weight"].copy_(facevid2vid.Shrink().weight)
+    wanted, given = official.expected("facevid2vid_256"), official.inputs("facevid2vid_256")
+    for name, sigma in wanted.items():
+        if name.startswith("sigma:"):
+            _set_singular_value(tensors, f"generator.{name.removeprefix('sigma:')}", float(sigma))
+    network.load_state_dict(tensors, assign=True)
+    network.eval()
+
+    seen = {}
+    for name in ("kp_detector", "generator.dense_motion_network"):
+        network.get_submodule(name).register_forward_hook(lambda _, __, out, name=name: seen.__setitem__(name, out))
+    source, driver = (
+        official.uniform(18, name, (1, 3, 16, 16), 0, 1).repeat_interleave(16, 2).repeat_interleave(16, 3)
+        for name in ("source16", "driving16")
+    )
+    pictures = (network(source * 2 - 1, driver * 2 - 1) + 1) / 2
+    torch.testing.assert_close(pictures[..., ::8, ::8], wanted["prediction_s8"], atol=5e-4, rtol=0)
+    canonical, (_, visible, masks) = seen["kp_detector"], seen["generator.dense_motion_network"]
+    own, theirs = network.he_estimator(source), network.he_estimator(driver)
+    turn = facevid2vid.rotation(given["yaw"], given["pitch"], given["roll"])
+    found = {
+        "kp_canonical": canonical, "occlusion_map": visible, "mask_kp3_7": masks[:, [0, 3, 7], ::4, ::8, ::8],
+        "deg_source_yaw": own.yaw, "deg_source_pitch": own.pitch, "deg_source_roll": own.roll,
+        "he_source_t": own.t, "he_source_exp": own.expression.flatten(1), "he_driving_t": theirs.t,
+        "kp_source": facevid2vid.moved(canonical, own), "kp_driving": facevid2vid.moved(canonical, theirs),
+        "rotation_matrices": turn,
+    }  # fmt: skip
+    for name, value in found.items():
+        torch.testing.assert_close(value, wanted[name], atol=1e-4, rtol=0, msg=name)
+    volume = network.generator.appearance(source)
+    _, visible, _ = network.generator.dense_motion_network(volume, given["kpB_sum"], given["kpA"])
+    torch.testing.assert_close(visible, wanted["given_occlusion_map"], atol=1e-4, rtol=0)
+
+
+def _set_singular_value(tensors: dict[str, torch.Tensor], layer: str, sigma: float) -> None:
+    """Make u and v such that uᵀ W v, by which spectral normalisation divides, is the fixture's."""
+    weight, v = tensors[f"{layer}.weight_orig"].flatten(1), tensors[f"{layer}.weight_v"]
+    v.copy_(nn.functional.normalize(weight.sum(0), dim=0))
+    image = weight @ v
+    tensors[f"{layer}.weight_u"].copy_(image * (sigma / image.square().sum()))
+
+
+def test_facevid2vid_moves_nothing_by_itself():
+    """A voxel's origins under equal keypoints are the voxel; each picture of a batch has its own answer."""
+    torch.manual_seed(0)
+    network = facevid2vid.FaceVid2Vid(4).eval()
+    faces = torch.rand(2, 3, 128, 128) * 2 - 1
+    volume = network.generator.appearance(faces)
+    points = torch.rand(2, facevid2vid.KEYPOINTS, 3) - 0.5
+    flow, visible, masks = network.generator.dense_motion_network(volume, points, points)
+    close(flow, facevid2vid.grid(16, 32, 32, volume).expand_as(flow), 1e-5)
+    assert visible.shape == (2, 1, 32, 32)
+    close(masks.sum(1), torch.ones(2, 16, 32, 32))
+    driven = network(faces, faces.flip(0))
+    assert driven.shape == faces.shape
+    assert driven.abs().max() <= 1
+    close(network(faces[:1], faces[1:]), driven[:1], 1e-3)
 
 
 def test_the_trunk_has_resnet_50s_size_and_names():

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from swaplib import published
 from swaplib.cli import app
 from swaplib.networks import psp
+from swaplib.networks.facevid2vid import FaceVid2Vid
 from swaplib.networks.stylegan2 import Discriminator, Generator
 
 CODES = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
@@ -288,6 +289,44 @@ def test_other_encoders_are_refused(pickled, tmp_path, networks, encoders):
         published.codec(path)
 
 
+# ---------------------------------------------------------------------------------------------- FaceVid2Vid
+
+
+@pytest.fixture(scope="module")
+def driving() -> FaceVid2Vid:
+    torch.manual_seed(6)
+    return FaceVid2Vid(2).eval()
+
+
+def drivers_file(path: Path, network: FaceVid2Vid) -> Path:
+    """A checkpoint as its training writes it."""
+    content = {name: part.state_dict() for name, part in network.named_children()}
+    optimiser = torch.optim.Adam(network.parameters())
+    torch.save(content | {"optimizer_generator": optimiser.state_dict(), "epoch": 189}, path)
+    return path
+
+
+@pytest.mark.parametrize("converted", [False, True])
+def test_facevid2vids_file_is_read(converted, tmp_path, driving):
+    path = drivers_file(tmp_path / "00000189-checkpoint.pth.tar", driving)
+    path = published.convert(path, tmp_path / "out.safetensors") if converted else path
+    network = published.facevid2vid(path)
+    same(network.state_dict(), driving)
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_other_builds_of_facevid2vid_are_refused(pickled, tmp_path, driving):
+    with pytest.raises(ValueError, match=r"ffhq\.pkl holds no FaceVid2Vid, only G, D, G_ema"):
+        published.facevid2vid(pickled)
+    path = drivers_file(tmp_path / "other.pth.tar", driving)
+    content = torch.load(path, weights_only=True)
+    del content["generator"]["decoder.fc.weight"]
+    torch.save(content, path)
+    with pytest.raises(ValueError, match="FaceVid2Vid of another build"):
+        published.facevid2vid(path)
+
+
 # ---------------------------------------------------------------------------------------------- hostile files
 
 
@@ -363,7 +402,9 @@ def test_any_other_bytes_get_a_sentence(place, data):
         assert "\n" not in str(error.value)
 
 
-_KEYS = st.sampled_from(["G", "D", "G_ema", "g_ema", "state_dict", "latent_avg"])
+_KEYS = st.sampled_from(
+    ["G", "D", "G_ema", "g_ema", "state_dict", "latent_avg", "generator", "kp_detector", "he_estimator"]
+)
 _ANY = st.recursive(
     st.none() | st.integers() | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.tuples(inner, inner, inner) | st.dictionaries(_KEYS, inner),

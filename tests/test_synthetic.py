@@ -38,6 +38,47 @@ def changed(faces, group: str, name: str, value: float):
     return synthetic.render(factors, faces.size[0])
 
 
+# ------------------------------------------------------------------------------------------------- clips
+
+
+def test_a_clip_begins_with_its_face_and_moves_on():
+    frames = synthetic.clip(2, seed=4, number=3, size=64, fps=1.5)
+    assert len(frames) == 3
+    assert frames.identity.tolist() == [3, 3, 3]
+    assert same(frames[[0]], synthetic.faces(1, seed=4, start=3, size=64))
+    moves = {group for group, values in frames.factors.items() if not torch.equal(values[0], values[2])}
+    assert moves == {"pose", "expression", "light"}
+    source = synthetic.faces(1, seed=4, start=5, size=64)
+    truth = synthetic.true_swap(source[[0, 0]], frames[[0, 2]])
+    assert torch.equal(truth.factors["pose"], frames.factors["pose"][[0, 2]])
+    assert torch.equal(truth.factors["skin"][0], source.factors["skin"][0])
+
+
+def test_clips_move_without_jumps_inside_what_their_world_allows():
+    factors = synthetic.moving_factors(100, 20, seed=1, number=2)
+    for group in ("pose", "expression", "light"):
+        path = factors[group]
+        change = path.diff(dim=0).abs()
+        # The eased way between two moments is nowhere steeper than 1.5 times the straight one.
+        whole = (path[::20].diff(dim=0).abs()).max(0).values
+        last = (path[80:].diff(dim=0).abs()).max(0).values * 20
+        assert (change.max(0).values <= 1.55 * torch.maximum(whole, last) / 20 + 1e-6).all()
+    assert factors["expression"].min() >= 0
+    assert factors["pose"].abs().max() <= 20
+    # Nearly still at each moment, so that the speed doesn't jump either.
+    spread = factors["pose"].max(0).values - factors["pose"].min(0).values
+    assert ((factors["pose"][21] - factors["pose"][19]).abs() <= 0.016 * spread + 1e-5).all()
+    longer = synthetic.moving_factors(120, 20, seed=1, number=2)
+    assert all(torch.equal(longer[group][:100], values) for group, values in factors.items())
+    assert not torch.equal(synthetic.moving_factors(100, 20, seed=1, number=3)["pose"], factors["pose"])
+
+
+@pytest.mark.parametrize("wrong", [{"seconds": 1}, {"seconds": 11}, {"fps": 0.5}, {"pace": 0}])
+def test_clips_have_limits(wrong):
+    with pytest.raises(ValueError, match="2 to 10 seconds"):
+        synthetic.clip(**wrong)
+
+
 # ------------------------------------------------------------------------------------------------- determinism
 
 

@@ -9,11 +9,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+from torch import nn
 
 from swaplib.faces import Faces
 from swaplib.learner import Learner
@@ -89,6 +90,10 @@ class Family(Learner):
     def consumers(self) -> dict[str, list[torch.Tensor]]:
         """Part -> the matrices (outputs, dimensions) that are the first to read its code, for `directions.sefa`."""
         return {}
+
+    def tunable(self) -> Iterable[nn.Parameter]:
+        """What `latent.tune` may fit to some faces: of what `decode` reads, not of what `encode` does."""
+        return ()
 
     def mix(self, source: Codes, target: Codes, amounts: Mapping[str, float | torch.Tensor] | None = None) -> Codes:
         """Codes between target (0) and source (1), part by part; parts that are not named stay the target's.

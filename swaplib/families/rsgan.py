@@ -38,6 +38,7 @@ Where the paper is silent or where we differ, and why:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -314,6 +315,9 @@ class RSGAN(Family):
             if min((has == 1).sum(), (has == 0).sum()) >= 4:
                 both = torch.cat([codes[part], codes[f"{part}_attributes"]], 1)
                 self.edits[row] = both[has == 1].mean(0) - both[has == 0].mean(0)
+
+    def tunable(self) -> Iterable[nn.Parameter]:
+        return [*self.composer.parameters(), *(() if self.reader is None else self.reader.parameters())]
 
     def phases(self) -> list[Phase]:
         autoencoder = [*self.encoders.parameters(), *self.decoders.parameters(), *self.composer.parameters()]

@@ -2,6 +2,8 @@
 
 >>> faces = synthetic.faces(8, seed=0, world="calm", size=128)
 >>> truth = synthetic.true_swap(source=faces[[0]], target=faces[[1]])
+>>> frames = synthetic.clip(seconds=2, seed=0)
+>>> truths = synthetic.true_swap(source=faces[[0] * len(frames)], target=frames)
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from swaplib.synthetic.factors import (
     attributes,
     column,
     columns,
+    moving_factors,
     sample_factors,
     swap_identity,
 )
@@ -43,9 +46,11 @@ __all__ = [
     "Ties",
     "World",
     "attributes",
+    "clip",
     "column",
     "columns",
     "faces",
+    "moving_factors",
     "render",
     "sample_factors",
     "swap_identity",
@@ -111,6 +116,42 @@ def _render_range(chunk: range, seed, world, size, supersample, ties, device, sh
 
 def _gather(drawn: dict[int, Factors], numbers: list[int]) -> Factors:
     return {group: torch.cat([drawn[k][group] for k in numbers]) for group in drawn[numbers[0]]}
+
+
+def clip(
+    seconds: float = 4.0,
+    seed: int = 0,
+    number: int = 0,
+    world: str | World = "calm",
+    size: int = 128,
+    fps: float = 25.0,
+    pace: float = 0.8,
+    supersample: int = 2,
+    jobs: int = 1,
+    progress: bool = False,
+) -> Faces:
+    """A clip of face `number` of the series `seed`: round(seconds · fps) frames of one shot, in order.
+
+    Pose, expression and light pass from one drawn moment to the next in `pace` seconds each, eased so that neither
+    they nor their speeds jump; the first moment is the face's own. All else stands still, the picture's grain too.
+    seconds: 2 to 10. `true_swap` gives the true swap of every frame. Raises ValueError.
+    """
+    if not 2 <= seconds <= 10 or fps < 1 or pace <= 0:
+        raise ValueError(
+            f"a clip lasts 2 to 10 seconds, has a frame a second or more and a pace above 0, not {seconds} s, "
+            f"{fps} frames a second and {pace} s"
+        )
+    factors = moving_factors(round(seconds * fps), fps * pace, seed, number, world)
+    chunks = [slice(first, first + 8) for first in range(0, len(factors["pose"]), 8)]
+    work = (joblib.delayed(_render_frames)(factors, chunk, size, supersample) for chunk in chunks)
+    parts = joblib.Parallel(n_jobs=jobs, return_as="generator")(work)
+    frames = Faces.cat(list(tqdm(parts, total=len(chunks), desc="rendering", unit="batch", disable=not progress)))
+    return replace(frames, identity=torch.full((len(frames),), number))
+
+
+def _render_frames(factors: Factors, chunk: slice, size: int, supersample: int) -> Faces:
+    with one_thread():
+        return render({group: values[chunk] for group, values in factors.items()}, size, supersample)
 
 
 def true_swap(

@@ -23,6 +23,8 @@ from swaplib.synthetic import head
 
 Factors = dict[str, torch.Tensor]
 IDENTITY = ("shape", "skin")
+MOVING = ("pose", "expression", "light")  # what changes during a clip
+_MOMENTS = 20_000_000  # number of the first face that lends a clip's moments their pose, expression and light
 
 # ---------------------------------------------------------------------------------------------------- the columns
 
@@ -187,6 +189,25 @@ def _one(seed: int, index: int, world: World, ties: Ties, wanted: Sequence[str])
     if {"camera", "body"}.isdisjoint(wanted):
         return made
     return made | _stand_up(row("shape"), _sample_body(stream(11)), _sample_camera(stream(10), world))
+
+
+def moving_factors(count: int, span: float, seed: int = 0, number: int = 0, world: str | World = "calm") -> Factors:
+    """The factors of `count` frames of a clip of face `number`: group -> (count, columns).
+
+    Pose, expression and light pass from one drawn moment to the next in `span` frames each, eased by 3t² − 2t³; the
+    first moment is the face's own. All else stays as it is.
+    """
+    shot = sample_factors(1, seed, number, world)
+    at = torch.arange(count) / span
+    before = at.long()
+    drawn = sample_factors(int(before[-1]) + 1, seed, _MOMENTS + 1000 * number, world, groups=MOVING)
+    share = at - before
+    ease = (share * share * (3 - 2 * share))[:, None]
+    factors = {group: values.repeat(count, 1) for group, values in shot.items()}
+    for group in MOVING:
+        path = torch.cat([shot[group], drawn[group]])
+        factors[group] = torch.lerp(path[before], path[before + 1], ease)
+    return factors
 
 
 def _clipped(rng: np.random.Generator, spread: tuple[float, float]) -> float:
