@@ -1,8 +1,7 @@
 """Video files: reading their frames, and writing frames as MP4 that says in its metadata that it is synthetic.
 
 OpenCV reads. ffmpeg writes, H.264 with the sound of another video, where there is one: on the PATH or in the package
-imageio-ffmpeg (`pip install 'swaplib[video]'`). Without it OpenCV writes MPEG-4 part 2, which is silent and which
-browsers don't play.
+imageio-ffmpeg. Without it OpenCV writes MPEG-4 part 2, which is silent and which browsers don't play.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _UNREADABLE = (
     "{} is no video that can be read: it is damaged, or its codec isn't known here; get it anew, as MP4 with H.264"
 )
 _XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
-NO_SOUND = "without sound, should the video have any: ffmpeg is missing (install it, or pip install 'swaplib[video]')"
+NO_SOUND = "without sound, should the video have any: ffmpeg is missing (install it, or pip install imageio-ffmpeg)"
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,7 @@ def _by_opencv(path: Path, pictures: Iterable[np.ndarray], shape, fps: float) ->
     even = tuple(-(-side // 2) * 2 for side in shape[:2])
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), fps, even[::-1])
     if not writer.isOpened():
-        raise ValueError("this OpenCV can't encode videos: install ffmpeg, or pip install 'swaplib[video]'")
+        raise ValueError("this OpenCV can't encode videos: install ffmpeg, or pip install imageio-ffmpeg")
     try:
         for picture in pictures:
             missing = [(0, side - had) for side, had in zip(even, picture.shape[:2], strict=True)]
