@@ -5,6 +5,7 @@ from __future__ import annotations
 from swaplib.families.autoencoders import ALI, VAEGAN, AlphaGAN
 from swaplib.families.base import Codes, Family, Part
 from swaplib.families.baselines import Landmarks, Target
+from swaplib.families.e4s import E4S
 from swaplib.families.latent_swap import LatentSwap
 from swaplib.families.rsgan import RSGAN
 from swaplib.families.smooth_swap import SmoothSwap
@@ -28,7 +29,9 @@ __all__ = [
     "ready",
 ]
 
-ALL: Registry[Family] = Registry("family", (Target, Landmarks, VAEGAN, ALI, AlphaGAN, RSGAN, SmoothSwap, LatentSwap))
+ALL: Registry[Family] = Registry(
+    "family", (Target, Landmarks, VAEGAN, ALI, AlphaGAN, RSGAN, SmoothSwap, LatentSwap, E4S)
+)
 NAMES = tuple(ALL)
 TRAINED = ALL.trained
 kind, config, build, load, ready = ALL.kind, ALL.config, ALL.build, ALL.load, ALL.ready

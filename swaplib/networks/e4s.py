@@ -37,7 +37,7 @@ def one_hot(labels: torch.Tensor, regions: int, size: int, soft: bool = False) -
 
 
 def resized(labels: torch.Tensor, size: int) -> torch.Tensor:
-    """Label maps (B, H, W) at another size, int64: the pixel at the top left of each new one, as the authors take it."""
+    """Label maps (B, H, W) at another size, int64: of each new pixel's place, its top left, as the authors take it."""
     return F.interpolate(labels[:, None].float(), (size, size), mode="nearest")[:, 0].long()
 
 
@@ -182,9 +182,12 @@ def _one_by_one(
 
 
 def _kernels(layer: Layer) -> dict[tuple[int, int], torch.Tensor]:
-    """What a pixel's 3 x 3 neighbours among the inputs count, (9 C, outputs), by the pixel's row and column, modulo 2
-    in a layer that doubles: there, its weights w and the filter f = [1, 3, 3, 1] / 8 after them make, in each direction,
-    Σ_k w_k f_{2u + k − a + 1} of the neighbour u = -1, 0, 1 of a pixel of the row a."""
+    """What a pixel's 3 x 3 neighbours among the inputs count, (9 C, outputs).
+
+    In a layer that doubles, by the pixel's row and column modulo 2: its weights w, and the filter f = [1, 3, 3, 1] / 8
+    after them, make Σ_k w_k f_{2u + k − a + 1} for the neighbour u = -1, 0, 1 of a pixel of the row a, and the same for
+    columns.
+    """
     if not layer.grow:
         return {(0, 0): layer.weight.permute(2, 3, 1, 0).flatten(0, 2)}
     taps = layer.weight.new_tensor([1, 3, 3, 1]) / 8

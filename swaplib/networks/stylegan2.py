@@ -215,9 +215,7 @@ class Synthesis(nn.Module):
             yield block.torgb, 2 * k + 1
 
     def forward(self, ws: torch.Tensor, noise: Noise = "const") -> torch.Tensor:
-        return self.walk(
-            len(ws), lambda layer, x, k: layer(x, ws[:, k], noise), lambda torgb, x, k: torgb(x, ws[:, k])
-        )
+        return self.walk(len(ws), lambda layer, x, k: layer(x, ws[:, k], noise), lambda torgb, x, k: torgb(x, ws[:, k]))
 
     def walk(self, batch: int, layer: Callable, torgb: Callable) -> torch.Tensor:
         """The constant through all layers to pictures; `layer` and `torgb` call one of them on a map, with its code's
