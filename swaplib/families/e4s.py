@@ -118,7 +118,7 @@ class Config:
     @classmethod
     def smoke(cls) -> Config:
         return replace(
-            cls.demo(), size=32, generator_preset="smoke", encoder_size=32, encoder_width=4,
+            cls.demo(), size=32, generator_preset="smoke", encoder_size=32, encoder_width=8,
             encoder_units=(1, 1, 1, 1), masked=6, judges_preset="smoke", critic_base=256, critic_most=16, late=False,
             critic_every=1, batch=4, steps=20,
         )  # fmt: skip
