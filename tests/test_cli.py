@@ -93,6 +93,10 @@ def test_info_knows_judges_and_the_papers_networks(found):
     smooth = found["families"]["smooth_swap"]["networks"]
     assert smooth["projection"] + smooth["network"] == 16_464_405
     assert smooth["critic"] == 28_864_129
+    assert smooth["smooth_swap_trainable"] == 16_464_405
+    regional = found["families"]["e4s"]["networks"]
+    assert [regional[name] for name in ("encoder", "mlps", "generator")] == [85_051_008, 48_844_800, 30_370_060]
+    assert regional["e4s_trainable"] == 161_762_847
     assert found["published"] == {
         "psp_encoder": 267_136_704,
         "e4e_encoder": 267_136_704,

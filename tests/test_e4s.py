@@ -388,7 +388,7 @@ def test_bad_input_is_refused():
         with pytest.raises(ValueError, match=r"takes 32 px pictures, got \(48, 48\): use faces.resize"):
             built().encode(FACES.resize(48))
         codes = built().encode(FACES)
-        with pytest.raises(ValueError, match="a mask holds integers from 0 to 11, E4S's regions: use faces.relabel"):
+        with pytest.raises(ValueError, match=r"a mask holds integers from 0 to 11, E4S's regions: use faces.relabel"):
             built().decode({**codes, "mask": torch.full_like(codes["mask"], 12)})
         with pytest.raises(ValueError, match="a mask holds integers"):
             built().decode({**codes, "mask": codes["mask"].float()})
