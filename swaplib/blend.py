@@ -1,8 +1,9 @@
-"""Gradient-domain blending: put one picture into another so that no seam shows (Pérez et al. 2003).
+"""Put one picture into another so that no seam shows: in the gradient domain (Pérez et al. 2003), softly along a mask's
+rim, or level by level of Laplacian pyramids (Burt & Adelson 1983). The latter two are E4S's.
 
-The pasted picture keeps its own gradients; what is added to it is the membrane, the smooth (harmonic) surface that
-carries the differences along the seam into the pasted region. RSGAN stitches with it ("RSGAN-GD", §3.3), and so does
-the classical swap.
+In the gradient domain the pasted picture keeps its own gradients; what is added to it is the membrane, the smooth
+(harmonic) surface that carries the differences along the seam into the pasted region. RSGAN stitches with it
+("RSGAN-GD", §3.3), and so does the classical swap.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy import sparse
 from scipy.sparse.linalg import spsolve
 
@@ -127,3 +129,58 @@ def _solve(values: np.ndarray, known: np.ndarray, free: np.ndarray) -> np.ndarra
         graph = sparse.csc_matrix((np.ones(len(here)), (here, there)), shape=(len(degree),) * 2)
         result[free] = spsolve(sparse.diags(degree, format="csc") - graph, right).reshape(right.shape)
     return result
+
+
+# ---------------------------------------------------------------------------------------------- along a mask
+
+
+def band(mask: torch.Tensor, radius: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The pixels within `radius` of a mask's rim, inside and outside, and the mask with those: bool (B, H, W) each.
+
+    Distance is by squares of 2 radius + 1 pixels.
+    """
+    side = 2 * radius + 1
+    wide = F.max_pool2d(mask[:, None].float(), side, 1, radius)[:, 0] > 0
+    narrow = F.max_pool2d((~mask)[:, None].float(), side, 1, radius)[:, 0] == 0
+    return wide & ~narrow, wide
+
+
+def soft(foreground: torch.Tensor, background: torch.Tensor, mask: torch.Tensor, radius: int) -> torch.Tensor:
+    """Foreground within a mask (B, H, W), faded into the background over `radius` pixels on both sides of a rim that is
+    taken in by as many. Images (B, 3, H, W)."""
+    side, rows = 2 * radius + 1, []
+    for one in mask.cpu().numpy().astype(np.uint8) * 255:
+        narrow = cv2.erode(one, np.ones((side, side), np.uint8))
+        rows.append(torch.from_numpy(cv2.GaussianBlur(narrow, (side, side), 0)))
+    share = torch.stack(rows)[:, None].to(background) / 255
+    return torch.lerp(background, foreground, share)
+
+
+def laplacian(
+    foreground: torch.Tensor, background: torch.Tensor, weights: torch.Tensor, levels: int = 10
+) -> torch.Tensor:
+    """Foreground and background mixed by weights (B, H, W) in 0 … 1, blurred the more, the coarser the details are.
+
+    levels: of the pyramids, as many as the size can be halved at most. Images (B, 3, H, W) in [-1, 1].
+    """
+    height, width = background.shape[-2:]
+    levels = min(levels, min(height & -height, width & -width).bit_length())
+    rows = []
+    for front, back, share in zip(foreground, background, weights, strict=True):
+        share = np.repeat(share.cpu().numpy().astype(np.float32)[..., None], 3, 2)
+        pyramids = [_gaussians(one.detach().cpu().movedim(0, -1).numpy(), levels) for one in (front, back)]
+        whole = 0.0
+        for k, weight in reversed(list(enumerate(_gaussians(share, levels)))):
+            fine = [one[k] - (cv2.pyrUp(one[k + 1]) if k + 1 < levels else 0) for one in pyramids]
+            coarse = cv2.pyrUp(whole) if k + 1 < levels else 0
+            whole = coarse + fine[0] * weight + fine[1] * (1 - weight)
+        rows.append(torch.from_numpy(whole).movedim(-1, 0).to(background))
+    return torch.stack(rows).clamp(-1, 1)
+
+
+def _gaussians(picture: np.ndarray, levels: int) -> list[np.ndarray]:
+    """A picture (H, W, 3), halved and halved again."""
+    found = [np.ascontiguousarray(picture)]
+    for _ in range(levels - 1):
+        found.append(cv2.pyrDown(found[-1]))
+    return found

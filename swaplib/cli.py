@@ -292,7 +292,8 @@ def describe() -> dict[str, Any]:
     """What `swaplib info` says.
 
     Of families, generators and judges: parameters by preset, at the paper's size also of each network in them, and
-    the released weights; a family's parts. Of networks that only published files fill: parameters.
+    of all that learns and that swaps need (no critics); the released weights; a family's parts. Of networks that only
+    published files fill: parameters.
     """
     import torch
 
@@ -306,6 +307,8 @@ def describe() -> dict[str, Any]:
             whole = learners.build(name, "paper")
         sizes["paper"] = _size(whole)
         networks = {child: _size(network) for child, network in whole.named_children()}
+        if learned := _size(whole.lean(), trainable=True):
+            networks[f"{name}_trainable"] = learned
         return {"parameters": sizes, "networks": networks, "weights": _released(learners, name)}
 
     kinds = {"families": families.ALL, "generators": generators.ALL, "judges": judges.ALL}
@@ -325,8 +328,8 @@ def describe() -> dict[str, Any]:
     return found
 
 
-def _size(network: Any) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
+def _size(network: Any, trainable: bool = False) -> int:
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad or not trainable)
 
 
 def _released(learners: Any, name: str) -> dict[str, Any] | None:
@@ -348,7 +351,7 @@ def _released(learners: Any, name: str) -> dict[str, Any] | None:
 @app.command("import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(help="NVIDIA's .pkl; rosinality's, pSp's or e4e's .pt; FaceVid2Vid's .pth.tar.")
+        Path, typer.Argument(help="NVIDIA's .pkl; rosinality's, pSp's, e4e's or E4S's .pt; FaceVid2Vid's .pth.tar.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to save: .safetensors.")],
 ) -> None:

@@ -57,7 +57,8 @@ def interpolate(
     """Pictures on the way from the target (first) to the source (last), images (steps, B, 3, H, W) in [-1, 1].
 
     parts: those that change, by name, each along its own geometry; the others stay the target's. None: all of them,
-    so that the path ends at the source itself. Raises ValueError for an unknown part and for fewer than 2 steps.
+    so that the path ends at all that the source gives (`Family.given`), with most families the source itself. Raises
+    ValueError for an unknown part and for fewer than 2 steps.
     """
     if steps < 2:
         raise ValueError(f"{steps} steps: a path needs at least its two ends")
@@ -171,6 +172,9 @@ class Stitched(Family):
 
     def tunable(self) -> Iterable[torch.nn.Parameter]:
         return self.family.tunable()
+
+    def given(self, source: Codes, target: Codes) -> Codes:
+        return self.family.given(source, target)
 
     def mix(self, source: Codes, target: Codes, amounts: Mapping[str, float | torch.Tensor] | None = None) -> Codes:
         return self.family.mix(source, target, amounts)

@@ -5,6 +5,7 @@
     read("550000.pt")             rosinality's files                                 G_ema; G and D if they are there
     read("e4e_ffhq_encode.pt")    pSp's and e4e's files                              psp or e4e, G_ema
     read("….pth.tar")             FaceVid2Vid's file that E4S uses                   facevid2vid
+    read("iteration_300000.pt")   E4S's file                                         e4s, G; D if it is there
     read("anything.safetensors")  what `convert` wrote
 
 All give tensors by network and by the names of the official PyTorch code, which our networks bear too. NVIDIA's
@@ -55,7 +56,7 @@ def read(path: str | os.PathLike) -> dict[str, Tensors]:
         raise ValueError(f"{path} isn't laid out as a published checkpoint is ({error!r}): choose another") from error
     if not networks:
         raise ValueError(
-            f"{path} holds no network that is known here: choose a file of StyleGAN2, pSp, e4e or FaceVid2Vid"
+            f"{path} holds no network that is known here: choose a file of StyleGAN2, pSp, e4e, E4S or FaceVid2Vid"
         )
     return networks
 
@@ -329,7 +330,7 @@ def _critic_name(name: str) -> str | None:
 
 
 def _torch_file(found: Any) -> dict[str, Tensors]:
-    """Networks of a file of rosinality's kind, of pSp's, of e4e's or of FaceVid2Vid's."""
+    """Networks of a file of rosinality's kind, of pSp's, of e4e's, of E4S's or of FaceVid2Vid's."""
     pieces = ("generator", "kp_detector", "he_estimator")
     if all(piece in found for piece in pieces):
         return {"facevid2vid": {f"{piece}.{name}": value for piece in pieces for name, value in found[piece].items()}}
@@ -338,6 +339,8 @@ def _torch_file(found: Any) -> dict[str, Tensors]:
         networks |= {"G": from_rosinality(found["g"], found.get("latent_avg"))} if "g" in found else {}
         return networks | ({"D": from_rosinality(found["d"])} if "d" in found else {})
     state, mean = found.get("state_dict", {}), found.get("latent_avg")
+    if any("MLPs." in name for name in state):
+        return _e4s(state, mean, found.get("D_state_dict"))
     parts = {kind: _within(state, f"{kind}.") for kind in ("encoder", "decoder")}
     if not all(parts.values()):
         return {}
@@ -349,6 +352,15 @@ def _torch_file(found: Any) -> dict[str, Tensors]:
     encoder = parts["encoder"] if mean is None else parts["encoder"] | {"latent_avg": mean}
     encoder = {name: value.float() if value.is_floating_point() else value for name, value in encoder.items()}
     return {kind: encoder, "G_ema": from_rosinality(parts["decoder"], alike)}
+
+
+def _e4s(state: Mapping[str, torch.Tensor], mean: torch.Tensor, critic: Mapping | None) -> dict[str, Tensors]:
+    """The mean code is one for each layer; its first one stands for the mapping's."""
+    state = {name.removeprefix("module."): value.float() for name, value in state.items()}
+    own = {name: value for name, value in state.items() if name.startswith("encoder.")}
+    own |= {name.replace("MLPs", "mlps"): value for name, value in state.items() if name.startswith("MLPs.")}
+    networks = {"e4s": own | {"mean": mean.float()}, "G": from_rosinality(_within(state, "G."), mean[0])}
+    return networks | ({"D": from_rosinality(critic)} if critic else {})
 
 
 def _within(tensors: Mapping[str, torch.Tensor], prefix: str) -> Tensors:

@@ -96,6 +96,10 @@ def test_info_knows_judges_and_the_papers_networks(found):
     guided = found["families"]["mask_guided"]["networks"]
     names = ("decoders", "image_decoders", "generator", "critics")
     assert [guided[name] for name in names] == [39_098_880, 64_623_695, 12_111_811, 2 * 5_555_586]
+    assert smooth["smooth_swap_trainable"] == 16_464_405
+    regional = found["families"]["e4s"]["networks"]
+    assert [regional[name] for name in ("encoder", "mlps", "generator")] == [85_051_008, 48_844_800, 30_370_060]
+    assert regional["e4s_trainable"] == 161_762_847
     assert found["published"] == {
         "psp_encoder": 267_136_704,
         "e4e_encoder": 267_136_704,

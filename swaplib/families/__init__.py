@@ -5,6 +5,7 @@ from __future__ import annotations
 from swaplib.families.autoencoders import ALI, VAEGAN, AlphaGAN
 from swaplib.families.base import Codes, Family, Part
 from swaplib.families.baselines import Landmarks, Target
+from swaplib.families.e4s import E4S
 from swaplib.families.latent_swap import LatentSwap
 from swaplib.families.mask_guided import MaskGuided
 from swaplib.families.mask_to_face import BicycleGAN, Pix2PixHD
@@ -33,7 +34,7 @@ __all__ = [
 ALL: Registry[Family] = Registry(
     "family",
     (
-        Target, Landmarks, VAEGAN, ALI, AlphaGAN, RSGAN, Pix2PixHD, BicycleGAN, MaskGuided, SmoothSwap, LatentSwap,
+        Target, Landmarks, VAEGAN, ALI, AlphaGAN, RSGAN, Pix2PixHD, BicycleGAN, MaskGuided, SmoothSwap, LatentSwap, E4S,
     ),
 )  # fmt: skip
 NAMES = tuple(ALL)

@@ -95,8 +95,13 @@ class Family(Learner):
         """What `latent.tune` may fit to some faces: of what `decode` reads, not of what `encode` does."""
         return ()
 
+    def given(self, source: Codes, target: Codes) -> Codes:
+        """What each part of a mix is at an amount of 1: the source's, or what a family makes of it for this target."""
+        return source
+
     def mix(self, source: Codes, target: Codes, amounts: Mapping[str, float | torch.Tensor] | None = None) -> Codes:
-        """Codes between target (0) and source (1), part by part; parts that are not named stay the target's.
+        """Codes between target (0) and what the source gives (1), part by part; parts that are not named stay the
+        target's.
 
         Without amounts: a plain swap. Raises ValueError for a part that the family does not have.
         """
@@ -105,8 +110,9 @@ class Family(Learner):
         unknown = [name for name in amounts if name not in names]
         if unknown:
             raise ValueError(f"{self.name} has no part {unknown[0]!r}: its parts are {', '.join(names)}")
+        given = self.given(source, target)
         return {
-            part.name: mix_part(part, source[part.name], target[part.name], amounts.get(part.name, 0.0))
+            part.name: mix_part(part, given[part.name], target[part.name], amounts.get(part.name, 0.0))
             for part in self.parts
         }
 

@@ -194,9 +194,9 @@ class LatentSwap(Family):
         ws = self.encoder(faces.images)
         return self._named(ws if self.config.space == "w+" else ws.mean(1, keepdim=True))
 
-    def mix(self, source: Codes, target: Codes, amounts: Mapping[str, float | torch.Tensor] | None = None) -> Codes:
-        """The mixer's answer (1) instead of the target's code (0), layer by layer."""
-        return super().mix(self._named(self.mixer(self._stacked(source), self._stacked(target))), target, amounts)
+    def given(self, source: Codes, target: Codes) -> Codes:
+        """The mixer's answer, layer by layer."""
+        return self._named(self.mixer(self._stacked(source), self._stacked(target)))
 
     def decode(self, codes: Codes) -> torch.Tensor:
         return self.generator(self._plus(self._stacked(codes)))

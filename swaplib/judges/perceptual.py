@@ -24,14 +24,18 @@ def _unit(features: torch.Tensor) -> torch.Tensor:
 
 
 class FeatureDistance(nn.Module):
-    """(B, 3, H, W) twice, in [-1, 1] -> (B,): 0 for equal pictures, symmetric, differentiable."""
+    """(B, 3, H, W) twice, in [-1, 1] -> (B,): 0 for equal pictures, symmetric, differentiable.
 
-    def __init__(self, judge: IdentityLinear):
+    own_size: the judge sees pictures at their own size instead of its own.
+    """
+
+    def __init__(self, judge: IdentityLinear, own_size: bool = False):
         super().__init__()
-        self.judge = judge
+        self.judge, self.own_size = judge, own_size
 
     def forward(self, images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-        pairs = zip(*(self.judge.trunk.features(self.judge.seen(one)) for one in (images, others)), strict=True)
+        seen = (one if self.own_size else self.judge.seen(one) for one in (images, others))
+        pairs = zip(*(self.judge.trunk.features(one) for one in seen), strict=True)
         levels = [(_unit(a.float()) - _unit(b.float())).square().sum(1).mean((1, 2)) for a, b in pairs]
         return torch.stack(levels).mean(0)
 
@@ -65,9 +69,9 @@ class AlexNetDistance(nn.Module):
         return sum((weight * (_unit(a) - _unit(b)).square()).sum(1).mean((1, 2)) for a, b, weight in pairs)
 
 
-def features(judge: IdentityLinear) -> FeatureDistance:
+def features(judge: IdentityLinear, own_size: bool = False) -> FeatureDistance:
     """The distance on a classifying embedder, which is held still."""
-    return FeatureDistance(judge.freeze())
+    return FeatureDistance(judge.freeze(), own_size)
 
 
 def alexnet(network: str | os.PathLike, linear: str | os.PathLike | None = None) -> AlexNetDistance:

@@ -5,6 +5,7 @@ Parameters are named as in model_ir_se50.pth, the weights that most face editors
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 
 import torch
@@ -29,20 +30,18 @@ class Excitation(nn.Module):
 class Unit(nn.Module):
     """x → shortcut(x) + f(x), the stride in the second convolution of f."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int):
+    def __init__(self, inputs: int, outputs: int, stride: int, norm: type[nn.Module] = nn.BatchNorm2d):
         super().__init__()
         if inputs == outputs:
             self.shortcut_layer = nn.MaxPool2d(1, stride)  # takes every stride-th pixel
         else:
-            self.shortcut_layer = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
-            )
+            self.shortcut_layer = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), norm(outputs))
         self.res_layer = nn.Sequential(
-            nn.BatchNorm2d(inputs),
+            norm(inputs),
             nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False),
             nn.PReLU(outputs),
             nn.Conv2d(outputs, outputs, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(outputs),
+            norm(outputs),
             Excitation(outputs),
         )
 
@@ -51,26 +50,35 @@ class Unit(nn.Module):
 
 
 class Trunk(nn.Module):
-    """(B, 3, H, W) in [-1, 1] to the maps of four levels, from half of the size on. width: channels of the first."""
+    """(B, 3, H, W) in [-1, 1] to the maps of four levels, from half of the size on.
 
-    def __init__(self, width: int = 64):
+    width: channels before the first level; factors: of them, after each. units: how many a level has. norm: by what
+    maps are normalised.
+    """
+
+    def __init__(
+        self,
+        width: int = 64,
+        factors: Sequence[int] = (1, 2, 4, 8),
+        units: Sequence[int] = UNITS,
+        norm: type[nn.Module] = nn.BatchNorm2d,
+    ):
         super().__init__()
-        self.input_layer = nn.Sequential(
-            nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.PReLU(width)
-        )
-        units, inputs = [], width
-        for level, count in enumerate(UNITS):
+        self.input_layer = nn.Sequential(nn.Conv2d(3, width, 3, 1, 1, bias=False), norm(width), nn.PReLU(width))
+        body, inputs = [], width
+        for factor, count in zip(factors, units, strict=True):
             for k in range(count):
-                units.append(Unit(inputs, width << level, 1 if k else 2))
-                inputs = width << level
-        self.body = nn.Sequential(*units)
+                body.append(Unit(inputs, factor * width, 1 if k else 2, norm))
+                inputs = factor * width
+        self.body = nn.Sequential(*body)
+        self.ends = tuple(accumulate(units))
 
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
         """The map after each level."""
-        maps, ends, x = [], set(accumulate(UNITS)), self.input_layer(images)
+        maps, x = [], self.input_layer(images)
         for number, unit in enumerate(self.body, 1):
             x = unit(x)
-            if number in ends:
+            if number in self.ends:
                 maps.append(x)
         return maps
 

@@ -13,7 +13,7 @@ And since weights are the same for all pictures, wide layers convolve by `winogr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
@@ -87,12 +87,30 @@ class Layer(nn.Module):
         self._kernels: tuple[tuple[int, int], torch.Tensor] | None = None  # of which weights, and `winograd`'s of them
 
     def forward(self, x: torch.Tensor, w: torch.Tensor, noise: Noise = "const") -> torch.Tensor:
+        style, scale = self.steer(w)
+        return self.steered(x, style[..., None, None], scale[..., None, None], self.noise(len(x), noise))
+
+    def steer(self, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """By what codes (…, w) scale inputs (…, inputs), and outputs, back to unit variance (…, outputs); float32."""
         style = self.affine(w).float()
-        with torch.autocast(x.device.type, enabled=False):  # d: one over the deviation of the outputs
+        with torch.autocast(w.device.type, enabled=False):  # d: one over the deviation of the outputs
             scale = (style.square() @ self.weight.square().sum((2, 3)).T + 1e-8).rsqrt()
-        scale = scale * 4 if self.grow else scale  # doubling puts zeros between the pixels
-        style, scale = style[:, :, None, None], scale[:, :, None, None]
-        noise = self._noise(len(x), noise, x.device)
+        return style, scale * 4 if self.grow else scale  # doubling puts zeros between the pixels
+
+    def noise(self, batch: int, kind: Noise) -> torch.Tensor | None:
+        """(1 or B, 1, size, size), with its strength."""
+        if kind == "none":
+            return None
+        if kind == "random":
+            noise = torch.randn(batch, 1, self.size, self.size, device=self.weight.device)
+        else:
+            noise = self.noise_const.reshape(-1, 1, self.size, self.size)  # inversion gives each picture its own
+        return noise * self.noise_strength
+
+    def steered(
+        self, x: torch.Tensor, style: torch.Tensor, scale: torch.Tensor, noise: torch.Tensor | None
+    ) -> torch.Tensor:
+        """What the layer makes of a map, given what `steer` and `noise` say: scales (B, C, 1, 1), or one a pixel."""
         if torch.is_grad_enabled():
             return self._rows(x, style, scale, noise, 0, self.size)
         out = None
@@ -107,28 +125,22 @@ class Layer(nn.Module):
             out[some, :, top:bottom] = rows
         return out
 
-    def _noise(self, batch: int, kind: Noise, device: torch.device) -> torch.Tensor | None:
-        """(1 or B, 1, size, size)."""
-        if kind == "none":
-            return None
-        if kind == "random":
-            noise = torch.randn(batch, 1, self.size, self.size, device=device)
-        else:
-            noise = self.noise_const.reshape(-1, 1, self.size, self.size)  # inversion gives each picture its own
-        return noise * self.noise_strength * math.sqrt(2)
-
     def _rows(self, x, style, scale, noise, top: int, bottom: int) -> torch.Tensor:
         """The rows of the layer's output from top to bottom."""
-        style, scale = style.to(x.dtype), scale * math.sqrt(2)  # the activation's gain √2 goes with its inputs
+        style = style.to(x.dtype)
         if self.grow:
-            x = _window(x, top // 2 - 1, bottom // 2 + 1) * style
+            x = _window(x, top // 2 - 1, bottom // 2 + 1, style)
             x = blur(F.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2, padding=1), 0)
         else:
-            x = self._convolved(_window(x, top - 1, bottom + 1) * style)
+            x = self._convolved(_window(x, top - 1, bottom + 1, style))
+        return self.finish(x, scale if scale.shape[2] == 1 else scale[:, :, top:bottom], noise)
+
+    def finish(self, x: torch.Tensor, scale: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
+        """What comes after the convolution; the activation's gain √2 goes with its inputs."""
         bias = (self.bias * math.sqrt(2)).to(x.dtype)[:, None, None]
-        x = torch.addcmul(bias, x, scale.to(x.dtype))
+        x = torch.addcmul(bias, x, (scale * math.sqrt(2)).to(x.dtype))
         if noise is not None:
-            x += noise.to(x.dtype)
+            x += (noise * math.sqrt(2)).to(x.dtype)
         return F.leaky_relu(x, 0.2, inplace=True)
 
     def _convolved(self, x: torch.Tensor) -> torch.Tensor:
@@ -142,9 +154,10 @@ class Layer(nn.Module):
         return winograd.convolve(x, self._kernels[1])
 
 
-def _window(x: torch.Tensor, top: int, bottom: int) -> torch.Tensor:
-    """Rows from top to bottom, with a column more on each side; beyond the map there are zeros."""
-    rows = x[:, :, max(top, 0) : bottom]
+def _window(x: torch.Tensor, top: int, bottom: int, style: torch.Tensor) -> torch.Tensor:
+    """Rows from top to bottom times their styles, with a column more on each side; beyond the map there are zeros."""
+    some = slice(max(top, 0), bottom)
+    rows = x[:, :, some] * (style if style.shape[2] == 1 else style[:, :, some])
     return F.pad(rows, (1, 1, max(-top, 0), max(bottom - x.shape[2], 0)))
 
 
@@ -206,17 +219,29 @@ class Synthesis(nn.Module):
         convolutions = [layer for block in blocks for layer in block.children() if isinstance(layer, Layer)]
         return [layer.affine for layer in (*convolutions, blocks[-1].torgb)]
 
-    def forward(self, ws: torch.Tensor, noise: Noise = "const") -> torch.Tensor:
-        x = picture = None
+    def indexed(self) -> Iterator[tuple[Layer | ToRGB, int]]:
+        """Layers and ToRGBs in the order of their work, each with the number of the code that it reads."""
         for k, side in enumerate(self.sizes):
             block = self.get_submodule(f"b{side}")
-            if k == 0:
-                x = block.const.expand(len(ws), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+            if k:
+                yield block.conv0, 2 * k - 1
+            yield block.conv1, 2 * k
+            yield block.torgb, 2 * k + 1
+
+    def forward(self, ws: torch.Tensor, noise: Noise = "const") -> torch.Tensor:
+        return self.walk(len(ws), lambda layer, x, k: layer(x, ws[:, k], noise), lambda torgb, x, k: torgb(x, ws[:, k]))
+
+    def walk(self, batch: int, layer: Callable, torgb: Callable) -> torch.Tensor:
+        """The constant through all layers to pictures; `layer` and `torgb` call one of them on a map, with its code's
+        number."""
+        x = self.b4.const.expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        picture = None
+        for module, k in self.indexed():
+            if isinstance(module, Layer):
+                x = layer(module, x, k)
             else:
-                x = block.conv0(x, ws[:, 2 * k - 1], noise)
-            x = block.conv1(x, ws[:, 2 * k], noise)
-            shown = block.torgb(x, ws[:, 2 * k + 1])
-            picture = shown if picture is None else double(picture) + shown
+                shown = torgb(module, x, k)
+                picture = shown if picture is None else double(picture) + shown
         return picture
 
 

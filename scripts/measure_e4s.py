@@ -1,0 +1,112 @@
+"""E4S's mask-guided generator against the same written straightforwardly, as its authors do.
+
+    python scripts/measure_e4s.py --size 256 --threads 1
+
+Straightforward is: each masked layer once for each of the 12 regions, over the whole map, with weights of that region's
+own, then the region's mask cut out and all added up. Both forms have the same weights, give the same numbers (checked
+first), and take turns in one run, so that what else the machine does slows both alike: quote the ratios. Time is the
+processor's, of all threads. Label maps are rendered faces'. Layers of pictures above 256 px are unmasked, as in the
+paper (K = 13 at 1024 px).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+import typer
+
+from swaplib import synthetic
+from swaplib.faces import E4S, relabel
+from swaplib.networks.e4s import masked_synthesis, one_hot, resized
+from swaplib.networks.resample import blur
+from swaplib.networks.stylegan2 import Generator, Layer, Synthesis, ToRGB
+
+MASKED = 13
+
+
+def modulated(x: torch.Tensor, weight: torch.Tensor, style: torch.Tensor, demodulate: bool, grow: bool) -> torch.Tensor:
+    """A grouped convolution whose weights are each picture's own; then the filter, in a layer that doubles."""
+    batch, kernel, size = len(x), weight.shape[-1], x.shape[-1]
+    weight = weight * style[:, None, :, None, None]
+    if demodulate:
+        weight = weight * (weight.square().sum((2, 3, 4), keepdim=True) + 1e-8).rsqrt()
+    x = x.reshape(1, -1, size, size)
+    if not grow:
+        return F.conv2d(x, weight.flatten(0, 1), padding=kernel // 2, groups=batch).unflatten(1, (batch, -1))[0]
+    x = F.conv_transpose2d(x, weight.transpose(1, 2).flatten(0, 1), stride=2, groups=batch).unflatten(1, (batch, -1))[0]
+    return 4 * blur(x, 1)
+
+
+def straightforward(synthesis: Synthesis, codes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """(B, regions, layers, w) and (B, H, W) to pictures."""
+    regions = codes.shape[1]
+    masks = {side: one_hot(labels, regions, side) for side in synthesis.sizes}
+
+    def summed(module: Layer | ToRGB, x: torch.Tensor, k: int, gain: float, demodulate: bool, side: int):
+        total = 0
+        for region in range(regions):
+            style = module.affine(codes[:, region, k]) * gain
+            shown = modulated(x, module.weight, style, demodulate, getattr(module, "grow", False))
+            total = total + shown * masks[side][:, region, None]
+        return total
+
+    def steer(layer: Layer, x: torch.Tensor, k: int) -> torch.Tensor:
+        if k >= MASKED:
+            return layer(x, codes[:, 0, k])
+        x = summed(layer, x, k, 1.0, True, layer.size) + layer.noise_const * layer.noise_strength
+        return F.leaky_relu(x + layer.bias[:, None, None], 0.2) * math.sqrt(2)
+
+    def look(torgb: ToRGB, x: torch.Tensor, k: int) -> torch.Tensor:
+        if k >= MASKED:
+            return torgb(x, codes[:, 0, k])
+        return summed(torgb, x, k, x.shape[1] ** -0.5, False, x.shape[-1]) + torgb.bias[:, None, None]
+
+    return synthesis.walk(len(codes), steer, look)
+
+
+def main(
+    size: Annotated[list[int], typer.Option(help="Pixels; full width.")] = (64,),
+    rounds: Annotated[int, typer.Option(help="How often each form has its turn.")] = 3,
+    threads: Annotated[int, typer.Option(help="Of the processor.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of face, weights and codes.")] = 0,
+) -> None:
+    """Measure generators of some sizes on one face, without gradients; and plain StyleGAN2 beside them."""
+    torch.set_num_threads(threads)
+    torch.set_grad_enabled(False)
+    torch.manual_seed(seed)
+    for side in size:
+        synthesis = Generator(side).eval().synthesis
+        for name, value in synthesis.named_parameters():
+            if name.endswith("noise_strength"):
+                value.fill_(0.1)
+        faces = synthetic.faces(1, seed, size=min(max(side, 64), 512))
+        labels = relabel(faces.labels, target="e4s")
+        codes = torch.randn(1, len(E4S), synthesis.layers, 512)
+        forms = {
+            "straightforward": lambda s=synthesis, c=codes, m=labels: straightforward(s, c, m),
+            "here": lambda s=synthesis, c=codes, m=labels: masked_synthesis(s, c, m, MASKED),
+            "unmasked": lambda s=synthesis, c=codes: s(c[:, 0]),
+        }
+        first = [form() for form in forms.values()]
+        error = float((first[0] - first[1]).abs().max() / first[0].abs().max())
+        assert error < 1e-5, f"outputs differ by {error:.1e} of the greatest"
+        seconds: dict[str, list[float]] = {name: [] for name in forms}
+        for _ in range(rounds):
+            for name, form in forms.items():
+                start = time.process_time()
+                form()
+                seconds[name].append(time.process_time() - start)
+        median = {name: sorted(times)[rounds // 2] for name, times in seconds.items()}
+        regions = len(resized(labels, side).unique())
+        typer.echo(
+            f"{side} px, {regions} regions: " + ", ".join(f"{name} {value:.3f} s" for name, value in median.items())
+            + f"; {median['straightforward'] / median['here']:.2f} times, difference {error:.0e}"
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    typer.run(main)

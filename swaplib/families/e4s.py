@@ -1,0 +1,460 @@
+"""E4S: fine-grained swapping by inverting a face region by region.
+
+Zhian Liu, Maomao Li, Yong Zhang, Cairong Wang, Qi Zhang, Jue Wang, Yongwei Nie: Fine-Grained Face Swapping via Regional
+GAN Inversion. CVPR 2023, arXiv:2211.14068.
+
+    x ── F, pooled within each region of the label map m ── t_r ── MLP_r ── s_r ──┐
+                                                                                  ├─ mask-guided G ── x'
+    m ────────────────────────────────────────────────────────────────────────────┘
+
+    swap: the source, driven to the target's pose ─┬─ t_r of the inner face ─────────┐
+                                                   └─ m: inner face ─┐               ├─ G ── blended into the target
+    target ─┬─ m: background, hair, neck, ears, glasses ─────────────┴─ recomposed ──┤
+            └─ t_r of the rest ──────────────────────────────────────────────────────┘
+
+    L = L_2 + λ_p Σ_scales LPIPS + λ_id Σ_levels (1 − cos) + λ_s Σ_levels (1 − cos of the parser's) + λ_adv L_adv
+
+| paper | here |
+|---|---|
+| F_φ, MLP_r, G_θ | `encoder`, `mlps`, `generator` (`swaplib.networks.e4s`) |
+| texture vector t_r, style codes s_r, shape m | the parts of the regions, `styles`, the part `mask` |
+| face reenactor | `reenacting`; the source as it is where none is given |
+| K | `Config.masked` |
+| RGI, RGI-Optim | training, `optimise` |
+| λ of the controlled swap | `controlled` |
+
+Training reconstructs single pictures: nothing is swapped. Textures are changed before the MLPs, as the authors' code
+does it. That a source without ears gives half of the target's texture for them is that code's, too.
+
+Where the paper is silent or where we differ, and why:
+- The distances of features are our classifier's, the identity is our smooth embedder's, and the parsing loss is our own
+  parser's, whose encoder is as in the paper; `distance` can be replaced by LPIPS (`judges.perceptual.alexnet`).
+- The critic starts from random weights: released generators come without theirs. `load_official` brings it along.
+- Which level the single-scale encoder of ablation D pools is not said: the last one here.
+- For hair transfer no rule is given: see `hair_mask`.
+- The demo is narrower, pools by shares of area (its coarse maps are 4 x 4, where eyes would be gone), masks all layers,
+  as none of its pictures needs details that no region tells, and its critic comes late and learns at every 4th step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+
+from swaplib import blend, generators, judges, published
+from swaplib.faces import E4S as REGIONS
+from swaplib.faces import Faces, relabel
+from swaplib.families.base import Codes, Family, Part
+from swaplib.judges import perceptual
+from swaplib.judges.identity import Identity
+from swaplib.judges.parsing import labelled
+from swaplib.learner import Phase, Stage, cosine, drops
+from swaplib.networks.adversarial import critic_loss, fooling_loss
+from swaplib.networks.e4s import RegionEncoder, RegionMLPs, masked_synthesis
+from swaplib.networks.stylegan2 import Discriminator, Noise, gradient_penalty
+
+INNER = ("lip", "eyebrows", "eyes", "nose", "skin", "mouth")
+"""Regions whose shape a swap takes from the source."""
+TEXTURES = ("lip", "eyebrows", "eyes", "nose", "skin", "ears", "neck", "mouth")
+"""Regions whose texture a swap takes from the source."""
+ABLATIONS = {"C": {"scales": (1,)}, "D": {"levels": (3,)}}
+"""The paper's Table 3: changes of the config without the multi-scale perceptual loss, and the multi-scale encoder."""
+
+Reenactor = Callable[[Faces, Faces], Faces]
+"""Sources and targets to sources in the targets' pose and expression."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes (pixels, channels), judges, and loss weights. Sections are the supplement's; "code" the authors'."""
+
+    size: int = 1024
+    generator_preset: str = "paper"  # the StyleGAN2 that it starts from
+    encoder_size: int = 256  # pixels that the encoder sees, code
+    encoder_width: int = 64  # channels of its first convolution …
+    encoder_factors: tuple[int, ...] = (2, 4, 8, 8)  # … and of its levels, as multiples
+    encoder_units: tuple[int, ...] = (3, 4, 14, 3)  # residual units of its levels
+    levels: tuple[int, ...] = (1, 2, 3)  # that are pooled
+    soft: bool = False  # regions are pooled by shares of area
+    masked: int = 13  # K: layers that are steered by region; those after it know the mean code alone
+    scales: tuple[int, ...] = (1, 2, 4)  # by how much pictures are reduced for the perceptual loss, §2
+    embedder: str = "identity"
+    judges_preset: str = "paper"
+    critic_base: int = 32768  # channels · size at most
+    critic_most: int = 512  # channels at most
+    late: bool = False  # the adversarial loss joins in after most of the training
+    # Weights of the losses, §2
+    pixels: float = 1
+    perceptual: float = 0.8
+    identity: float = 0.1
+    parsing: float = 0.1
+    adversarial: float = 0.01
+    critic: float = 1
+    penalty: float = 0  # γ / 2 of R1; the code leaves it out
+    critic_every: int = 15  # steps from one training of the critic to the next, code
+    learning_rate: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    stepwise: bool = True  # a tenth of the rate after a third of the steps; else half a cosine
+    batch: int = 16
+    steps: int = 300_000
+
+    @classmethod
+    def paper(cls) -> Config:
+        return cls()
+
+    @classmethod
+    def demo(cls) -> Config:
+        """64 px, for a CPU: an encoder of 12 to 96 channels and 8 units instead of 64 to 512 and 24, which sees 64 px;
+        codes of 128 numbers; all 10 layers of the demo's StyleGAN2 masked."""
+        return cls(
+            size=64, generator_preset="demo", encoder_size=64, encoder_width=12, encoder_units=(2, 2, 2, 2), soft=True,
+            masked=10, judges_preset="demo", critic_base=1024, critic_most=96, late=True, penalty=0.8, critic_every=4,
+            learning_rate=1e-3, stepwise=False, batch=8, steps=30_000,
+        )  # fmt: skip
+
+    @classmethod
+    def smoke(cls) -> Config:
+        return replace(
+            cls.demo(), size=32, generator_preset="smoke", encoder_size=32, encoder_width=8,
+            encoder_units=(1, 1, 1, 1), masked=6, judges_preset="smoke", critic_base=256, critic_most=16, late=False,
+            critic_every=1, batch=4, steps=20,
+        )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------- masks, textures
+# Label maps are integers (B, H, W) in the order of `REGIONS`.
+
+
+def _numbers(*names: str) -> list[int]:
+    return [REGIONS.index(name) for name in names]
+
+
+def _in(labels: torch.Tensor, *names: str) -> torch.Tensor:
+    return torch.isin(labels, torch.tensor(_numbers(*names), device=labels.device, dtype=labels.dtype))
+
+
+def swap_mask(source: torch.Tensor, target: torch.Tensor, hair_first: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+    """The target's label map with the source's inner face, and where nothing was known, bool: there is skin.
+
+    Painted one over the other: the target's neck, ears, earrings and hair; the source's inner face, but for the
+    target's background; the target's glasses. hair_first: else hair comes after the inner face.
+    """
+    nothing = len(REGIONS)
+    canvas = torch.full_like(target, nothing)
+    background = target == 0
+
+    def paint(labels: torch.Tensor, where: torch.Tensor) -> None:
+        canvas[where] = labels[where]
+
+    paint(target, _in(target, "neck", "ears", "earring"))
+    if hair_first:
+        paint(target, _in(target, "hair"))
+    paint(source, _in(source, *INNER) & ~background)
+    if not hair_first:
+        paint(target, _in(target, "hair"))
+    paint(target, _in(target, "eye_glasses"))
+    holes = (canvas == nothing) & ~background
+    canvas[holes] = REGIONS.index("skin")
+    canvas[background] = 0
+    return canvas, holes
+
+
+def hair_mask(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """The target's label map with the source's hair.
+
+    It covers all but glasses and what lies below the brows. Where the target's own hair is gone, there is what the
+    source shows there, if that is background, ears or neck; else skin.
+    """
+    own = torch.where(_in(source, "background", "ears", "neck"), source, REGIONS.index("skin"))
+    bald = torch.where(_in(target, "hair"), own, target)
+    covered = _in(source, "hair") & ~_in(bald, "eye_glasses", "eyes", "nose", "lip", "mouth")
+    return torch.where(covered, source, bald)
+
+
+def swap_textures(
+    source: torch.Tensor, target: torch.Tensor, names: tuple[str, ...] = TEXTURES, mean_neck: bool = False
+) -> torch.Tensor:
+    """The target's texture vectors, or style codes, (B, regions, …) with some of the source's.
+
+    Where a source shows no mouth's inside (its vector is zero) the target's stays; without ears, half of it.
+    mean_neck: the neck's is the mean of both.
+    """
+    mixed = target.clone()
+    for k in _numbers(*names):
+        mixed[:, k] = source[:, k]
+    for name, share in (("ears", 0.5), ("mouth", 1.0)):
+        k = REGIONS.index(name)
+        if name in names:
+            lacking = (source[:, k].flatten(1) == 0).all(1)
+            mixed[lacking, k] = share * target[lacking, k]
+    if mean_neck and "neck" in names:
+        k = REGIONS.index("neck")
+        mixed[:, k] = (source[:, k] + target[:, k]) / 2
+    return mixed
+
+
+def controlled(strengths: Mapping[str, float] | float = 0.0) -> dict[str, float]:
+    """Amounts for `mix` with the swap's shape and λ of the target's texture, by region: 0 a full swap, 1 the target's
+    texture (§8.3). strengths: λ of all, or region -> λ. Raises ValueError for a region that no swap changes."""
+    if not isinstance(strengths, Mapping):
+        strengths = dict.fromkeys(TEXTURES, strengths)
+    if unknown := set(strengths) - set(TEXTURES):
+        raise ValueError(f"a swap leaves the texture of {min(unknown)!r} alone: choose from {', '.join(TEXTURES)}")
+    return {**{name: 1.0 - strengths.get(name, 0.0) for name in TEXTURES}, "mask": 1.0}
+
+
+def hair_transfer(source: Codes, target: Codes) -> Codes:
+    """The target with the source's hair, its shape and its texture."""
+    return {**target, "hair": source["hair"], "mask": hair_mask(source["mask"], target["mask"])}
+
+
+def composed(
+    shown: torch.Tensor,
+    target: torch.Tensor,
+    mask: torch.Tensor,
+    holes: torch.Tensor | None = None,
+    how: Literal["soft", "laplacian"] = "soft",
+    radius: int | None = None,
+) -> torch.Tensor:
+    """A generated swap put into the target's picture; both (B, 3, H, W) in [-1, 1].
+
+    mask: the swap's label map (B, H, W); all but background, hair and earrings is taken. holes: what is taken besides.
+    how: faded in along the rim, or pasted and smoothed by Laplacian pyramids within a band along it. radius: pixels of
+    fade or band to each side; 5 at 1024 px.
+    """
+    radius = max(1, round(shown.shape[-1] * 5 / 1024)) if radius is None else radius
+    inside = ~_in(mask, "background", "hair", "earring")
+    inside = inside if holes is None else inside | holes
+    rim, wide = blend.band(inside, radius)
+    if how == "soft":
+        return blend.soft(shown, target, wide, radius)
+    pasted = torch.where(inside[:, None], shown, target)
+    return blend.laplacian(target, pasted, rim.float())
+
+
+# --------------------------------------------------------------------------------------------------------- losses
+
+
+def scales_loss(distance: Callable, shown: torch.Tensor, truth: torch.Tensor, scales: tuple[int, ...]) -> torch.Tensor:
+    """Distance of pictures reduced by each of some factors, summed."""
+    pairs = (tuple(F.avg_pool2d(one, scale) for one in (shown, truth)) for scale in scales)
+    return sum(distance(*pair).mean() for pair in pairs)
+
+
+def levels_loss(shown: list[torch.Tensor], truth: list[torch.Tensor]) -> torch.Tensor:
+    """One minus the cosine of all of a map's numbers, or a vector's, mean over pictures, summed over levels."""
+    pairs = zip(shown, truth, strict=True)
+    return sum(1 - F.cosine_similarity(a.flatten(1).float(), b.flatten(1).float()).mean() for a, b in pairs)
+
+
+def identity_levels(embedder: Identity, images: torch.Tensor) -> list[torch.Tensor]:
+    """The embedder's four maps and its vector."""
+    maps = embedder.trunk.features(embedder.seen(images))
+    return [*maps, embedder.head(maps[-1].mean((2, 3)))]
+
+
+# --------------------------------------------------------------------------------------------------------- family
+
+
+def as_it_is(source: Faces, target: Faces) -> Faces:
+    """The reenactor that does nothing."""
+    return source
+
+
+class E4S(Family):
+    """Faces at the config's size; those without labels are parsed. Training needs nothing but pictures."""
+
+    name = "e4s"
+    Config = Config
+    swap_parts = (*TEXTURES, "mask")
+    training_only: ClassVar[tuple[str, ...]] = ("critic", "embedder", "distance")
+    reenactor: Reenactor = staticmethod(as_it_is)
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        preset = config.judges_preset
+        self.encoder = RegionEncoder(
+            config.encoder_size, config.encoder_width, config.encoder_factors, config.encoder_units, config.levels,
+            len(REGIONS), config.soft,
+        )  # fmt: skip
+        self.generator = generators.frozen("stylegan2", config.generator_preset).network.requires_grad_(True)
+        mean = self.generator.mapping.w_avg
+        self.mlps = RegionMLPs(len(REGIONS), self.encoder.outputs, len(mean), config.masked)
+        self.register_buffer("mean", mean.expand(self.generator.layers, -1).clone())
+        self.critic = Discriminator(config.size, config.critic_base, config.critic_most)
+        self.embedder = judges.frozen(config.embedder, preset)
+        self.parser = judges.frozen("parser", preset)
+        self.distance = perceptual.features(judges.frozen("identity_linear", preset), own_size=True)
+        self.generator.mapping.requires_grad_(False)
+        for module, k in self.generator.synthesis.indexed():
+            module.requires_grad_(k < config.masked)
+        size = (config.size,) * 2
+        self.parts = (*(Part(name, (self.encoder.outputs,)) for name in REGIONS), Part("mask", size, "labels", "e4s"))
+
+    # -- the contract
+
+    def encode(self, faces: Faces) -> Codes:
+        """Each region's texture, zeros where it isn't shown, and the label map, uint8 in the order of `REGIONS`.
+
+        Raises ValueError for pictures of another size, and for ones without labels where the parser has no weights.
+        """
+        mask = self.labels(faces)
+        textures = self.encoder(faces.images, mask)
+        return {**self._named(textures), "mask": mask}
+
+    def given(self, source: Codes, target: Codes) -> Codes:
+        """The source's textures, and the label map of the target with the source's inner face."""
+        textures = swap_textures(self._stacked(source), self._stacked(target), REGIONS)
+        return {**self._named(textures), "mask": swap_mask(source["mask"], target["mask"])[0]}
+
+    def decode(self, codes: Codes) -> torch.Tensor:
+        return self.show(self.styles(self._stacked(codes)), codes["mask"]).clamp(-1, 1)
+
+    def swap(
+        self, source: Faces, target: Faces, amounts: Mapping[str, float | torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """The source is first driven by the reenactor, if there is one."""
+        return super().swap(self.reenactor(source, target), target, amounts)
+
+    def consumers(self) -> dict[str, list[torch.Tensor]]:
+        """The first layer of each region's MLP."""
+        return {name: [mlp.mlp[0].weight.detach()] for name, mlp in zip(REGIONS, self.mlps, strict=True)}
+
+    def phases(self) -> list[Phase]:
+        config = self.config
+        for teacher in (self.embedder, self.parser, getattr(self.distance, "judge", self.parser)):
+            teacher.needed()
+        learned = [*self.encoder.parameters(), *self.mlps.parameters(), *self.generator.parameters()]
+        rate, betas = config.learning_rate, config.betas
+        phases = [Phase("inversion", learned, self._losses, 1, rate, betas)]
+        if config.adversarial:
+            critic = [*self.critic.parameters()]
+            phases.append(Phase("critic", critic, self._critic_losses, config.critic_every, rate, betas))
+        return phases
+
+    @classmethod
+    def stages(cls, config: Config) -> list[Stage]:
+        if config.stepwise:
+            return [Stage("whole", config, 1.0, drops(0.1, 1 / 3))]
+        if not config.late:
+            return [Stage("whole", config, 1.0, cosine(1, 0.05))]
+        alone = replace(config, adversarial=0.0)
+        return [Stage("alone", alone, 0.7, cosine(1, 0.4)), Stage("whole", config, 0.3, cosine(0.4, 0.05))]
+
+    # -- what else it can do
+
+    def reenacting(self, reenactor: Reenactor) -> E4S:
+        """Have sources driven to their targets before they are encoded. A network's weights stay its own."""
+        object.__setattr__(self, "reenactor", reenactor)
+        return self
+
+    def labels(self, faces: Faces) -> torch.Tensor:
+        """Label maps (B, S, S), uint8 in the order of `REGIONS`: the faces' own, or the parser's."""
+        size = self.config.size
+        if faces.size != (size, size):
+            raise ValueError(f"this E4S takes {size} px pictures, got {faces.size}: use faces.resize")
+        return relabel(labelled(faces, lambda: self.parser), target="e4s")
+
+    def styles(self, textures: torch.Tensor) -> torch.Tensor:
+        """Textures (B, regions, D) to style codes (B, regions, layers, w)."""
+        return self.mlps(textures, self.mean)
+
+    def show(self, styles: torch.Tensor, mask: torch.Tensor, noise: Noise = "const") -> torch.Tensor:
+        """Style codes and label maps to pictures, not yet cut off at -1 and 1. Raises ValueError for other labels."""
+        if mask.is_floating_point() or int(mask.max()) >= len(REGIONS):
+            raise ValueError(f"a mask holds integers from 0 to {len(REGIONS) - 1}, E4S's regions: use faces.relabel")
+        return masked_synthesis(self.generator.synthesis, styles, mask, self.config.masked, noise)
+
+    def reconstruction(self, shown: torch.Tensor, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """How far a picture is from the one that it is to be: the losses without the critic's."""
+        with torch.no_grad():
+            wanted = identity_levels(self.embedder, images), self.parser.features(images)
+        losses = {
+            "pixels": F.mse_loss(shown, images),
+            "identity": levels_loss(identity_levels(self.embedder, shown), wanted[0]),
+            "parsing": levels_loss(self.parser.features(shown), wanted[1]),
+        }
+        if self.config.scales:
+            losses["perceptual"] = scales_loss(self.distance, shown, images, self.config.scales)
+        return losses
+
+    def load_official(self, path: Any) -> E4S:
+        """Take over the authors' checkpoint (iteration_300000.pt), or what `swaplib import` made of it; with the critic
+        where it is there. Nothing in the file is executed.
+
+        Raises FileNotFoundError, and ValueError for a file of something else or of networks of other sizes.
+        """
+        networks = published.read(path)
+        if not {"e4s", "G"} <= networks.keys():
+            raise ValueError(f"{path} holds no E4S, only {', '.join(networks)}: choose another file")
+        tensors = networks["e4s"] | {f"generator.{name}": value for name, value in networks["G"].items()}
+        tensors |= {f"critic.{name}": value for name, value in networks.get("D", {}).items()}
+        own = {name: value for name, value in self.state_dict().items() if name in tensors}
+        needed = {name for name in self.state_dict() if name.startswith(("encoder.", "mlps.", "generator.", "mean"))}
+        if not needed <= tensors.keys() or any(own[name].shape != tensors[name].shape for name in own):
+            raise ValueError(
+                f"{path} holds an E4S of another build: this config has {self.config.masked} masked layers at "
+                f"{self.config.size} px"
+            )
+        with torch.no_grad():
+            for name, value in own.items():
+                value.copy_(tensors[name])
+        return self
+
+    # -- training
+
+    def _named(self, textures: torch.Tensor) -> Codes:
+        return dict(zip(REGIONS, textures.unbind(1), strict=True))
+
+    def _stacked(self, codes: Codes) -> torch.Tensor:
+        return torch.stack([codes[name] for name in REGIONS], 1)
+
+    def _shown(self, faces: Faces) -> torch.Tensor:
+        mask = self.labels(faces)
+        return self.show(self.styles(self.encoder(faces.images, mask)), mask, "random")
+
+    def _losses(self, faces: Faces) -> dict[str, torch.Tensor]:
+        shown = self._shown(faces)
+        losses = self.reconstruction(shown, faces.images)
+        if self.config.adversarial:
+            losses["adversarial"] = fooling_loss([self.critic(shown)])
+        return losses
+
+    def _critic_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            shown = self._shown(faces)
+        losses = {"critic": critic_loss(self.critic(faces.images), [self.critic(shown)])}
+        if self.config.penalty:
+            losses["penalty"] = gradient_penalty(self.critic, faces.images)
+        return losses
+
+
+# --------------------------------------------------------------------------------------------------- optimisation
+
+
+def optimise(family: E4S, faces: Faces, steps: int = 50, learning_rate: float = 1e-2) -> torch.Tensor:
+    """RGI-Optim (§5): style codes (B, regions, layers, w) that show some faces better than the encoder's do.
+
+    The codes of the masked layers descend by Adam on the losses without the critic's, from where the encoder puts them;
+    all weights stay. `family.show` takes them, and `swap_textures` mixes them. Raises as `encode` does, and ValueError
+    where judges have no weights.
+    """
+    for teacher in (family.embedder, family.parser, getattr(family.distance, "judge", family.parser)):
+        teacher.needed()
+    with torch.no_grad():
+        mask = family.labels(faces)
+        first = family.styles(family.encoder(faces.images, mask))
+    masked = family.config.masked
+    own, rest = first[:, :, :masked].clone().requires_grad_(), first[:, :, masked:]
+    optimiser = torch.optim.Adam([own], learning_rate)
+    with torch.enable_grad():
+        for _ in range(steps):
+            losses = family.reconstruction(family.show(torch.cat([own, rest], 2), mask), faces.images)
+            total = sum(getattr(family.config, name) * loss for name, loss in losses.items())
+            (own.grad,) = torch.autograd.grad(total, [own])
+            optimiser.step()
+    return torch.cat([own.detach(), rest], 2)
