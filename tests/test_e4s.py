@@ -378,7 +378,7 @@ def test_faces_without_labels_are_parsed(family):
     bare = Faces(FACES.images)
     assert torch.equal(family.labels(bare), relabel(family.parser.parse(FACES.images), target="e4s"))
     family.parser.trained = False
-    with pytest.raises(ValueError, match=r"needs faces\.labels, as its parser has no weights: .* swaplib train parser"):
+    with pytest.raises(ValueError, match=r"no labels \(faces.labels\), and the parser .*swaplib train parser"):
         family.encode(bare)
     assert family.encode(FACES)["mask"].dtype == torch.uint8
 
