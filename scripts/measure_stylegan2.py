@@ -88,7 +88,7 @@ def mixed(mixer: Mixer, source: torch.Tensor, target: torch.Tensor) -> torch.Ten
     outputs = []
     for number in range(source.shape[1]):
         x = torch.cat([source[:, number], target[:, number]], 1)
-        for k, (weight, bias) in enumerate(zip(mixer.transposed, mixer.biases, strict=True)):
+        for k, (weight, bias) in enumerate(zip(mixer.weights, mixer.biases, strict=True)):
             x = F.linear(F.silu(x) if k else x, weight[number], bias[number, 0])
         outputs.append(x + mixer.residual * target[:, number])
     return torch.stack(outputs, 1)
@@ -162,7 +162,6 @@ def main(
                         0.1,
                     )
     mixer = Mixer(18, 512)
-    mixer.transposed = [weight.transpose(1, 2).contiguous() for weight in mixer.weights]
     read = 4 * sum(parameter.numel() for parameter in mixer.parameters())
     typer.echo(f"one pass over memory: {bandwidth() / 1e9:.1f} GB/s")
     for count in batch:

@@ -112,13 +112,13 @@ class Mixer(nn.Module):
         self.residual = residual
         outputs = [2 * w] * (depth // 2) + [w] * (depth - depth // 2)
         shapes = list(zip([2 * w, *outputs], outputs, strict=False))
-        self.weights = nn.ParameterList(_uniform(inputs, layers, inputs, wide) for inputs, wide in shapes)
+        self.weights = nn.ParameterList(_uniform(inputs, layers, wide, inputs) for inputs, wide in shapes)
         self.biases = nn.ParameterList(_uniform(inputs, layers, 1, wide) for inputs, wide in shapes)
 
     def forward(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         x = torch.cat([source, target], 2).transpose(0, 1)  # (layers, B, 2 w)
         for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = torch.baddbmm(bias, F.silu(x) if k else x, weight)
+            x = torch.baddbmm(bias, F.silu(x) if k else x, weight.transpose(1, 2))
         return x.transpose(0, 1) + self.residual * target
 
     def load_official(self, tensors: Mapping[str, torch.Tensor]) -> Mixer:
@@ -133,7 +133,7 @@ class Mixer(nn.Module):
                 found = (torch.stack([names[f"mixer.{layer}.{2 * k}.{what}"] for layer in range(layers)])
                          for what in ("weight", "bias"))  # fmt: skip
                 for mine, theirs in zip((weight, bias), found, strict=True):
-                    mine.data.copy_(theirs.transpose(1, 2) if theirs.ndim == 3 else theirs[:, None])
+                    mine.data.copy_(theirs if theirs.ndim == 3 else theirs[:, None])
         except (KeyError, RuntimeError) as error:
             raise ValueError(
                 f"these are not the weights of {layers} mixers of {len(self.weights)} layers ({error}): choose "
