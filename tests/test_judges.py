@@ -145,7 +145,7 @@ def test_people_are_told_apart_after_a_few_steps(people):
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < 0.3 * losses[0]
 
 

@@ -144,6 +144,6 @@ def test_it_learns_to_change_what_the_embedder_sees():
         optimiser.zero_grad()
         (4 * losses["identity"] + losses["change"]).backward()
         optimiser.step()
-        first = first or float(losses["identity"])
+        first = first or losses["identity"].item()
     assert float(losses["identity"]) < 0.6 * first
     assert float(losses["change"]) < 0.2

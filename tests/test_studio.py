@@ -136,9 +136,7 @@ def test_ends_of_the_sliders_are_the_familys_own_answers(name):
     everything = dict.fromkeys(studio.plain_swap(family), 1.0)
     assert np.array_equal(renderer.render(state), swapped)
     kept = to_uint8(family.decode(family.encode(target))[0])
-    # All of the source's parts are the source, unless a mixer of the family's own stands between.
-    own_mix = type(family).mix is not Family.mix
-    taken = swapped if own_mix else to_uint8(family.decode(family.encode(source))[0])
+    taken = to_uint8(family.decode(family.given(family.encode(source), family.encode(target)))[0])
     assert np.array_equal(renderer.render(State(FIRST, SECOND)), kept)
     assert np.array_equal(renderer.render(replace(state, along=0.0)), kept)
     assert np.array_equal(renderer.render(State(FIRST, SECOND, everything)), taken)
