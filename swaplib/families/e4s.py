@@ -82,6 +82,7 @@ class Config:
     soft: bool = False  # regions are pooled by shares of area
     masked: int = 13  # K: layers that are steered by region; those after it know the mean code alone
     scales: tuple[int, ...] = (1, 2, 4)  # by how much pictures are reduced for the perceptual loss, §2
+    parsed: int = 512  # pixels at which the parser looks for the parsing loss, code
     embedder: str = "identity"
     judges_preset: str = "paper"
     critic_base: int = 32768  # channels · size at most
@@ -108,20 +109,20 @@ class Config:
 
     @classmethod
     def demo(cls) -> Config:
-        """64 px, for a CPU: an encoder of 12 to 96 channels and 8 units instead of 64 to 512 and 24, which sees 64 px;
-        codes of 128 numbers; all 10 layers of the demo's StyleGAN2 masked."""
+        """64 px, for a CPU: an encoder of 12 to 96 channels and 8 units instead of 64 to 512 and 24, which sees 64 px,
+        as does the parser; codes of 128 numbers; all 10 layers of the demo's StyleGAN2 masked."""
         return cls(
             size=64, generator_preset="demo", encoder_size=64, encoder_width=12, encoder_units=(2, 2, 2, 2), soft=True,
-            masked=10, judges_preset="demo", critic_base=1024, critic_most=96, late=True, penalty=0.8, critic_every=4,
-            learning_rate=1e-3, stepwise=False, batch=8, steps=30_000,
+            masked=10, parsed=64, judges_preset="demo", critic_base=768, critic_most=96, late=True, penalty=0.8,
+            critic_every=4, learning_rate=1e-3, stepwise=False, batch=8, steps=30_000,
         )  # fmt: skip
 
     @classmethod
     def smoke(cls) -> Config:
         return replace(
             cls.demo(), size=32, generator_preset="smoke", encoder_size=32, encoder_width=8,
-            encoder_units=(1, 1, 1, 1), masked=6, judges_preset="smoke", critic_base=256, critic_most=16, late=False,
-            critic_every=1, batch=4, steps=20,
+            encoder_units=(1, 1, 1, 1), masked=6, parsed=32, judges_preset="smoke", critic_base=256, critic_most=16,
+            late=False, critic_every=1, batch=4, steps=20,
         )  # fmt: skip
 
 
@@ -372,11 +373,11 @@ class E4S(Family):
     def reconstruction(self, shown: torch.Tensor, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """How far a picture is from the one that it is to be: the losses without the critic's."""
         with torch.no_grad():
-            wanted = identity_levels(self.embedder, images), self.parser.features(images)
+            wanted = identity_levels(self.embedder, images), self.parser.features(images, self.config.parsed)
         losses = {
             "pixels": F.mse_loss(shown, images),
             "identity": levels_loss(identity_levels(self.embedder, shown), wanted[0]),
-            "parsing": levels_loss(self.parser.features(shown), wanted[1]),
+            "parsing": levels_loss(self.parser.features(shown, self.config.parsed), wanted[1]),
         }
         if self.config.scales:
             losses["perceptual"] = scales_loss(self.distance, shown, images, self.config.scales)

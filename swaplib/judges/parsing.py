@@ -111,9 +111,12 @@ class Parser(Judge):
         self.ups = nn.ModuleList(Up(wide, narrow) for narrow, wide in pairwise(widths))
         self.last = nn.Conv2d(widths[0], CLASSES, 1)
 
-    def features(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """The encoder's five maps, finest first: what E4S's parsing loss compares."""
-        maps, x = [], self.seen(images)
+    def features(self, images: torch.Tensor, size: int | None = None) -> list[torch.Tensor]:
+        """The encoder's five maps, finest first: what E4S's parsing loss compares.
+
+        size: pixels at which it looks; the config's own where None.
+        """
+        maps, x = [], self.seen(images) if size is None else Faces(images).resize(size).images
         for level, double in enumerate(self.downs):
             maps.append(double(x if level == 0 else F.max_pool2d(maps[-1], 2)))
         return maps
