@@ -109,11 +109,11 @@ class Config:
 
     @classmethod
     def demo(cls) -> Config:
-        """64 px, for a CPU: an encoder of 12 to 96 channels and 8 units instead of 64 to 512 and 24, which sees 64 px,
+        """64 px, for a CPU: an encoder of 12 to 96 channels and 6 units instead of 64 to 512 and 24, which sees 64 px,
         as does the parser; codes of 128 numbers; all 10 layers of the demo's StyleGAN2 masked."""
         return cls(
-            size=64, generator_preset="demo", encoder_size=64, encoder_width=12, encoder_units=(2, 2, 2, 2), soft=True,
-            masked=10, parsed=64, judges_preset="demo", critic_base=768, critic_most=96, late=True, penalty=0.8,
+            size=64, generator_preset="demo", encoder_size=64, encoder_width=12, encoder_units=(1, 1, 2, 2), soft=True,
+            masked=10, parsed=64, judges_preset="demo", critic_base=512, critic_most=96, late=True, penalty=0.8,
             critic_every=4, learning_rate=1e-3, stepwise=False, batch=8, steps=30_000,
         )  # fmt: skip
 
