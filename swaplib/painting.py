@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -321,13 +321,44 @@ def from_json(text: str) -> tuple[Edit, ...]:
     return tuple(Edit.from_record(record) for record in records)
 
 
-class Canvas:
+T = TypeVar("T", bound="Paintable")
+
+
+class Paintable:
+    """The edits as methods of whatever has a method `apply` for them; each returns what that does."""
+
+    apply: Callable[[Edit], Any]
+
+    def paint(self: T, region: Region, polygon: Sequence[Point]) -> T:
+        return self.apply(Edit("paint", {"region": region, "polygon": polygon}))
+
+    def stroke(self: T, region: Region, points: Sequence[Point], width: float) -> T:
+        return self.apply(Edit("stroke", {"region": region, "points": points, "width": width}))
+
+    def fill(self: T, region: Region, point: Point) -> T:
+        return self.apply(Edit("fill", {"region": region, "point": point}))
+
+    def grow(self: T, region: Region, by: float = 1) -> T:
+        return self.apply(Edit("grow", {"region": region, "by": by}))
+
+    def shrink(self: T, region: Region, by: float = 1) -> T:
+        return self.apply(Edit("shrink", {"region": region, "by": by}))
+
+    def move(self: T, region: Region, dx: int, dy: int) -> T:
+        return self.apply(Edit("move", {"region": region, "dx": dx, "dy": dy}))
+
+    def put(self: T, mask: Mask) -> T:
+        """Replace the whole label map, for instance by one that was painted elsewhere and loaded."""
+        return self.apply(Edit("put", {"png": base64.b64encode(to_png(mask)).decode()}))
+
+
+class Canvas(Paintable):
     """A label map under change, every edit of which can be undone and redone, bit for bit.
 
     mask     the label map as it is now, uint8 (H, W), read-only
     edits    what has been done and not undone, in order; `replay(first mask, edits)` gives `mask`
 
-    The functions of this module are its methods; each returns the canvas. Moves of one region that follow on each
+    Each edit returns the canvas. Moves of one region that follow on each
     other count as a single edit, so that a region which is nudged along doesn't wipe out what it passes over.
     """
 
@@ -397,30 +428,8 @@ class Canvas:
             self.undo()
         return self
 
-    def paint(self, region: Region, polygon: Sequence[Point]) -> Canvas:
-        return self.apply(Edit("paint", {"region": region, "polygon": polygon}))
-
-    def stroke(self, region: Region, points: Sequence[Point], width: float) -> Canvas:
-        return self.apply(Edit("stroke", {"region": region, "points": points, "width": width}))
-
-    def fill(self, region: Region, point: Point) -> Canvas:
-        return self.apply(Edit("fill", {"region": region, "point": point}))
-
     def pick(self, point: Point) -> str:
         return pick(self.mask, point)
-
-    def grow(self, region: Region, by: float = 1) -> Canvas:
-        return self.apply(Edit("grow", {"region": region, "by": by}))
-
-    def shrink(self, region: Region, by: float = 1) -> Canvas:
-        return self.apply(Edit("shrink", {"region": region, "by": by}))
-
-    def move(self, region: Region, dx: int, dy: int) -> Canvas:
-        return self.apply(Edit("move", {"region": region, "dx": dx, "dy": dy}))
-
-    def put(self, mask: Mask) -> Canvas:
-        """Replace the whole label map, for instance by one that was painted elsewhere and loaded."""
-        return self.apply(Edit("put", {"png": base64.b64encode(to_png(mask)).decode()}))
 
 
 # ---------------------------------------------------------------------------------------------- files

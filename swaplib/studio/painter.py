@@ -23,7 +23,7 @@ import traitlets
 from swaplib import figures, painting
 from swaplib.faces import CELEBAMASK_HQ, LABEL_COLOURS, Faces
 from swaplib.families import Family
-from swaplib.painting import Canvas, Edit, Mask, Point, Region
+from swaplib.painting import Canvas, Edit, Paintable, Point
 from swaplib.studio.controls import SMOOTH, STYLE, App, Chooser, free, make_button, make_image, make_slider, words
 from swaplib.studio.painted import Painting, PaintRenderer, Reference, still, texture_part
 from swaplib.studio.renderer import Pick, jpeg, resized
@@ -68,7 +68,7 @@ class Board(anywidget.AnyWidget):
     opacity = traitlets.Float(0.6, min=0, max=1).tag(sync=True, echo_update=False)
 
 
-class Painter(App):
+class Painter(App, Paintable):
     """The app. Show it as the last line of a cell; what the mouse does, its methods do too, and each returns it.
 
     >>> painter = Painter(0, families.load(...))
@@ -158,33 +158,10 @@ class Painter(App):
         self._canvas.apply(edit)
         return self._edited()
 
-    def paint(self, region: Region, polygon: Sequence[Point]) -> Painter:
-        return self.apply(Edit("paint", {"region": region, "polygon": polygon}))
-
-    def stroke(self, region: Region, points: Sequence[Point], width: float) -> Painter:
-        return self.apply(Edit("stroke", {"region": region, "points": points, "width": width}))
-
-    def fill(self, region: Region, point: Point) -> Painter:
-        return self.apply(Edit("fill", {"region": region, "point": point}))
-
     def pick(self, point: Point) -> str:
         """The name of the region at a point; it becomes the board's chosen one."""
         self.board.region = self._canvas.pick(point)
         return self.board.region
-
-    def grow(self, region: Region, by: float = 1) -> Painter:
-        return self.apply(Edit("grow", {"region": region, "by": by}))
-
-    def shrink(self, region: Region, by: float = 1) -> Painter:
-        return self.apply(Edit("shrink", {"region": region, "by": by}))
-
-    def move(self, region: Region, dx: int, dy: int) -> Painter:
-        return self.apply(Edit("move", {"region": region, "dx": dx, "dy": dy}))
-
-    def put(self, mask: Mask) -> Painter:
-        """Replace the whole mask."""
-        self._canvas.put(mask)
-        return self._edited()
 
     def undo(self) -> Painter:
         self._canvas.undo()
