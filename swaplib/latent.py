@@ -1,4 +1,4 @@
-"""The verbs over latent parts that every family shares: swap at any size, interpolate, edit, stitch, photographs."""
+"""The verbs over latent parts that every family shares: swap at any size, interpolate, edit, tune, stitch, drive."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from swaplib import blend, photos
 from swaplib.faces import Faces
 from swaplib.families import Codes, Family, Part
 from swaplib.photos import PhotoError
+from swaplib.reenact import Reenactor
 
 Photo = str | os.PathLike | Image.Image | np.ndarray
 Face = str | int | tuple[float, float]
@@ -138,22 +139,16 @@ def tune(
     return tuned.requires_grad_(False)
 
 
-# ---------------------------------------------------------------------------------------------- stitching
+# ---------------------------------------------------------------------------------------------- before and after a swap
 
 
-class Stitched(Family):
-    """A family whose swaps are stitched into the target's picture in the gradient domain (RSGAN-GD, section 3.3).
+class Wrapped(Family):
+    """Another family, for subclasses that do something before or after its swaps; all else is the family's own."""
 
-    Within the hull of the target's landmarks a swap keeps the gradients that the family made; outside it, the target's
-    pixels come back bit for bit. first: the first landmark of the hull, as in `photos.rsgan_mask`. Needs
-    `faces.landmarks` of the targets. All else is the family's own.
-    """
-
-    def __init__(self, family: Family, first: int = 0):
+    def __init__(self, family: Family, name: str):
         super().__init__(family.config)
-        self.family, self.first = family, first
-        self.name, self.parts, self.swap_parts = f"{family.name}-gd", family.parts, family.swap_parts
-        self.any_size = family.any_size
+        self.family, self.name = family, name
+        self.parts, self.swap_parts, self.any_size = family.parts, family.swap_parts, family.any_size
 
     def encode(self, faces: Faces) -> Codes:
         return self.family.encode(faces)
@@ -179,6 +174,19 @@ class Stitched(Family):
     def mix(self, source: Codes, target: Codes, amounts: Mapping[str, float | torch.Tensor] | None = None) -> Codes:
         return self.family.mix(source, target, amounts)
 
+
+class Stitched(Wrapped):
+    """A family whose swaps are stitched into the target's picture in the gradient domain (RSGAN-GD, section 3.3).
+
+    Within the hull of the target's landmarks a swap keeps the gradients that the family made; outside it, the target's
+    pixels come back bit for bit. first: the first landmark of the hull, as in `photos.rsgan_mask`. Needs
+    `faces.landmarks` of the targets.
+    """
+
+    def __init__(self, family: Family, first: int = 0):
+        super().__init__(family, f"{family.name}-gd")
+        self.first = first
+
     @torch.no_grad()
     def swap(
         self, source: Faces, target: Faces, amounts: Mapping[str, float | torch.Tensor] | None = None
@@ -188,6 +196,23 @@ class Stitched(Family):
         swapped = self.family.swap(source, target, amounts)
         hull = photos.rsgan_mask(target.landmarks, target.size, self.first).to(target.images.device)
         return blend.gradient_domain(swapped, target.images, hull)
+
+
+class Driven(Wrapped):
+    """A family whose sources take on their targets' pose and expression first (E4S, section 3.1).
+
+    reenactor: one of `reenact.load`; it may need landmarks of the sources, as it says itself.
+    """
+
+    def __init__(self, family: Family, reenactor: Reenactor):
+        super().__init__(family, f"{family.name}-{reenactor.name}")
+        self.reenactor = reenactor
+
+    @torch.no_grad()
+    def swap(
+        self, source: Faces, target: Faces, amounts: Mapping[str, float | torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        return self.family.swap(self.reenactor.drive(source, target), target, amounts)
 
 
 # ---------------------------------------------------------------------------------------------- photographs

@@ -28,7 +28,6 @@ from swaplib.faces import Faces, from_uint8, to_uint8
 from swaplib.families import Family
 from swaplib.photos import Detection
 from swaplib.provenance import DigitalSource, replacing, sha256
-from swaplib.reenact import Reenactor
 from swaplib.weights import plain
 
 CHUNK = 16  # frames to a file of the unfinished work
@@ -121,7 +120,6 @@ def swap(
     size: int | None = None,
     face: latent.Face = "largest",
     amounts: Mapping[str, float] | None = None,
-    reenactor: Reenactor | None = None,
     sigma: float = 1.5,
     seed: int = 0,
     made: DigitalSource = "composite",
@@ -132,8 +130,8 @@ def swap(
 
     source: a photograph. face: which one of the video's is swapped, as in `follow`. kind, size, amounts: as in
     `latent.swap_photographs`; size None means, for families that take any, the face's median size in the video.
-    reenactor: drives the source by each frame before it is swapped. sigma: as in `smoothed`. seed: of families that
-    draw noise. made, text: for the metadata. Frames without the face are passed through.
+    sigma: as in `smoothed`. seed: of families that draw noise. made, text: for the metadata. Frames without the face
+    are passed through.
     Returns notes on what was done. Raises FileNotFoundError and ValueError with one sentence: no video, no face in it,
     another swap's unfinished work beside `out`.
     """
@@ -145,7 +143,7 @@ def swap(
     settings = {"kind": kind, "size": size, "face": face, "amounts": amounts, "sigma": sigma, "seed": seed}
     settings |= {"source": _hash_of(source), "target": sha256(target), "family": family.name}
     settings |= {"config": plain(family.config), "weights": _hash_of(family)}
-    settings |= {"reenactor": None if reenactor is None else reenactor.name, "chunk": CHUNK}
+    settings |= {"chunk": CHUNK}
     work = _begin(out, settings)
     job = _Job(family, target, work, about, kind, seed, progress)
     found = job.find()
@@ -156,7 +154,7 @@ def swap(
         raise ValueError(f"no face found in any of the {len(found)} frames of {target}: choose a video that shows one")
     size = size or _fitting(family, marks[seen], kind)
     own = latent.prepared("source", source, kind, size, "largest")
-    job.swap(own.faces, marks, size, amounts, reenactor)
+    job.swap(own.faces, marks, size, amounts)
     notes = movies.write(out, job.frames(marks, size), about.fps, made, text, sound=target)
     shutil.rmtree(work)
     if len(found) < 0.9 * about.count:
@@ -273,14 +271,7 @@ class _Job:
         points = [photos.move(marks[k], matrix) for k, matrix in zip(which, matrices, strict=True)]
         return which, matrices, Faces(from_uint8(np.stack(pictures)), landmarks=torch.tensor(np.stack(points)).float())
 
-    def swap(
-        self,
-        source: Faces,
-        marks: np.ndarray,
-        size: int,
-        amounts: Mapping[str, float] | None,
-        reenactor: Reenactor | None,
-    ) -> None:
+    def swap(self, source: Faces, marks: np.ndarray, size: int, amounts: Mapping[str, float] | None) -> None:
         """Swap the face of every frame that shows it."""
         device = next((parameter.device for parameter in self.family.parameters()), "cpu")
         for chunk, frames in self.chunks("swapping"):
@@ -291,7 +282,6 @@ class _Job:
             if not which:
                 continue
             own = source[[0] * len(faces)]
-            own = own if reenactor is None else reenactor.drive(own, faces)
             with torch.random.fork_rng():
                 torch.manual_seed(self.seed + chunk.start)
                 try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from swaplib.faces import E4S, relabel
+from swaplib.faces import E4S, one_hot, relabel
 from swaplib.families import Family, Part
 
 
@@ -41,4 +41,4 @@ class Regional(Family):
 
     @staticmethod
     def _where(mask):
-        return torch.nn.functional.one_hot(mask.long(), len(E4S)).movedim(-1, 1).float()
+        return one_hot(mask, len(E4S))

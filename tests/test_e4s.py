@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import cv2
 import drawn
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swaplib import blend, families, published
+from swaplib import blend, families, latent, published, weights
 from swaplib.faces import E4S as REGIONS
 from swaplib.faces import Faces, from_uint8, label_table, relabel
 from swaplib.families import e4s
@@ -385,7 +386,7 @@ def test_faces_without_labels_are_parsed(family):
 
 def test_bad_input_is_refused():
     with torch.no_grad():
-        with pytest.raises(ValueError, match=r"takes 32 px pictures, got \(48, 48\): use faces.resize"):
+        with pytest.raises(ValueError, match=r"takes 32 px pictures here, got 48 x 48: use faces.resize"):
             built().encode(FACES.resize(48))
         codes = built().encode(FACES)
         with pytest.raises(ValueError, match=r"a mask holds integers from 0 to 11, E4S's regions: use faces.relabel"):
@@ -430,21 +431,19 @@ def test_hair_is_transferred_with_its_shape():
     assert built().decode(found).shape == (4, 3, 32, 32)
 
 
-@torch.no_grad()
-def test_sources_are_driven_by_the_reenactor(family):
-    source, target = FACES, FACES.mirror()[[1, 2, 3, 0]]
-    still = family.swap(source, target)
-    asked = []
+def test_it_starts_from_a_generator_that_has_weights(monkeypatch):
+    monkeypatch.setattr(weights, "released", lambda name, preset: Path("nowhere"))
+    family = families.build("e4s", "smoke")
+    with pytest.raises(ValueError, match=r"the network stylegan2 that this learns from has no weights: train it"):
+        family.phases()
 
-    def mirrored(one: Faces, other: Faces) -> Faces:
-        asked.append(other)
-        return one.mirror()
 
-    driven = family.reenacting(mirrored).swap(source, target)
-    assert asked[0] is target
-    assert torch.equal(driven, families.build("e4s", "smoke").eval().swap(source.mirror(), target))
-    assert not torch.equal(driven, still)
-    assert family.reenacting(torch.nn.Linear(2, 2)).state_dict().keys() == built().state_dict().keys()
+def test_a_clip_is_fitted_by_the_generator_alone(family):
+    tuned = latent.tune(family, FACES, steps=3, progress=False)
+    before, after = family.state_dict(), tuned.state_dict()
+    moved = {name for name in after if not torch.equal(before[name], after[name])}
+    assert moved
+    assert all(name.startswith("generator.synthesis.") for name in moved)
 
 
 def test_what_learns_is_what_the_code_trains():

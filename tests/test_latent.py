@@ -265,3 +265,21 @@ def test_faces_of_any_size_are_swapped_at_the_targets():
     assert (small - family.swap(source.resize(32), target.resize(32))).abs().mean() < 0.02
     same = latent.swap(LANDMARKS, target, target)
     assert torch.equal(same, LANDMARKS.swap(target, target))
+
+
+def test_a_driven_familys_sources_are_driven_first():
+    class Mirror:
+        name = "mirror"
+
+        def drive(self, source, driver):
+            assert driver is target
+            return source.mirror()
+
+    source, target = drawn.faces(2, 32, 1), drawn.faces(2, 32, 2)
+    family = families.build("rsgan", "smoke").eval()
+    driven = latent.Driven(family, Mirror())
+    assert driven.name == "rsgan-mirror"
+    assert torch.equal(driven.swap(source, target), family.swap(source.mirror(), target))
+    stitched = latent.Stitched(driven)
+    assert stitched.swap(source, target).shape == (2, 3, 32, 32)
+    assert driven.state_dict().keys() == {f"family.{name}" for name in family.state_dict()}

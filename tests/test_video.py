@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 
-from swaplib import families, movies, video
+from swaplib import families, latent, movies, video
 from swaplib.faces import Faces
 from swaplib.photos import Detection
 
@@ -287,7 +287,7 @@ def test_families_get_aligned_frames_and_reenactors_drive_the_source(folder, tmp
 
     family = Seen(families.config("target", "smoke"))
     swapped(folder, tmp_path / "plain.mp4", family, size=48)
-    swapped(folder, tmp_path / "driven.mp4", family, size=48, reenactor=Mirror())
+    swapped(folder, tmp_path / "driven.mp4", latent.Driven(family, Mirror()), size=48)
     plain, driven = sources
     assert plain.images.shape == (10, 3, 48, 48)
     assert torch.equal(driven.images, plain.images.flip(-1))

@@ -18,7 +18,7 @@ GAN Inversion. CVPR 2023, arXiv:2211.14068.
 |---|---|
 | F_φ, MLP_r, G_θ | `encoder`, `mlps`, `generator` (`swaplib.networks.e4s`) |
 | texture vector t_r, style codes s_r, shape m | the parts of the regions, `styles`, the part `mask` |
-| face reenactor | `reenacting`; the source as it is where none is given |
+| face reenactor | `latent.Driven`, around this family or any other |
 | K | `Config.masked` |
 | RGI, RGI-Optim | training, `optimise` |
 | λ of the controlled swap | `controlled` |
@@ -38,12 +38,13 @@ Where the paper is silent or where we differ, and why:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from swaplib import blend, generators, judges, published
 from swaplib.faces import E4S as REGIONS
@@ -63,9 +64,6 @@ TEXTURES = ("lip", "eyebrows", "eyes", "nose", "skin", "ears", "neck", "mouth")
 """Regions whose texture a swap takes from the source."""
 ABLATIONS = {"C": {"scales": (1,)}, "D": {"levels": (3,)}}
 """The paper's Table 3: changes of the config without the multi-scale perceptual loss, and the multi-scale encoder."""
-
-Reenactor = Callable[[Faces, Faces], Faces]
-"""Sources and targets to sources in the targets' pose and expression."""
 
 
 @dataclass(frozen=True)
@@ -261,11 +259,6 @@ def identity_levels(embedder: Identity, images: torch.Tensor) -> list[torch.Tens
 # --------------------------------------------------------------------------------------------------------- family
 
 
-def as_it_is(source: Faces, target: Faces) -> Faces:
-    """The reenactor that does nothing."""
-    return source
-
-
 class E4S(Family):
     """Faces at the config's size; those without labels are parsed. Training needs nothing but pictures."""
 
@@ -273,7 +266,6 @@ class E4S(Family):
     Config = Config
     swap_parts = (*TEXTURES, "mask")
     training_only: ClassVar[tuple[str, ...]] = ("critic", "embedder", "distance")
-    reenactor: Reenactor = staticmethod(as_it_is)
 
     def __init__(self, config: Config):
         super().__init__(config)
@@ -282,7 +274,8 @@ class E4S(Family):
             config.encoder_size, config.encoder_width, config.encoder_factors, config.encoder_units, config.levels,
             len(REGIONS), config.soft,
         )  # fmt: skip
-        self.generator = generators.frozen("stylegan2", config.generator_preset).network.requires_grad_(True)
+        start = generators.frozen("stylegan2", config.generator_preset)
+        self.generator, self.started = start.network.requires_grad_(True), start.trained
         mean = self.generator.mapping.w_avg
         self.mlps = RegionMLPs(len(REGIONS), self.encoder.outputs, len(mean), config.masked)
         self.register_buffer("mean", mean.expand(self.generator.layers, -1).clone())
@@ -315,11 +308,9 @@ class E4S(Family):
     def decode(self, codes: Codes) -> torch.Tensor:
         return self.show(self.styles(self._stacked(codes)), codes["mask"]).clamp(-1, 1)
 
-    def swap(
-        self, source: Faces, target: Faces, amounts: Mapping[str, float | torch.Tensor] | None = None
-    ) -> torch.Tensor:
-        """The source is first driven by the reenactor, if there is one."""
-        return super().swap(self.reenactor(source, target), target, amounts)
+    def tunable(self) -> Iterable[nn.Parameter]:
+        """The generator's synthesis: what §8.4 fits to a video."""
+        return self.generator.synthesis.parameters()
 
     def consumers(self) -> dict[str, list[torch.Tensor]]:
         """The first layer of each region's MLP."""
@@ -327,6 +318,8 @@ class E4S(Family):
 
     def phases(self) -> list[Phase]:
         config = self.config
+        if not self.started:
+            generators.frozen("stylegan2", config.generator_preset).needed()
         for teacher in (self.embedder, self.parser, getattr(self.distance, "judge", self.parser)):
             teacher.needed()
         learned = [*self.encoder.parameters(), *self.mlps.parameters(), *self.generator.parameters()]
@@ -348,16 +341,9 @@ class E4S(Family):
 
     # -- what else it can do
 
-    def reenacting(self, reenactor: Reenactor) -> E4S:
-        """Have sources driven to their targets before they are encoded. A network's weights stay its own."""
-        object.__setattr__(self, "reenactor", reenactor)
-        return self
-
     def labels(self, faces: Faces) -> torch.Tensor:
         """Label maps (B, S, S), uint8 in the order of `REGIONS`: the faces' own, or the parser's."""
-        size = self.config.size
-        if faces.size != (size, size):
-            raise ValueError(f"this E4S takes {size} px pictures, got {faces.size}: use faces.resize")
+        self.check_size(faces.images)
         return relabel(labelled(faces, lambda: self.parser), target="e4s")
 
     def styles(self, textures: torch.Tensor) -> torch.Tensor:
@@ -404,6 +390,7 @@ class E4S(Family):
         with torch.no_grad():
             for name, value in own.items():
                 value.copy_(tensors[name])
+        self.started = True
         return self
 
     # -- training
