@@ -21,7 +21,7 @@ import typer
 
 from swaplib import synthetic
 from swaplib.faces import E4S, relabel
-from swaplib.networks.e4s import masked_synthesis, one_hot, resized
+from swaplib.networks.e4s import masked_synthesis, resized, shares
 from swaplib.networks.resample import blur
 from swaplib.networks.stylegan2 import Generator, Layer, Synthesis, ToRGB
 
@@ -44,7 +44,7 @@ def modulated(x: torch.Tensor, weight: torch.Tensor, style: torch.Tensor, demodu
 def straightforward(synthesis: Synthesis, codes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """(B, regions, layers, w) and (B, H, W) to pictures."""
     regions = codes.shape[1]
-    masks = {side: one_hot(labels, regions, side) for side in synthesis.sizes}
+    masks = {side: shares(labels, regions, side) for side in synthesis.sizes}
 
     def summed(module: Layer | ToRGB, x: torch.Tensor, k: int, gain: float, demodulate: bool, side: int):
         total = 0

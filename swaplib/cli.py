@@ -72,13 +72,17 @@ def swap(
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Other weights of the family than the released ones.")] = None,
     stitch: Annotated[bool, typer.Option("--stitch", help="Stitch the face in, in the gradient domain.")] = False,
+    drive: Annotated[
+        str | None,
+        typer.Option(help="First give the source the target's pose and expression: landmarks, or FaceVid2Vid's file."),
+    ] = None,
 ) -> None:
     """Put the face of SOURCE into the photograph or video TARGET. Faces are found and aligned by themselves.
 
     A video's swap that was stopped goes on where it was when the same command is given again.
     """
     with _sentences():
-        from swaplib import families, figures, latent, movies
+        from swaplib import families, figures, latent, movies, reenact
         from swaplib.weights import released
 
         preset = preset or ("photo" if released(family, "photo").exists() else "demo")
@@ -86,6 +90,10 @@ def swap(
             if out.exists() and path.exists() and out.samefile(path):
                 raise ValueError(f"{out} is the source or the target: choose another name for the result")
         system = families.load(family, preset, file=weights)
+        if drive is not None:
+            published = Path(drive).is_file()
+            driver = reenact.load("facevid2vid", drive) if published else reenact.load(drive)
+            system = latent.Driven(system, driver)
         system = latent.Stitched(system) if stitch else system
         text = f"Face swap by the family {family}."
         made = "generated" if family in families.TRAINED else "composite"
@@ -284,16 +292,17 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="One JSON object."
             parts = f"\n  parts       {', '.join(facts['parts'])}" if "parts" in facts else ""
             networks = ", ".join(f"{child} {count:,}" for child, count in facts["networks"].items()) or "none"
             typer.echo(f"{name}{parts}\n  parameters  {sizes}\n  paper's     {networks}\n  weights     {weights}")
-        for name, count in found["published"].items():
-            typer.echo(f"published network {name}: {count:,} parameters")
+        for name, count in found["networks"].items():
+            typer.echo(f"network {name}: {count:,} parameters")
 
 
 def describe() -> dict[str, Any]:
     """What `swaplib info` says.
 
-    Of families, generators and judges: parameters by preset, at the paper's size also of each network in them, and
-    of all that learns and that swaps need (no critics); the released weights; a family's parts. Of networks that only
-    published files fill: parameters.
+    Of families, generators and judges: parameters by preset, at the paper's size also of each network in them; the
+    released weights; a family's parts. Of networks by name, parameters at the paper's size: those that
+    `Learner.counted` names, all in a learner that learns and that its use needs (no critics), and those that only
+    published files fill.
     """
     import torch
 
@@ -301,14 +310,17 @@ def describe() -> dict[str, Any]:
     from swaplib.judges import identity, parsing
     from swaplib.networks.facevid2vid import FaceVid2Vid
 
+    counted: dict[str, int] = {}
+
     def facts(learners: Any, name: str) -> dict[str, Any]:
         sizes = {preset: _size(learners.build(name, preset)) for preset in ("smoke", "demo")}
         with torch.device("meta"):  # the largest networks are only counted
             whole = learners.build(name, "paper")
         sizes["paper"] = _size(whole)
         networks = {child: _size(network) for child, network in whole.named_children()}
+        counted.update({title: networks[child] for title, child in whole.counted.items()})
         if learned := _size(whole.lean(), trainable=True):
-            networks[f"{name}_trainable"] = learned
+            counted[f"{name}_trainable"] = learned
         return {"parameters": sizes, "networks": networks, "weights": _released(learners, name)}
 
     kinds = {"families": families.ALL, "generators": generators.ALL, "judges": judges.ALL}
@@ -324,7 +336,7 @@ def describe() -> dict[str, Any]:
             "helen_parser": parsing.HelenParser(),
             "facevid2vid": FaceVid2Vid(),
         }
-    found["published"] = {name: _size(network) for name, network in loaded.items()}
+    found["networks"] = counted | {name: _size(network) for name, network in loaded.items()}
     return found
 
 

@@ -129,6 +129,11 @@ def relabel(labels: torch.Tensor, source: str = "celebamask_hq", target: str = "
     return table[labels.long()]
 
 
+def one_hot(labels: torch.Tensor, classes: int) -> torch.Tensor:
+    """Label maps (B, H, W) as ones and zeros, float32 (B, classes, H, W)."""
+    return torch.nn.functional.one_hot(labels.long(), classes).movedim(-1, 1).float()
+
+
 def region(labels: torch.Tensor, *names: str) -> torch.Tensor:
     """Boolean mask of the named CelebAMask-HQ classes, the shape of `labels`."""
     unknown = [name for name in names if name not in CELEBAMASK_HQ]

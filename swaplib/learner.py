@@ -7,7 +7,7 @@ Families (`swaplib.families`) and judges (`swaplib.judges`) are learners. `swapl
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -92,12 +92,14 @@ class Learner(nn.Module):
     Config   a frozen dataclass with `smoke()`, `demo()` and `paper()`, and a field `size`, pixels
     training_only   names of the submodules that only training needs (critics, classes): released weights lack them
     mirrored   whether every other picture that it learns from is mirrored
+    counted    names that `swaplib info` gives to submodules, at the paper's size: name -> submodule
     """
 
     name: ClassVar[str]
     Config: ClassVar[type]
     training_only: ClassVar[tuple[str, ...]] = ()
     mirrored: ClassVar[bool] = True
+    counted: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, config: Any):
         super().__init__()

@@ -103,7 +103,7 @@ def test_random_pictures_follow_the_seed(family):
 
 
 def test_wrong_input_is_refused(family, faces):
-    with pytest.raises(ValueError, match=r"32 px pictures, got 64x64: use faces.resize"):
+    with pytest.raises(ValueError, match=r"32 px pictures here, got 64 x 64: use faces.resize"):
         family.encode(faces.resize(64))
     with pytest.raises(ValueError, match=r"32 px pictures"):
         family.phases()[0].losses(faces.resize(64))

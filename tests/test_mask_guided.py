@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from swaplib import families, judges
-from swaplib.faces import MGPE, Faces, relabel
+from swaplib.faces import MGPE, Faces, one_hot, relabel
 from swaplib.families import mask_guided
 from swaplib.families.mask_guided import LOCAL, Config, MaskGuided, corners, cropped, enlarge, middles, pasted
 from swaplib.judges import parsing
 from swaplib.judges.parsing import merged, parsing_loss
 from swaplib.learner import linear
-from swaplib.networks.pix2pixhd import Critic, feature_matching, one_hot
+from swaplib.networks.pix2pixhd import Critic, feature_matching
 
 FIXTURE = "mask_guided_portrait_editing"
 FACES = drawn.faces(4, 32, 0)
@@ -324,7 +324,7 @@ def test_faces_without_labels_are_parsed(family):
 
 
 def test_bad_input_is_answered_with_a_sentence(family):
-    with pytest.raises(ValueError, match=r"takes 32 px pictures, got \(64, 64\): use faces.resize"):
+    with pytest.raises(ValueError, match=r"takes 32 px pictures here, got 64 x 64: use faces.resize"):
         family.encode(drawn.faces(2, 64))
     with pytest.raises(ValueError, match="learns from pairs: give batches of at least 2 faces"):
         family.phases()[0].losses(FACES[0])

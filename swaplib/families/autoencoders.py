@@ -230,7 +230,7 @@ class Autoencoder(Family):
 
         Raises ValueError for pictures of another size and for faces without landmarks.
         """
-        self._check(faces.images)
+        self.check_size(faces.images)
         if faces.landmarks is None:
             raise ValueError(f"{self.name} needs faces.landmarks (68 points each): prepare the pictures first")
         if not bool(torch.isfinite(faces.landmarks).all()):
@@ -247,19 +247,13 @@ class Autoencoder(Family):
 
     def reconstruct(self, images: torch.Tensor) -> torch.Tensor:
         """Images (B, 3, S, S) in [-1, 1] through encoder and decoder, by the means of their codes."""
-        self._check(images)
+        self.check_size(images)
         return self.decoder(self.encoder(images)[0])
 
     def generate(self, count: int, seed: int = 0) -> torch.Tensor:
         """Images (count, 3, S, S) in [-1, 1] from random codes."""
         codes = torch.randn(count, self.config.z, generator=torch.Generator().manual_seed(seed))
         return self.decoder(codes.to(self.decoder.seed.weight.device))
-
-    def _check(self, images: torch.Tensor) -> None:
-        size = self.config.size
-        if images.shape[-2:] != (size, size):
-            height, width = images.shape[-2:]
-            raise ValueError(f"this {self.name} takes {size} px pictures, got {width}x{height}: use faces.resize")
 
     # -- training
 
@@ -278,7 +272,7 @@ class Autoencoder(Family):
 
     def _code(self, images: torch.Tensor) -> torch.Tensor:
         """A code of each picture, at random where the family's codes are, (B, Z)."""
-        self._check(images)
+        self.check_size(images)
         mean, log_variance = self.encoder(images)
         return draw(mean, log_variance) if self.random else mean
 
@@ -330,7 +324,7 @@ class VAEGAN(Autoencoder):
         ]
 
     def _encoder_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
-        self._check(faces.images)
+        self.check_size(faces.images)
         mean, log_variance = self.encoder(faces.images)
         fakes = self.decoder(draw(mean, log_variance))
         features = self.critics["image"].features(fakes)

@@ -79,6 +79,12 @@ class Family(Learner):
         """Codes to images (B, 3, H, W) in [-1, 1]."""
         raise NotImplementedError
 
+    def check_size(self, images: torch.Tensor) -> None:
+        """Raises ValueError for images (B, 3, H, W) that are not of the config's size."""
+        size, (height, width) = self.config.size, images.shape[-2:]
+        if (height, width) != (size, size):
+            raise ValueError(f"{self.name} takes {size} px pictures here, got {width} x {height}: use faces.resize")
+
     def sample(self, count: int, seed: int = 0) -> Codes:
         """Random codes, where the family is generative."""
         raise ValueError(f"{self.name} is not generative: give it faces to encode instead")

@@ -171,6 +171,7 @@ class LatentSwap(Family):
     name = "latent_swap"
     Config = Config
     training_only: ClassVar[tuple[str, ...]] = ("embedder", "form")
+    counted: ClassVar[Mapping[str, str]] = {"latent_mixers_1024": "mixer"}
 
     def __init__(self, config: Config):
         super().__init__(config)

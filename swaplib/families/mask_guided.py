@@ -57,12 +57,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from swaplib import judges, weights
-from swaplib.faces import MGPE, Faces, relabel
+from swaplib.faces import MGPE, Faces, one_hot, relabel
 from swaplib.families.base import Codes, Family, Part
 from swaplib.judges import perceptual
 from swaplib.judges.parsing import labelled, parsing_loss
 from swaplib.learner import Phase, Stage, linear
-from swaplib.networks.pix2pixhd import Critic, Generator, feature_matching, fooling, one_hot, start_normal, telling
+from swaplib.networks.pix2pixhd import Critic, Generator, feature_matching, fooling, start_normal, telling
 from swaplib.networks.variational import draw
 
 
@@ -429,11 +429,7 @@ class MaskGuided(Family):
         return region.box and tuple(side * self.config.size // 256 for side in region.box)
 
     def _mask(self, faces: Faces) -> torch.Tensor:
-        if faces.size != (self.config.size,) * 2:
-            raise ValueError(
-                f"this Mask-Guided Portrait Editing takes {self.config.size} px pictures, got {faces.size}: use "
-                "faces.resize"
-            )
+        self.check_size(faces.images)
         return relabel(labelled(faces, self._own_parser), target="mgpe")
 
     def _own_parser(self) -> judges.Judge:

@@ -37,12 +37,12 @@ from torch import nn
 from torch.func import functional_call
 
 from swaplib import judges
-from swaplib.faces import MGPE, Faces, relabel
+from swaplib.faces import MGPE, Faces, one_hot, relabel
 from swaplib.families.base import Codes, Family, Part
 from swaplib.judges.parsing import labelled
 from swaplib.learner import Phase, Stage, linear
 from swaplib.networks import blocks
-from swaplib.networks.pix2pixhd import Critic, Generator, feature_matching, fooling, one_hot, start_normal, telling
+from swaplib.networks.pix2pixhd import Critic, Generator, feature_matching, fooling, start_normal, telling
 from swaplib.networks.variational import draw, kl_divergence
 
 
@@ -111,10 +111,7 @@ class MaskToFace(Family):
 
         Raises ValueError for pictures of another size, and for faces without labels where the parser has no weights.
         """
-        if faces.size != (self.config.size,) * 2:
-            raise ValueError(
-                f"this {self.name} takes {self.config.size} px pictures, got {faces.size}: use faces.resize"
-            )
+        self.check_size(faces.images)
         labels = labelled(faces, lambda: judges.frozen("parser", self.config.parser_preset))
         return {"mask": relabel(labels, target="mgpe"), "background": faces.images}
 

@@ -260,14 +260,14 @@ class RSGAN(Family):
 
         Raises ValueError for pictures of another size, and for faces without landmarks where the config is regional.
         """
-        self._check(faces)
+        self.check_size(faces.images)
         if attributes is None:
             attributes = self.attributes(faces)
         return {name: mean for name, (mean, _) in self._distributions(faces, attributes).items()}
 
     def attributes(self, faces: Faces) -> torch.Tensor:
         """The classifier's estimate c* of the config's attributes, (B, A) in 0 to 1 (§3.3)."""
-        self._check(faces)
+        self.check_size(faces.images)
         return self.classifier(faces.images).sigmoid()
 
     def decode(self, codes: Codes) -> torch.Tensor:
@@ -351,10 +351,6 @@ class RSGAN(Family):
         blocks.adopt(self, other)
 
     # -- training (Algorithm A1)
-
-    def _check(self, faces: Faces) -> None:
-        if faces.size != (self.config.size,) * 2:
-            raise ValueError(f"this RSGAN takes {self.config.size} px pictures, got {faces.size}: use faces.resize")
 
     def regions(self, faces: Faces) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Face crop (its outside grey), picture with the face grey, and the face's hull, bool (B, 1, S, S)."""
@@ -442,7 +438,7 @@ class RSGAN(Family):
         return losses
 
     def _known(self, faces: Faces) -> torch.Tensor:
-        self._check(faces)
+        self.check_size(faces.images)
         if faces.attributes is None:
             raise ValueError("training RSGAN needs faces.attributes: prepare data that has them, or render it")
         return faces.attributes[:, self.columns]

@@ -149,7 +149,7 @@ class SmoothSwap(Family):
 
     def encode(self, faces: Faces) -> Codes:
         """The identity's unit vector and the picture itself. Raises ValueError for pictures of another size."""
-        self._check(faces)
+        self.check_size(faces.images)
         return {"identity": self.embedder(faces.images), "appearance": faces.images}
 
     def decode(self, codes: Codes) -> torch.Tensor:
@@ -195,15 +195,9 @@ class SmoothSwap(Family):
 
     # -- training
 
-    def _check(self, faces: Faces) -> None:
-        if faces.size != (self.config.size,) * 2:
-            raise ValueError(
-                f"this Smooth-Swap takes {self.config.size} px pictures, got {faces.size}: use faces.resize"
-            )
-
     def _swapped(self, faces: Faces) -> tuple[torch.Tensor, torch.Tensor]:
         """Each target with the identity of the next one, the first with its own; and those identities."""
-        self._check(faces)
+        self.check_size(faces.images)
         order = torch.cat([torch.zeros(1, dtype=torch.long), torch.arange(1, len(faces)).roll(-1)])
         wanted = self.embedder(faces.images)[order.to(faces.images.device)]
         return self(faces.images, wanted), wanted

@@ -20,6 +20,7 @@ third.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -100,6 +101,9 @@ class StyleGAN2(Teacher):
     name = "stylegan2"
     Config = Config
     training_only: ClassVar[tuple[str, ...]] = ("critic", "augment", "mean")
+    counted: ClassVar[Mapping[str, str]] = {
+        "stylegan2_generator_1024": "network", "stylegan2_discriminator_1024": "critic"
+    }  # fmt: skip
 
     def __init__(self, config: Config):
         super().__init__(config)

@@ -20,7 +20,7 @@ from torch import nn
 
 from swaplib import weights
 from swaplib.data import Dataset
-from swaplib.faces import CELEBAMASK_HQ, LABELS, Faces, label_table
+from swaplib.faces import CELEBAMASK_HQ, LABELS, Faces, label_table, one_hot
 from swaplib.judges.augment import augment
 from swaplib.judges.base import Judge
 from swaplib.learner import Phase, Stage, cosine
@@ -89,7 +89,7 @@ def overlap_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     logits (B, C, H, W), labels (B, H, W).
     """
     shares = logits.softmax(1)
-    truth = F.one_hot(labels.long(), logits.shape[1]).movedim(-1, 1).float()
+    truth = one_hot(labels, logits.shape[1])
     both, each = (shares * truth).sum((0, 2, 3)), (shares + truth).sum((0, 2, 3))
     shown = truth.sum((0, 2, 3)) > 0
     return (1 - 2 * both[shown] / each[shown]).mean()

@@ -23,17 +23,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from swaplib.faces import one_hot
 from swaplib.networks.ir_se import UNITS, Trunk
 from swaplib.networks.stylegan2 import Layer, Linear, Noise, Synthesis, ToRGB
 
 # ---------------------------------------------------------------------------------------------- encoder
 
 
-def one_hot(labels: torch.Tensor, regions: int, size: int, soft: bool = False) -> torch.Tensor:
+def shares(labels: torch.Tensor, regions: int, size: int, soft: bool = False) -> torch.Tensor:
     """Label maps (B, H, W) to masks (B, regions, size, size): of the nearest pixels; soft: shares of area."""
     if not soft:
-        return F.one_hot(resized(labels, size), regions).movedim(-1, 1).float()
-    return F.adaptive_avg_pool2d(F.one_hot(labels.long(), regions).movedim(-1, 1).float(), size)
+        return one_hot(resized(labels, size), regions)
+    return F.adaptive_avg_pool2d(one_hot(labels, regions), size)
 
 
 def resized(labels: torch.Tensor, size: int) -> torch.Tensor:
@@ -70,7 +71,7 @@ class RegionEncoder(Trunk):
         return torch.cat([self._pooled(maps[level].float(), labels) for level in self.levels], 2)
 
     def _pooled(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        masks = one_hot(labels, self.regions, x.shape[-1], self.soft).flatten(2)
+        masks = shares(labels, self.regions, x.shape[-1], self.soft).flatten(2)
         sums = torch.einsum("brp,bcp->brc", masks, x.flatten(2))
         return sums / masks.sum(2, keepdim=True).clamp(min=1e-6)
 

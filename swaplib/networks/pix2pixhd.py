@@ -15,11 +15,6 @@ from torch import nn
 from swaplib.networks.adversarial import critic_loss, fooling_loss
 
 
-def one_hot(mask: torch.Tensor, labels: int) -> torch.Tensor:
-    """A mask (B, S, S) of so many classes as ones and zeros, float32 (B, labels, S, S)."""
-    return F.one_hot(mask.long(), labels).movedim(-1, 1).float()
-
-
 class Residual(nn.Module):
     """x + f(x), f two 3 x 3 convolutions over reflecting borders."""
 
