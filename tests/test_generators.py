@@ -105,12 +105,48 @@ def test_styles_are_mixed_from_a_random_layer_on():
 
 
 def test_lazy_phases_share_their_optimiser_and_correct_its_rates():
-    phases = {phase.name: phase for phase in generators.build("stylegan2", "demo").phases()}
+    phases = {phase.name: phase for phase in generators.build("stylegan2", replace(Config.demo(), read=0)).phases()}
     assert [(name, phase.every, phase.shares) for name, phase in phases.items()] == [
         ("generator", 1, None), ("path", 4, "generator"), ("critic", 1, None), ("smoothness", 16, "critic"),
     ]  # fmt: skip
     assert phases["path"].learning_rate == phases["generator"].learning_rate == pytest.approx(2e-3 * 4 / 5)
     assert phases["critic"].betas == (0.0, pytest.approx(0.99 ** (16 / 17)))
+
+
+def test_the_paper_begins_with_the_critic_and_the_demo_without():
+    paper, demo = (StyleGAN2.stages(generators.config("stylegan2", preset)) for preset in ("paper", "demo"))
+    assert [stage.name for stage in paper] == ["whole"]
+    assert [stage.config.adversarial for stage in demo] == [0, 0, 1]
+    with torch.device("meta"):
+        assert generators.build("stylegan2", paper[-1].config).reader is None
+    reading, both = (generators.build("stylegan2", replace(Config.smoke(), adversarial=k)).phases() for k in (0, 1))
+    assert [phase.name for phase in reading] == ["reader", "mapping"]
+    assert [phase.name for phase in both] == ["reader", "generator", "path", "critic", "smoothness"]
+
+
+def test_reading_teaches_to_show_pictures_again_and_the_mapping_where_their_codes_lie():
+    torch.manual_seed(0)
+    generator = generators.build("stylegan2", replace(Config.smoke(), adversarial=0))
+    steps = list(train(generator, FACES, 150, **PLAIN, flips=False))
+    assert steps[-1].losses["reader"]["read"] < steps[0].losses["reader"]["read"] - 0.5
+    generator = steps[-1].family
+    with torch.no_grad():
+        codes, _ = generator.reader(FACES.images)
+        shown = generator(generator.network.plus(codes))
+        drawn_codes = generator.network.mapping(torch.randn(64, 16))
+        away = [torch.cdist(some, generator.recent.codes).mean() for some in (drawn_codes, drawn_codes + 2)]
+    own, others = ((shown - images).square().mean() for images in (FACES.images, FACES.images.roll(1, 0)))
+    assert own < 0.8 * others
+    assert away[0] < away[1]
+
+
+def test_the_energy_distance_is_least_where_codes_are_spread_alike():
+    generator = generators.build("stylegan2", replace(Config.smoke(), adversarial=0)).eval()
+    with torch.no_grad():
+        generator.recent.codes.copy_(generator.network.mapping(torch.randn(1024, 16)))
+        alike = generator._mapping_losses(FACES)["mapping"]
+        generator.recent.codes.mul_(1.5).add_(0.2)
+        assert alike < generator._mapping_losses(FACES)["mapping"]
 
 
 def test_a_run_is_resumed_to_the_same_end(tmp_path):
@@ -195,9 +231,9 @@ def test_gradients_pass_through_the_augmentation():
 
 
 def test_a_grown_generator_begins_with_the_smaller_ones_pictures():
-    config = replace(generators.config("stylegan2", "smoke"), grown=True)
-    half, whole = (stage.config for stage in StyleGAN2.stages(config))
-    assert (half.size, whole) == (16, config)
+    config = generators.config("stylegan2", "smoke")
+    half, reading, whole = (stage.config for stage in StyleGAN2.stages(config))
+    assert (half.size, reading.size, whole) == (16, 32, config)
     small, large = (generators.build("stylegan2", one, seed).eval() for seed, one in enumerate((half, whole)))
     large.adopt(small)
     codes = large.sample(2, seed=0)

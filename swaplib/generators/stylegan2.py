@@ -13,9 +13,19 @@ Tero Karras et al.: Analyzing and Improving the Image Quality of StyleGAN. CVPR 
 | ADA (Karras et al. 2020, arXiv:2006.06676) | `augment`, `swaplib.networks.ada` |
 
 Where we differ, and why: R1 is taken at the augmented pictures, not through the augmentation, which is differentiable
-once only. The average of the weights is the training loop's. The demo is narrower, augments, as its set is small, has
-the γ that ADA's authors' rule gives (0.0002 · pixels / batch), and learns at half its size first, where a step costs a
-third.
+once only. The average of the weights is the training loop's. The demo is narrower, augments, as its set is small, and
+has the γ that ADA's authors' rule gives (0.0002 · pixels / batch).
+
+A critic alone teaches too slowly for a CPU: after 56,000 pictures at 32 px the demo showed masks with dots for eyes. So
+it begins as the second half of an autoencoder, at half its size first:
+
+    picture ── reader ── q(w) ── w ── synthesis ── picture        L = log σ + KL(q ‖ N(0, 1)) / numbers,  σ² the mean
+    z ── mapping ── w', as the w that are read                    L = energy distance of w' and w         squared error
+
+The bound, whose deviation σ follows the error (Rybkin et al. 2021, arXiv:2006.13202), weighs picture and code itself.
+Codes are not spread as it wishes them to be; the mapping learns how they are, as in two-stage autoencoders (Dai & Wipf
+2019, arXiv:1903.05789), by the energy distance (Székely & Rizzo 2013). Then comes the critic, and reading goes on now
+and then, so that no picture of the data is forgotten. The released generator has neither reader nor critic.
 """
 
 from __future__ import annotations
@@ -35,6 +45,7 @@ from swaplib.networks import blocks
 from swaplib.networks.ada import Augment
 from swaplib.networks.adversarial import critic_loss, fooling_loss
 from swaplib.networks.stylegan2 import Discriminator, Generator, gradient_penalty, path_lengths
+from swaplib.networks.variational import draw, kl_divergence
 
 
 @dataclass(frozen=True)
@@ -50,8 +61,10 @@ class Config:
     mixing: float = 0.9  # share of pictures whose later layers have another code
     target: float = 0  # r_t of ADA; 0: no augmentation
     adaptation: int = 500_000  # real pictures in which the augmentation can go from never to always
-    grown: bool = False  # learn at half the size first
+    width: int = 32  # channels of the reader after the first convolution
     # Weights of the losses. A lazy one counts for the steps between.
+    read: float = 0  # of the autoencoder's bound, by which training begins; 0: no reader, as in the paper
+    mapping: float = 1
     adversarial: float = 1
     path: float = 8  # γ_pl = 2, times the 4 steps
     critic: float = 1
@@ -72,15 +85,28 @@ class Config:
     def demo(cls) -> Config:
         """64 px, for a CPU."""
         return cls(
-            size=64, base=1024, most=128, z=128, w=128, depth=4, target=0.6, adaptation=200_000, grown=True,
+            size=64, base=1024, most=128, z=128, w=128, depth=4, target=0.6, adaptation=200_000, read=1,
             penalty=0.4, last_rate=0.1, batch=16, steps=60_000,
         )  # fmt: skip
 
     @classmethod
     def smoke(cls) -> Config:
         return replace(
-            cls.demo(), size=32, base=256, most=16, z=16, w=16, depth=2, grown=False, penalty=1.6, batch=4, steps=20
+            cls.demo(), size=32, base=256, most=16, z=16, w=16, depth=2, width=8, penalty=1.6, batch=4, steps=20
         )
+
+
+class Reader(nn.Module):
+    """Pictures (B, 3, size, size) to mean and log-variance of their w, (B, w) each."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        channels = blocks.channels(config.size, config.width, config.most)
+        self.pyramid = blocks.down(3, channels)
+        self.code = nn.Linear(channels[-1] * 16, 2 * config.w)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.code(self.pyramid(images).flatten(1)).float().chunk(2, 1)
 
 
 class Mean(nn.Module):
@@ -95,12 +121,24 @@ class Mean(nn.Module):
         return self.value
 
 
+class Recent(nn.Module):
+    """The last codes that were read, (1024, w): a batch alone says too little about how they are spread."""
+
+    def __init__(self, w: int):
+        super().__init__()
+        self.register_buffer("codes", torch.zeros(1024, w))
+
+    def forward(self, codes: torch.Tensor) -> torch.Tensor:
+        self.codes.copy_(torch.cat([self.codes, codes])[-len(self.codes) :])
+        return self.codes
+
+
 class StyleGAN2(Teacher):
     """Pictures from codes in W+. Training needs nothing but pictures."""
 
     name = "stylegan2"
     Config = Config
-    training_only: ClassVar[tuple[str, ...]] = ("critic", "augment", "mean")
+    training_only: ClassVar[tuple[str, ...]] = ("critic", "augment", "mean", "reader", "recent")
     counted: ClassVar[Mapping[str, str]] = {
         "stylegan2_generator_1024": "network", "stylegan2_discriminator_1024": "critic"
     }  # fmt: skip
@@ -111,6 +149,7 @@ class StyleGAN2(Teacher):
         self.critic = Discriminator(config.size, config.base, config.most)
         self.augment = Augment(config.target, config.adaptation)
         self.mean = Mean()
+        self.reader, self.recent = (Reader(config), Recent(config.w)) if config.read else (None, None)
 
     def forward(self, ws: torch.Tensor) -> torch.Tensor:
         """(B, layers, w) to pictures (B, 3, S, S), cut off at -1 and 1, always with the same noise."""
@@ -140,7 +179,16 @@ class StyleGAN2(Teacher):
         rate_g, betas_g = self._lazily(self.config.path_every)
         rate_d, betas_d = self._lazily(self.config.penalty_every)
         every_g, every_d = self.config.path_every, self.config.penalty_every
+        phases = []
+        if self.reader is not None:
+            every, rate = every_g if self.config.adversarial else 1, self.config.learning_rate
+            learned = [*self.reader.parameters(), *self.network.synthesis.parameters()]
+            phases.append(Phase("reader", learned, self._reading_losses, every, rate, (0.9, 0.99)))
+        if not self.config.adversarial:
+            mapping = [*self.network.mapping.parameters()]
+            return [*phases, Phase("mapping", mapping, self._mapping_losses, 1, rate / 0.01, (0.9, 0.99))]
         return [
+            *phases,
             Phase("generator", generator, self._generator_losses, 1, rate_g, betas_g),
             Phase("path", generator, self._path_losses, every_g, rate_g, betas_g, shares="generator"),
             Phase("critic", critic, self._critic_losses, 1, rate_d, betas_d),
@@ -154,14 +202,20 @@ class StyleGAN2(Teacher):
 
     @classmethod
     def stages(cls, config: Config) -> list[Stage]:
-        if not config.grown:
+        if not config.read:
             return [Stage("whole", config, 1.0, cosine(1, config.last_rate))]
-        half = replace(config, size=config.size // 2)
-        return [Stage("half", half, 0.5), Stage("whole", config, 0.5, cosine(1, config.last_rate))]
+        reading = replace(config, adversarial=0)
+        half = replace(reading, size=config.size // 2)
+        return [
+            Stage("half", half, 0.2), Stage("reading", reading, 0.3),
+            Stage("whole", config, 0.5, cosine(1, config.last_rate)),
+        ]  # fmt: skip
 
     def adopt(self, other: StyleGAN2) -> None:
         """All that pictures of both sizes need. What larger ones need besides adds nothing at first."""
         blocks.adopt_by_name(self, other)
+        if self.reader is not None:
+            blocks.adopt(self.reader, other.reader)
         for size in set(self.network.synthesis.sizes) - set(other.network.synthesis.sizes):
             torgb = self.network.synthesis.get_submodule(f"b{size}.torgb")
             nn.init.zeros_(torgb.weight)
@@ -179,6 +233,20 @@ class StyleGAN2(Teacher):
 
     def _fakes(self, count: int) -> torch.Tensor:
         return self.augment(self.network.synthesis(self._codes(count), "random"))
+
+    def _reading_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
+        """The bound per number of a picture."""
+        mean, log_variance = self.reader(faces.images)
+        shown = self.network.synthesis(self.network.plus(draw(mean, log_variance)), "random")
+        error = (shown - faces.images).square().mean()
+        return {"read": error.log() / 2 + kl_divergence(mean, log_variance) / faces.images[0].numel()}
+
+    def _mapping_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
+        """The energy distance between what the mapping gives and the codes that are read, less a part of the latter."""
+        with torch.no_grad():
+            read = self.recent(draw(*self.reader(faces.images)))
+        codes = self.network.mapping(torch.randn(256, self.config.z, device=read.device))
+        return {"mapping": 2 * torch.cdist(codes, read).mean() - torch.pdist(codes).mean()}
 
     def _generator_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         return {"adversarial": fooling_loss([self.critic(self._fakes(len(faces)))])}
