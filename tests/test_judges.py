@@ -463,6 +463,16 @@ def test_a_denser_gallery_is_smoother():
     assert dense.mean() < 0.3 * sparse.mean()
 
 
+def test_verification_within_families_asks_for_what_a_family_doesnt_share():
+    people = np.repeat(np.arange(12), 3)
+    families, skins = people // 4, torch.eye(12)[people // 4]
+    assert smoothness.verification(skins, people, 500) > 0.8
+    assert smoothness.verification(skins, people, 500, families=families) == 0.5
+    assert smoothness.verification(torch.eye(12)[people], people, 500, families=families) == 1
+    with pytest.raises(ValueError, match="several pictures"):
+        smoothness.verification(skins, people, families=people)
+
+
 def test_verification_of_perfect_and_of_random_embedders():
     people = np.repeat(np.arange(30).astype(str), 3)
     perfect = torch.eye(30).repeat_interleave(3, 0)

@@ -30,19 +30,26 @@ def embeddings(embedder: Embedder, dataset: Dataset, batch: int = 64) -> tuple[t
     return torch.nn.functional.normalize(codes[known], dim=1), dataset.metadata["subject"].to_numpy()[known.numpy()]
 
 
-def verification(codes: torch.Tensor, people: np.ndarray, pairs: int = 3000, seed: int = 0) -> float:
+def verification(
+    codes: torch.Tensor, people: np.ndarray, pairs: int = 3000, seed: int = 0, families: np.ndarray | None = None
+) -> float:
     """Area under the ROC curve of telling pairs of one person from pairs of two, by the cosine of their vectors.
 
-    pairs: of each kind, at random, people of many pictures as often as others.
+    pairs: of each kind, at random, people of many pictures as often as others. families: each picture's; two people
+    are then always of one family, such as the relatives that `synthetic.faces` renders.
     """
     rng = np.random.default_rng(seed)
+    families = np.zeros(len(people), dtype=int) if families is None else families
     rows = [np.flatnonzero(people == person) for person in np.unique(people)]
+    of = np.array([families[own[0]] for own in rows])
+    others = [np.flatnonzero((of == family) & (np.arange(len(rows)) != k)) for k, family in enumerate(of)]
     several = [own for own in rows if len(own) > 1]
-    if not several or len(rows) < 2:
+    related = [k for k, kin in enumerate(others) if len(kin)]
+    if not several or not related:
         raise ValueError("verification needs people in several pictures: use a dataset such as LFW")
     same = [rng.choice(several[k], 2, replace=False) for k in rng.integers(0, len(several), pairs)]
     different = [
-        [rng.choice(rows[k]) for k in rng.choice(len(rows), 2, replace=False)] for _ in range(pairs)
+        [rng.choice(rows[k]), rng.choice(rows[rng.choice(others[k])])] for k in rng.choice(related, pairs)
     ]  # fmt: skip
     both = torch.from_numpy(np.array([*same, *different]))
     scores = (codes[both[:, 0]] * codes[both[:, 1]]).sum(1)
