@@ -17,6 +17,7 @@ from torch import nn
 
 from swaplib.data import Dataset, Mixed
 from swaplib.faces import Faces
+from swaplib.networks import blocks
 
 
 class Data(Protocol):
@@ -130,8 +131,8 @@ class Learner(nn.Module):
         return datasets[0] if len(datasets) == 1 else Mixed(datasets)
 
     def adopt(self, other: Learner) -> None:
-        """Take over what another of its kind learned in an earlier stage."""
-        self.load_state_dict(other.state_dict())
+        """Take over what another of its kind learned in an earlier stage; teachers that are held still stay its own."""
+        self.load_state_dict(self.state_dict() | blocks.learned(self, other))
 
     def finish(self, faces: Faces) -> None:
         """Called once after training, with some faces at the config's size: for what is measured, not trained."""

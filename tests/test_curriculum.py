@@ -83,6 +83,22 @@ def test_growing_keeps_the_coarse_layers():
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in large.state_dict().items())
 
 
+@pytest.mark.parametrize("name", ["smooth_swap", "mask_guided"])
+def test_a_family_keeps_its_own_teachers_when_it_takes_over_what_another_has_learned(name):
+    """A better teacher would else be forgotten where training goes on from older weights."""
+    mine, theirs = (families.build(name, "smoke", seed) for seed in (0, 1))
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(1)
+    mine.adopt(theirs)
+    teachers = tuple(f"{part}." for part, module in mine.named_modules() if getattr(module, "frozen", False))
+    assert teachers
+    known = theirs.state_dict()
+    for part, value in mine.state_dict().items():
+        if value.is_floating_point() and not part.endswith(("running_mean", "running_var")):
+            assert torch.equal(value, known[part]) != part.startswith(teachers), part
+
+
 def test_adopting_a_network_of_other_widths_changes_only_what_fits():
     narrow, wide = blocks.Decoder(16, 5, 8, 32), blocks.Decoder(32, 5, 4, 16)  # 16, 8 and 16, 8, 4 channels
     before = {name: value.clone() for name, value in wide.state_dict().items()}

@@ -79,8 +79,14 @@ def adopt_by_name(mine: nn.Module, theirs: nn.Module) -> None:
     """The same for networks whose layers are named after the size that they work at, or work at any: tensors of the
     same name and shape are taken over."""
     own = mine.state_dict()
-    known = {name: value for name, value in theirs.state_dict().items() if name in own}
+    known = {name: value for name, value in learned(mine, theirs).items() if name in own}
     mine.load_state_dict(own | {name: value for name, value in known.items() if value.shape == own[name].shape})
+
+
+def learned(mine: nn.Module, theirs: nn.Module) -> dict[str, torch.Tensor]:
+    """Their state but for the teachers within, which are frozen: mine has its own, which may know more by now."""
+    still = tuple(f"{name}." for name, module in mine.named_modules() if getattr(module, "frozen", False))
+    return {name: value for name, value in theirs.state_dict().items() if not name.startswith(still)}
 
 
 def _within_pyramid(network: nn.Module, name: str) -> bool:
