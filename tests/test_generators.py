@@ -39,9 +39,15 @@ def test_the_generator_has_the_papers_size():
     assert sum(parameter.numel() for parameter in generator.critic.parameters()) == 29_012_513
 
 
-@pytest.mark.parametrize("name", generators.NAMES)
-def test_losses_are_weights_of_the_config(name, taught):
-    learner = generators.build(name, "smoke")
+READING = replace(Config.smoke(), read=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "preset"),
+    [*((name, "smoke") for name in generators.NAMES), pytest.param("stylegan2", READING, id="stylegan2-reading")],
+)
+def test_losses_are_weights_of_the_config(name, preset, taught):
+    learner = generators.build(name, preset)
     for phase in learner.phases():
         losses = phase.losses(FACES)
         assert set(losses) <= {field.name for field in fields(learner.config)}
@@ -119,14 +125,14 @@ def test_the_paper_begins_with_the_critic_and_the_demo_without():
     assert [stage.config.adversarial for stage in demo] == [0, 0, 1]
     with torch.device("meta"):
         assert generators.build("stylegan2", paper[-1].config).reader is None
-    reading, both = (generators.build("stylegan2", replace(Config.smoke(), adversarial=k)).phases() for k in (0, 1))
+    reading, both = (generators.build("stylegan2", replace(READING, adversarial=k)).phases() for k in (0, 1))
     assert [phase.name for phase in reading] == ["reader", "mapping"]
     assert [phase.name for phase in both] == ["reader", "generator", "path", "critic", "smoothness"]
 
 
 def test_reading_teaches_to_show_pictures_again_and_the_mapping_where_their_codes_lie():
     torch.manual_seed(0)
-    generator = generators.build("stylegan2", replace(Config.smoke(), adversarial=0))
+    generator = generators.build("stylegan2", replace(READING, adversarial=0))
     steps = list(train(generator, FACES, 150, **PLAIN, flips=False))
     assert steps[-1].losses["reader"]["read"] < steps[0].losses["reader"]["read"] - 0.5
     generator = steps[-1].family
@@ -141,7 +147,7 @@ def test_reading_teaches_to_show_pictures_again_and_the_mapping_where_their_code
 
 
 def test_the_energy_distance_is_least_where_codes_are_spread_alike():
-    generator = generators.build("stylegan2", replace(Config.smoke(), adversarial=0)).eval()
+    generator = generators.build("stylegan2", replace(READING, adversarial=0)).eval()
     with torch.no_grad():
         generator.recent.codes.copy_(generator.network.mapping(torch.randn(1024, 16)))
         alike = generator._mapping_losses(FACES)["mapping"]
@@ -231,9 +237,8 @@ def test_gradients_pass_through_the_augmentation():
 
 
 def test_a_grown_generator_begins_with_the_smaller_ones_pictures():
-    config = generators.config("stylegan2", "smoke")
-    half, reading, whole = (stage.config for stage in StyleGAN2.stages(config))
-    assert (half.size, reading.size, whole) == (16, 32, config)
+    half, reading, whole = (stage.config for stage in StyleGAN2.stages(READING))
+    assert (half.size, reading.size, whole) == (16, 32, READING)
     small, large = (generators.build("stylegan2", one, seed).eval() for seed, one in enumerate((half, whole)))
     large.adopt(small)
     codes = large.sample(2, seed=0)

@@ -92,7 +92,7 @@ class Config:
     @classmethod
     def smoke(cls) -> Config:
         return replace(
-            cls.demo(), size=32, base=256, most=16, z=16, w=16, depth=2, width=8, penalty=1.6, batch=4, steps=20
+            cls.demo(), size=32, base=256, most=16, z=16, w=16, depth=2, read=0, penalty=1.6, batch=4, steps=20
         )
 
 
