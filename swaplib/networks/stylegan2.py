@@ -354,7 +354,7 @@ class Discriminator(nn.Module):
         self.b4 = _End(min(base // 4, most), group)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        images = images.contiguous(memory_format=torch.channels_last)  # two and a half times as fast on a CPU
+        images = images.contiguous(memory_format=torch.channels_last)  # faster on a CPU
         for side in self.sizes:
             images = self.get_submodule(f"b{side}")(images)
         return self.b4(images).float()
