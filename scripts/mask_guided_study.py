@@ -26,7 +26,7 @@ from swaplib.families import Family
 from swaplib.families.mask_guided import LOCAL, Config, inside
 from swaplib.judges import fidelity, parsing, perceptual
 
-STEPS = 2000
+STEPS = 1000
 OURS = Config.study(steps=STEPS)
 VARIANTS = {
     "full": ("mask_guided", OURS),

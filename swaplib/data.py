@@ -185,10 +185,12 @@ class Mixed:
     """Several data sets as one to train on, each of them shown equally often: a list of indices gives `Faces`.
 
     The smaller ones are repeated, an epoch being that of the largest. All must have labels and landmarks, or none.
-    Attributes and factors that one of them lacks are NaN; identities are left out.
+    Attributes and factors that one of them lacks are NaN; identities are left out. size: of the pictures, pixels; None
+    for that of the first data set.
     """
 
-    datasets: Sequence[Dataset]
+    datasets: Sequence[Dataset | Faces]
+    size: int | None = None
 
     def __len__(self) -> int:
         return len(self.datasets) * max(map(len, self.datasets))
@@ -199,7 +201,7 @@ class Mixed:
             rows = [i // len(self.datasets) % len(dataset) for i in index if i % len(self.datasets) == k]
             if rows:
                 parts.append(_without_identity(dataset[rows]))
-        size = tuple(self.datasets[0].card["size"])
+        size = self.size or tuple(self.datasets[0].card["size"])
         return Faces.cat([part.resize(size) for part in parts])
 
 

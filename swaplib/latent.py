@@ -143,12 +143,13 @@ def tune(
 
 
 class Wrapped(Family):
-    """Another family, for subclasses that do something before or after its swaps; all else is the family's own."""
+    """Another family under another name; all that it does is the family's own, but for what subclasses do before or
+    after its swaps. swap_parts: what a plain swap takes from the source; the family's own choice where None."""
 
-    def __init__(self, family: Family, name: str):
+    def __init__(self, family: Family, name: str, swap_parts: Sequence[str] | None = None):
         super().__init__(family.config)
         self.family, self.name = family, name
-        self.parts, self.swap_parts, self.any_size = family.parts, family.swap_parts, family.any_size
+        self.parts, self.swap_parts, self.any_size = family.parts, swap_parts or family.swap_parts, family.any_size
 
     def encode(self, faces: Faces) -> Codes:
         return self.family.encode(faces)

@@ -212,6 +212,7 @@ def test_datasets_are_mixed_evenly(dataset):
     assert batch.labels is not None
     assert batch.identity is None
     assert not batch.factors["pose"].isnan().any()
+    assert data.Mixed([whole, batch], size=24)[[0, 1]].size == (24, 24)
     photographs = replace(few, metadata=few.metadata.drop(columns=[c for c in few.metadata if c.startswith("factor_")]))
     factors = data.Mixed([whole, photographs])[[0, 1]].factors
     assert factors["pose"].isnan().all(1).tolist() == factors["shape"].isnan().all(1).tolist() == [False, True]

@@ -166,7 +166,7 @@ class Config:
     def study(cls, **changes) -> Config:
         """Small, at 32 px, to compare variants in minutes: of an eye's 4 x 6 pixels, two or three are the eye."""
         small = replace(
-            cls.demo(), size=32, most=96, hidden=128, z=48, blocks=2, parsed=0.125, batch=16, steps=2000,
+            cls.demo(), size=32, most=96, hidden=128, z=48, blocks=2, parsed=0.125, batch=16, steps=1000,
         )  # fmt: skip
         return replace(small, **changes)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from swaplib.studio.app import Studio
 from swaplib.studio.controls import SMOOTH
-from swaplib.studio.painted import Painting, PaintRenderer, Reference
+from swaplib.studio.painted import Painting, PaintRenderer, Reference, texture_part
 from swaplib.studio.painter import Painter
 from swaplib.studio.renderer import KINDS, Pick, Renderer, State, plain_swap, still
 
@@ -33,4 +33,5 @@ __all__ = [
     "Studio",
     "plain_swap",
     "still",
+    "texture_part",
 ]
