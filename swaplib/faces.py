@@ -115,7 +115,13 @@ def label_table(source: str, target: str) -> torch.Tensor:
     merges = {"e4s": _E4S_MERGES, "mgpe": _MGPE_MERGES}.get(target, {}) if source != target else {}
     index = {part: LABELS[target].index(name) for name, parts in merges.items() for part in parts}
     index = {name: k for k, name in enumerate(LABELS[target])} | index
-    return torch.tensor([index.get(name, 0) for name in LABELS[source]], dtype=torch.uint8)
+    return torch.tensor([index.get(name, 0) for name in LABELS[source]], dtype=torch.uint8, device="cpu")
+
+
+def members(order: str, *names: str) -> tuple[str, ...]:
+    """The classes of CelebAMask-HQ that another order merges into some of its own, by name."""
+    table = label_table("celebamask_hq", order).tolist()
+    return tuple(name for name, k in zip(CELEBAMASK_HQ, table, strict=True) if LABELS[order][k] in names)
 
 
 def relabel(labels: torch.Tensor, source: str = "celebamask_hq", target: str = "celebamask_hq") -> torch.Tensor:

@@ -173,7 +173,7 @@ class Wrapped(Family):
         return self.family.given(source, target)
 
     def mix(self, source: Codes, target: Codes, amounts: Mapping[str, float | torch.Tensor] | None = None) -> Codes:
-        return self.family.mix(source, target, amounts)
+        return self.family.mix(source, target, dict.fromkeys(self.swap_parts, 1.0) if amounts is None else amounts)
 
 
 class Stitched(Wrapped):

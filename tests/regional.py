@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from swaplib.faces import E4S, one_hot, relabel
+from swaplib.faces import E4S, members, one_hot, relabel
 from swaplib.families import Family, Part
 
 
@@ -25,7 +25,7 @@ class Regional(Family):
     def __init__(self, config: Config | None = None):
         super().__init__(config or Config())
         mask = Part("mask", (self.config.size, self.config.size), "labels", "e4s")
-        self.parts = (*(Part(name, (3,)) for name in E4S), mask)
+        self.parts = (*(Part(name, (3,), regions=members("e4s", name)) for name in E4S), mask)
 
     def encode(self, faces):
         if faces.labels is None:

@@ -267,6 +267,17 @@ def test_faces_of_any_size_are_swapped_at_the_targets():
     assert torch.equal(same, LANDMARKS.swap(target, target))
 
 
+def test_a_wrapped_family_may_take_other_parts():
+    family = families.load("mask_guided", "smoke")
+    faces = drawn.faces(4, family.config.size, 0)
+    source, target = faces[:2], faces[2:]
+    plus = latent.Wrapped(family, "plus", family.swap_plus)
+    taken = family.swap(source, target, dict.fromkeys(family.swap_plus, 1.0))
+    assert torch.equal(plus.swap(source, target), taken)
+    assert not torch.equal(plus.swap(source, target), family.swap(source, target))
+    assert torch.equal(plus.swap(source, target, {}), family.swap(source, target, {}))
+
+
 def test_a_driven_familys_sources_are_driven_first():
     class Mirror:
         name = "mirror"

@@ -113,6 +113,20 @@ def test_regions_find_their_part(family):
     assert found["hat"] == "background", "E4S has no hats: they are background there"
     family = families.load("landmarks", "smoke")
     assert texture_part(family, "nose") is None
+    with pytest.raises(ValueError, match="unknown region 'eye'"):
+        texture_part(family, "eye")
+
+
+def test_a_region_finds_its_part_also_where_left_is_the_pictures():
+    found = {region: texture_part(families.load("mask_guided", "smoke"), region) for region in CELEBAMASK_HQ}
+    assert (found["left_eye"], found["right_eye"]) == ("right_eye", "left_eye"), "its parts are named after the picture"
+    assert (found["left_brow"], found["nose"], found["lower_lip"]) == ("skin", "skin", "mouth")
+    assert (found["hair"], found["cloth"]) == ("hair", "background")
+    local, whole = (families.build("mask_guided", config) for config in (
+        families.config("mask_guided", "smoke"), families.config("mask_guided", "smoke").setting(1)))  # fmt: skip
+    assert {texture_part(whole, part) for part in ("nose", "hair", "left_eye")} == {"face"}
+    covered = [region for part in local.parts for region in part.regions]
+    assert sorted(covered) == sorted(CELEBAMASK_HQ), "each region has one part"
 
 
 def test_only_what_was_painted_changes(renderer):

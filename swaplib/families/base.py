@@ -34,12 +34,14 @@ class Part:
     labels      nothing: integer classes, which flip from one to the other at an amount of one half
     image       a cross-fade, pixel by pixel
     order says which classes a label map holds, as `swaplib.faces.LABELS` counts them.
+    regions: of CelebAMask-HQ's classes, those whose looks the part holds, where it is told them by a mask.
     """
 
     name: str
     shape: tuple[int, ...]
     geometry: Geometry = "euclidean"
     order: LabelOrder = "celebamask_hq"
+    regions: tuple[str, ...] = ()
 
 
 Codes = dict[str, torch.Tensor]

@@ -48,7 +48,7 @@ from torch import nn
 
 from swaplib import blend, generators, judges, published
 from swaplib.faces import E4S as REGIONS
-from swaplib.faces import Faces, relabel
+from swaplib.faces import Faces, members, relabel
 from swaplib.families.base import Codes, Family, Part
 from swaplib.judges import perceptual
 from swaplib.judges.identity import Identity
@@ -287,7 +287,8 @@ class E4S(Family):
         for module, k in self.generator.synthesis.indexed():
             module.requires_grad_(k < config.masked)
         size = (config.size,) * 2
-        self.parts = (*(Part(name, (self.encoder.outputs,)) for name in REGIONS), Part("mask", size, "labels", "e4s"))
+        textures = (Part(name, (self.encoder.outputs,), regions=members("e4s", name)) for name in REGIONS)
+        self.parts = (*textures, Part("mask", size, "labels", "e4s"))
 
     # -- the contract
 

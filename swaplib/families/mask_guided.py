@@ -57,7 +57,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from swaplib import judges, weights
-from swaplib.faces import MGPE, Faces, one_hot, relabel
+from swaplib.faces import MGPE, Faces, members, one_hot, relabel
 from swaplib.families.base import Codes, Family, Part
 from swaplib.judges import perceptual
 from swaplib.judges.parsing import labelled, parsing_loss
@@ -346,9 +346,9 @@ class MaskGuided(Family):
         regions = self.regions = config.components
         names = [name for name in ("left_eye", "right_eye", "mouth", "skin", "hair", "face") if name in regions]
         self.parts = (
-            *(Part(name, (config.z,)) for name in names),
+            *(Part(name, (config.z,), regions=members("mgpe", *regions[name].labels)) for name in names),
             Part("mask", (config.size, config.size), "labels", "mgpe"),
-            Part("background", (3, config.size, config.size), "image"),
+            Part("background", (3, config.size, config.size), "image", regions=members("mgpe", "background")),
         )
         self.swap_plus = tuple(names)
         self.swap_parts = tuple(name for name in names if name != "hair")

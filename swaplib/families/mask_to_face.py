@@ -37,7 +37,7 @@ from torch import nn
 from torch.func import functional_call
 
 from swaplib import judges
-from swaplib.faces import MGPE, Faces, one_hot, relabel
+from swaplib.faces import MGPE, Faces, members, one_hot, relabel
 from swaplib.families.base import Codes, Family, Part
 from swaplib.judges.parsing import labelled
 from swaplib.learner import Phase, Stage, linear
@@ -99,7 +99,7 @@ class MaskToFace(Family):
         self.parts = (
             *vectors,
             Part("mask", (size, size), "labels", "mgpe"),
-            Part("background", (3, size, size), "image"),
+            Part("background", (3, size, size), "image", regions=members("mgpe", "background")),
         )
         beside = sum(part.shape[0] for part in vectors)
         self.generator = Generator(len(MGPE), config.width, config.halvings, config.blocks, beside)
@@ -211,7 +211,9 @@ class BicycleGAN(MaskToFace):
     swap_parts = ("appearance",)
 
     def __init__(self, config: BicycleGANConfig):
-        super().__init__(config, (Part("appearance", (config.z,)),), ("encoded", "random"))
+        super().__init__(
+            config, (Part("appearance", (config.z,), regions=members("mgpe", *MGPE[1:])),), ("encoded", "random")
+        )
         self.encoder = CodeEncoder(config)
         start_normal(self.encoder)
 

@@ -17,7 +17,7 @@ from cachetools import LRUCache
 from PIL import Image, ImageDraw, ImageFont
 
 from swaplib import figures, judges, painting
-from swaplib.faces import LABELS, label_table, relabel, to_uint8
+from swaplib.faces import relabel, to_uint8
 from swaplib.families import Codes, Family, Part
 from swaplib.judges.parsing import labelled
 from swaplib.painting import Edit
@@ -90,15 +90,12 @@ def mask_part(family: Family) -> Part:
 
 
 def texture_part(family: Family, region: str) -> str | None:
-    """The part that holds what a region looks like; None where no part carries its name.
+    """The part that holds what a region, one of CelebAMask-HQ's classes, looks like; None where none is told it.
 
-    Parts are named after CelebAMask-HQ's classes or after those that E4S or MGPE merge them into (`faces.LABELS`).
+    Raises ValueError for an unknown region.
     """
-    parts = [part.name for part in family.parts if part.geometry != "labels"]
-    if region in parts:
-        return region
-    names = (LABELS[order][label_table("celebamask_hq", order)[painting.label(region)]] for order in ("e4s", "mgpe"))
-    return next((name for name in names if name in parts), None)
+    painting.label(region)
+    return next((part.name for part in family.parts if region in part.regions), None)
 
 
 # ---------------------------------------------------------------------------------------------- the renderer
