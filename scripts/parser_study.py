@@ -5,8 +5,8 @@
 Parsers learn from labelled photographs; half of each batch may be generated faces, or rendered ones. A generated face
 is a photograph's mask and background, filled by the released Mask-Guided Portrait Editing with another photograph's
 components. Rendered faces are what that family itself learned from: they tell what a generated face brings besides.
-All parsers see as many pictures, and are asked about photographs that none has seen, nor the generator. Saves
-parser_study.csv beside the weights: a row for each parser.
+All parsers see as many pictures, without augmentation, and are asked about photographs that neither they nor the
+generator have seen. Saves parser_study.csv beside the weights: a row for each parser.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from swaplib.faces import Faces
 from swaplib.families import Family
 from swaplib.learner import Data
 
+SIZE = 32  # pixels that the parsers see
+
 
 def main(
     photographs: Annotated[Path, typer.Argument(help="A prepared dataset with labels.")],
@@ -32,22 +34,21 @@ def main(
     runs: Annotated[Path, typer.Argument(help="Where the runs are kept.")],
     learned: Annotated[int, typer.Option(help="Photographs that are learned from; the others are asked about.")] = 400,
     seeds: Annotated[int, typer.Option(help="Parsers of each kind.")] = 3,
-    steps: Annotated[int, typer.Option(help="Of each parser's training, 16 pictures each.")] = 250,
+    steps: Annotated[int, typer.Option(help="Of each parser's training, 16 pictures each.")] = 400,
 ) -> None:
     """Train and measure the parsers."""
     torch.set_num_threads(1)
     family = families.load("mask_guided", "demo")
-    size = family.config.size
     everything = data.open(photographs)
     place = np.random.default_rng(0).permutation(len(everything))
     known, unknown = everything.where(place < learned), everything.where(place >= learned)
-    generated = filled(family, known[list(range(learned))].resize(size))
+    generated = filled(family, known[list(range(learned))].resize(family.config.size))
     sets: dict[str, Data] = {
-        "photographs": data.Mixed([known], size),
-        "photographs + generated": data.Mixed([known, generated], size),
-        "photographs + rendered": data.Mixed([known, data.open(rendered).split("train")], size),
+        "photographs": data.Mixed([known], SIZE),
+        "photographs + generated": data.Mixed([known, generated], SIZE),
+        "photographs + rendered": data.Mixed([known, data.open(rendered).split("train")], SIZE),
     }
-    config = replace(judges.config("parser", "demo"), size=size, width=8, grown=False, steps=steps)
+    config = replace(judges.config("parser", "demo"), size=SIZE, augmented=False, grown=False, steps=steps)
     rows = []
     for seed in range(seeds):
         for name, faces in sets.items():
