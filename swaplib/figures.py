@@ -204,7 +204,7 @@ def sheet(pictures: Sequence[Any], titles: Sequence[str], columns: int = 3, size
         ax.set_anchor("N")
     for ax, picture, title in zip(axes.flat, pictures, titles, strict=False):
         ax.imshow(_picture(picture))
-        ax.set_title(title, fontsize=8, color=INK)
+        ax.set_title(title, fontsize=min(8, 3.2 * size), color=INK)
     return figure
 
 
