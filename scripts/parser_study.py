@@ -40,8 +40,8 @@ def main(
     torch.set_num_threads(1)
     family = families.load("mask_guided", "demo")
     everything = data.open(photographs)
-    place = np.random.default_rng(0).permutation(len(everything))
-    known, unknown = everything.where(place < learned), everything.where(place >= learned)
+    order = np.random.default_rng(0).permutation(len(everything))
+    known, unknown = everything.where(order < learned), everything.where(order >= learned)
     generated = filled(family, known[list(range(learned))].resize(family.config.size))
     sets: dict[str, Data] = {
         "photographs": data.Mixed([known], SIZE),
