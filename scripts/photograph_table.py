@@ -1,67 +1,99 @@
-"""Swaps of photographs that nobody was trained on, by the released weights, as tables of lessons.
+"""Swaps of photographs that nobody was trained on, by the released weights: the tables of lessons.
 
     python scripts/photograph_table.py celebahq --pairs 500
-    python scripts/photograph_table.py celebahq --pairs 200 --lesson mask_guided
+    python scripts/photograph_table.py celebahq --pairs 150 --lesson mask_guided
 
 The folder is a prepared dataset with landmarks, whose split "val" is taken. All weights but rsgan's second file know
-rendered faces only. Saves figures/LESSON/table_photographs (RSGAN's: table1_photographs), and enters RSGAN's
-photographs into what the notebook 20_rsgan entered for R1.
+rendered faces only. The first table is RSGAN's Table 1, and its number of photographs is entered into what the notebook
+20_rsgan entered for R1.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
+import pandas as pd
 import typer
 
 from swaplib import claims, data, families, figures, latent, metrics, weights
+from swaplib.families import Family
 
 COLUMNS = ["to_source", "to_target", "nearer_source", "detected", "reconstruction_error", "reconstruction_ms_ssim"]
 COLUMNS += ["twice_error", "twice_ms_ssim", "seconds"]
-TRAINED = {"rsgan": ("vae_gan", "ali", "alpha_gan", "rsgan"), "mask_guided": ("rsgan", "mask_guided")}
-"""Lesson -> whose weights are compared there."""
+
+
+def rsgan() -> dict[str, Family]:
+    """RSGAN by both its files, and its opponents."""
+    names = ("landmarks", "vae_gan", "ali", "alpha_gan", "rsgan")
+    return {name: families.load(name) for name in names} | {"rsgan, photo": families.load("rsgan", "photo")}
+
+
+def mask_guided() -> dict[str, Family]:
+    """Mask-Guided Portrait Editing without and with the hair."""
+    systems = {name: families.load(name) for name in ("landmarks", "rsgan", "mask_guided")}
+    family = systems["mask_guided"]
+    return systems | {"mask_guided+": latent.Wrapped(family, "mask_guided+", family.swap_plus)}
+
+
+def enter(found: pd.DataFrame) -> None:
+    """Put the photographs in the place of those that R1's entry has, if it has any."""
+    made = found.groupby("system", sort=False)["reconstruction_error"].apply(lambda column: column.notna().mean())
+    typer.echo(f"share of pairs with a picture: {made.to_dict()}")
+    entry = claims.results().get("R1")
+    if entry is None:
+        raise SystemExit("R1 has no entry yet: run 20_rsgan on rendered pairs first, then this again")
+    rendered, pairs = entry["result"].partition("; of ")[0], found["pair"].nunique()
+    told = f"of {pairs} pairs of photographs {made['rsgan']:.1%} swapped, by landmarks {made['landmarks']:.1%}"
+    claims.record(
+        "R1", f"{rendered}; {told}", entry["spread"], entry["verdict"], entry["reason"], **entry["conditions"]
+    )
+
+
+class Lesson(NamedTuple):
+    """systems: makes them; table: its name in the gallery; paper: what it regenerates; who: for the caption; files: of
+    released weights, with their presets; then: is given the scores."""
+
+    systems: Callable[[], dict[str, Family]]
+    table: str
+    paper: str | None
+    who: str
+    files: tuple[tuple[str, str], ...]
+    then: Callable[[pd.DataFrame], None] = lambda found: None
+
+
+LESSONS = {
+    "rsgan": Lesson(
+        rsgan, "rsgan/table1_photographs", "RSGAN Table 1", "RSGAN and its opponents",
+        (("vae_gan", "demo"), ("ali", "demo"), ("alpha_gan", "demo"), ("rsgan", "demo"), ("rsgan", "photo")), enter,
+    ),
+    "mask_guided": Lesson(
+        mask_guided, "mask_guided/table_photographs", None, "Mask-Guided Portrait Editing and others",
+        (("rsgan", "demo"), ("mask_guided", "demo")),
+    ),
+}  # fmt: skip
 
 
 def main(
     folder: Path,
     pairs: int = 500,
     jobs: int = 2,
-    lesson: Annotated[str, typer.Option(help=f"One of {', '.join(TRAINED)}.")] = "rsgan",
+    lesson: Annotated[str, typer.Option(help=f"One of {', '.join(LESSONS)}.")] = "rsgan",
 ) -> None:
     """Measure them and save their table."""
-    systems = {name: families.load(name) for name in ("landmarks", *TRAINED[lesson])}
-    used = [weights.released(name, "demo") for name in TRAINED[lesson]]
-    if lesson == "rsgan":
-        systems["rsgan, photo"] = families.load("rsgan", "photo")
-        used.append(weights.released("rsgan", "photo"))
-    else:
-        family = systems[lesson]
-        systems[f"{lesson}+"] = latent.Wrapped(family, f"{lesson}+", family.swap_plus)
-    found = metrics.measure(systems, pairs, jobs=jobs, photographs=data.open(folder).split("val"))
+    chosen = LESSONS[lesson]
+    found = metrics.measure(chosen.systems(), pairs, jobs=jobs, photographs=data.open(folder).split("val"))
     table = metrics.summarise(found)
     keep = [name for name in table if name == "pairs" or name.startswith(tuple(COLUMNS))]
-    caption = f"{lesson} and others on {pairs} pairs of held-out photographs ({folder.name})."
-    file, paper = f"{lesson}/table_photographs", None
-    if lesson == "rsgan":
-        file, paper = "rsgan/table1_photographs", "RSGAN Table 1"
+    caption = f"{chosen.who} on {pairs} pairs of held-out photographs ({folder.name})."
     text = metrics.table_markdown(table, COLUMNS)
-    figures.save_table(table[keep], file, paper, caption, markdown=text, checkpoints=used, seed=0)
-    if lesson == "rsgan":
-        made = found.groupby("system", sort=False)["reconstruction_error"].apply(lambda column: column.notna().mean())
-        complete(f"of {pairs} pairs of photographs {made['rsgan']:.1%} swapped, by landmarks {made['landmarks']:.1%}")
+    used = [weights.released(*file) for file in chosen.files]
+    figures.save_table(
+        table[keep], chosen.table, chosen.paper, caption, markdown=text, checkpoints=used, seed=0
+    )  # fmt: skip
+    chosen.then(found)
     typer.echo(metrics.table_markdown(table, ["to_source", "nearer_source", "detected", "twice_error"]))
-
-
-def complete(told: str) -> None:
-    """Put the photographs in the place of those that R1's entry has, if it has any."""
-    entry = claims.results().get("R1")
-    if entry is None:
-        raise SystemExit("R1 has no entry yet: run 20_rsgan on rendered pairs first, then this again")
-    rendered = entry["result"].partition("; of ")[0]
-    claims.record(
-        "R1", f"{rendered}; {told}", entry["spread"], entry["verdict"], entry["reason"], **entry["conditions"]
-    )
 
 
 if __name__ == "__main__":

@@ -100,6 +100,16 @@ def follow(
         restore(known, place)
 
 
+def studied(name: str, preset: str | Any, faces: Data, folder: str | os.PathLike, **settings: Any) -> Iterator[Step]:
+    """The steps of `follow`, for scripts that train one thing after the other: a signal ends the program, when the step
+    is saved, by SystemExit with a sentence that says what the same command will do."""
+    for _, step in follow(name, preset, faces, folder, progress=False, **settings):
+        if step.end and step.end.startswith("SIG"):
+            then = "goes on from here" if settings.get("resume") else "begins this run anew"
+            raise SystemExit(f"{step.end}: the same command {then}")
+        yield step
+
+
 def result(name: str, preset: str | Any, folder: str | os.PathLike) -> tuple[Learner, dict[str, Any]]:
     """The learner at the end of a folder's last stage, in evaluation mode, and the run's steps, images and seconds.
 

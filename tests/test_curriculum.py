@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -197,6 +199,17 @@ def test_two_processes_train_together(dataset, tmp_path):
     card = weights.read_card(tmp_path / "rsgan_smoke.safetensors")
     assert (card["steps"], card["images"]) == (2, 8)
     families.load("rsgan", file=tmp_path / "rsgan_smoke.safetensors")
+
+
+@pytest.mark.parametrize(("resume", "then"), [(False, "begins this run anew"), (True, "goes on from here")])
+def test_a_signal_ends_a_script_with_a_sentence(dataset, tmp_path, resume, then):
+    steps = curriculum.studied("rsgan", "smoke", data.open(dataset), tmp_path, steps=4, resume=resume)
+    assert next(steps).step == 1
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(SystemExit, match=f"SIGTERM: the same command {then}"):
+        next(steps)
+    _, totals = curriculum.result("rsgan", "smoke", tmp_path)
+    assert totals["steps"] == 2, "the step is finished and saved"
 
 
 def test_datasets_are_mixed_evenly(dataset):

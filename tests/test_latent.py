@@ -247,7 +247,7 @@ def test_a_stitched_family_is_otherwise_the_family():
     faces = drawn.faces(2, 32, 1)
     family = families.build("rsgan", "smoke").eval()
     stitched = latent.Stitched(family)
-    assert stitched.name == "rsgan-gd"
+    assert stitched.name == f"{family.name}-gd"
     ours, theirs = stitched.encode(faces), family.encode(faces)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert torch.equal(stitched.decode(ours), family.decode(theirs))
@@ -289,7 +289,7 @@ def test_a_driven_familys_sources_are_driven_first():
     source, target = drawn.faces(2, 32, 1), drawn.faces(2, 32, 2)
     family = families.build("rsgan", "smoke").eval()
     driven = latent.Driven(family, Mirror())
-    assert driven.name == "rsgan-mirror"
+    assert driven.name == f"{family.name}-mirror"
     assert torch.equal(driven.swap(source, target), family.swap(source.mirror(), target))
     stitched = latent.Stitched(driven)
     assert stitched.swap(source, target).shape == (2, 3, 32, 32)
