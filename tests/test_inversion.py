@@ -116,7 +116,7 @@ def test_a_generator_in_training_stays_as_it_is(own, judged):
     inversion.tune(generator, own, codes, config=replace(FEW, locality=1), **judged)
     assert unchanged(generator, before)
     assert generator.training
-    assert all(parameter.requires_grad and parameter.grad is None for parameter in generator.parameters())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in generator.network.parameters())
 
 
 def test_noise_is_a_picture_s_own_and_may_stay(generator, own, judged):

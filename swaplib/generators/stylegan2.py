@@ -13,8 +13,9 @@ Tero Karras et al.: Analyzing and Improving the Image Quality of StyleGAN. CVPR 
 | ADA (Karras et al. 2020, arXiv:2006.06676) | `augment`, `swaplib.networks.ada` |
 
 Where we differ, and why: R1 is taken at the augmented pictures, not through the augmentation, which is differentiable
-once only. The average of the weights is the training loop's. The demo is narrower, augments, as its set is small, and
-has the γ that ADA's authors' rule gives (0.0002 · pixels / batch).
+once only. The average of the weights is the training loop's. The demo is narrower, augments, as its set is small, has
+the γ that ADA's authors' rule gives (0.0002 · pixels / batch), and learns without noise: at 64 px rendered faces have
+no detail that is a matter of chance, and the critic's game made specks on their skin of it.
 
 A critic alone teaches too slowly for a CPU: after 56,000 pictures at 32 px the demo showed masks with dots for eyes. So
 it begins as the second half of an autoencoder, at half its size first:
@@ -23,6 +24,7 @@ it begins as the second half of an autoencoder, at half its size first:
     z ── mapping ── w', as the w that are read                    L = energy distance of w' and w         squared error
 
 The bound, whose deviation σ follows the error (Rybkin et al. 2021, arXiv:2006.13202), weighs picture and code itself.
+Pixels alone leave pictures soft; so log σ is taken of our classifier's features, too (`judges.perceptual`).
 Codes are not spread as it wishes them to be; the mapping learns how they are, as in two-stage autoencoders (Dai & Wipf
 2019, arXiv:1903.05789), by the energy distance (Székely & Rizzo 2013). Then comes the critic, and reading goes on now
 and then, so that no picture of the data is forgotten. The released generator has neither reader nor critic.
@@ -37,14 +39,15 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from swaplib import judges
 from swaplib.data import Dataset
 from swaplib.faces import Faces
-from swaplib.judges import fidelity
+from swaplib.judges import fidelity, perceptual
 from swaplib.learner import Phase, Stage, Teacher, cosine
 from swaplib.networks import blocks
 from swaplib.networks.ada import Augment
 from swaplib.networks.adversarial import critic_loss, fooling_loss
-from swaplib.networks.stylegan2 import Discriminator, Generator, gradient_penalty, path_lengths
+from swaplib.networks.stylegan2 import Discriminator, Generator, Noise, gradient_penalty, path_lengths
 from swaplib.networks.variational import draw, kl_divergence
 
 
@@ -59,11 +62,14 @@ class Config:
     w: int = 512
     depth: int = 8  # layers of the mapping
     mixing: float = 0.9  # share of pictures whose later layers have another code
+    noise: bool = True  # whether layers are given noise in training; else its strengths stay 0
     target: float = 0  # r_t of ADA; 0: no augmentation
     adaptation: int = 500_000  # real pictures in which the augmentation can go from never to always
     width: int = 32  # channels of the reader after the first convolution
     # Weights of the losses. A lazy one counts for the steps between.
     read: float = 0  # of the autoencoder's bound, by which training begins; 0: no reader, as in the paper
+    perceptual: float = 0  # of the distance of features in it
+    judges_preset: str = "paper"
     mapping: float = 1
     adversarial: float = 1
     path: float = 8  # γ_pl = 2, times the 4 steps
@@ -86,14 +92,15 @@ class Config:
         """64 px, for a CPU."""
         return cls(
             size=64, base=1024, most=128, z=128, w=128, depth=4, target=0.6, adaptation=200_000, read=1,
-            penalty=0.4, last_rate=0.1, batch=16, steps=60_000,
+            perceptual=1, judges_preset="demo", noise=False, penalty=0.4, last_rate=0.1, batch=16, steps=60_000,
         )  # fmt: skip
 
     @classmethod
     def smoke(cls) -> Config:
         return replace(
-            cls.demo(), size=32, base=256, most=16, z=16, w=16, depth=2, read=0, penalty=1.6, batch=4, steps=20
-        )
+            cls.demo(), size=32, base=256, most=16, z=16, w=16, depth=2, judges_preset="smoke",
+            batch=4, steps=20,
+        )  # fmt: skip
 
 
 class Reader(nn.Module):
@@ -138,7 +145,7 @@ class StyleGAN2(Teacher):
 
     name = "stylegan2"
     Config = Config
-    training_only: ClassVar[tuple[str, ...]] = ("critic", "augment", "mean", "reader", "recent")
+    training_only: ClassVar[tuple[str, ...]] = ("critic", "augment", "mean", "reader", "recent", "distance")
     counted: ClassVar[Mapping[str, str]] = {
         "stylegan2_generator_1024": "network", "stylegan2_discriminator_1024": "critic"
     }  # fmt: skip
@@ -150,6 +157,9 @@ class StyleGAN2(Teacher):
         self.augment = Augment(config.target, config.adaptation)
         self.mean = Mean()
         self.reader, self.recent = (Reader(config), Recent(config.w)) if config.read else (None, None)
+        self.distance = None
+        if config.read and config.perceptual:
+            self.distance = perceptual.features(judges.frozen("identity_linear", config.judges_preset), own_size=True)
 
     def forward(self, ws: torch.Tensor) -> torch.Tensor:
         """(B, layers, w) to pictures (B, 3, S, S), cut off at -1 and 1, always with the same noise."""
@@ -180,6 +190,8 @@ class StyleGAN2(Teacher):
         rate_d, betas_d = self._lazily(self.config.penalty_every)
         every_g, every_d = self.config.path_every, self.config.penalty_every
         phases = []
+        if self.distance is not None:
+            self.distance.judge.needed()
         if self.reader is not None:
             every, rate = every_g if self.config.adversarial else 1, self.config.learning_rate
             learned = [*self.reader.parameters(), *self.network.synthesis.parameters()]
@@ -207,8 +219,8 @@ class StyleGAN2(Teacher):
         reading = replace(config, adversarial=0)
         half = replace(reading, size=config.size // 2)
         return [
-            Stage("half", half, 0.2), Stage("reading", reading, 0.3),
-            Stage("whole", config, 0.5, cosine(1, config.last_rate)),
+            Stage("half", half, 0.2), Stage("reading", reading, 0.5),
+            Stage("whole", config, 0.3, cosine(1, config.last_rate)),
         ]  # fmt: skip
 
     def adopt(self, other: StyleGAN2) -> None:
@@ -231,21 +243,28 @@ class StyleGAN2(Teacher):
         mixed = torch.rand(count, 1, device=device) < self.config.mixing
         return torch.where((mixed & (torch.arange(layers, device=device) >= start))[..., None], second, first)
 
+    @property
+    def _noise(self) -> Noise:
+        return "random" if self.config.noise else "none"
+
     def _fakes(self, count: int) -> torch.Tensor:
-        return self.augment(self.network.synthesis(self._codes(count), "random"))
+        return self.augment(self.network.synthesis(self._codes(count), self._noise))
 
     def _reading_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
-        """The bound per number of a picture."""
+        """The bound per number of a picture, and log σ of features."""
         mean, log_variance = self.reader(faces.images)
-        shown = self.network.synthesis(self.network.plus(draw(mean, log_variance)), "random")
+        shown = self.network.synthesis(self.network.plus(draw(mean, log_variance)), self._noise)
         error = (shown - faces.images).square().mean()
-        return {"read": error.log() / 2 + kl_divergence(mean, log_variance) / faces.images[0].numel()}
+        losses = {"read": error.log() / 2 + kl_divergence(mean, log_variance) / faces.images[0].numel()}
+        if self.distance is not None:
+            losses["perceptual"] = self.distance(shown, faces.images).mean().log() / 2
+        return losses
 
     def _mapping_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         """The energy distance between what the mapping gives and the codes that are read, less a part of the latter."""
         with torch.no_grad():
             read = self.recent(draw(*self.reader(faces.images)))
-        codes = self.network.mapping(torch.randn(256, self.config.z, device=read.device))
+        codes = self.network.mapping(torch.randn(256, self.config.z, device=read.device)).float()
         return {"mapping": 2 * torch.cdist(codes, read).mean() - torch.pdist(codes).mean()}
 
     def _generator_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
@@ -254,7 +273,7 @@ class StyleGAN2(Teacher):
     def _path_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         ws = self._codes(max(1, len(faces) // 2))  # half a batch: second derivatives need memory
         shown = torch.randn(len(ws), *faces.images.shape[1:], device=ws.device)
-        lengths = path_lengths(self.network.synthesis, ws, shown)
+        lengths = path_lengths(self.network.synthesis, ws, shown, self._noise)
         return {"path": (lengths - self.mean(lengths)).square().mean()}
 
     def _critic_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
