@@ -77,7 +77,8 @@ class Rendered:
                 "landmarks"
             )
         factors = source.factors | {group: driver.factors[group] for group in DRIVEN}
-        driven = synthetic.render(factors, source.size[0], device=str(source.images.device))
+        size = source.size[0]
+        driven = synthetic.render(factors, max(64, size), device=str(source.images.device)).resize(size)
         return replace(driven, identity=source.identity, names=source.names)
 
 

@@ -116,6 +116,11 @@ class Config:
         )  # fmt: skip
 
     @classmethod
+    def study(cls, **changes) -> Config:
+        """The demo's networks without a critic, trained more shortly, to compare variants."""
+        return replace(cls.demo(), adversarial=0.0, late=False, steps=600, **changes)
+
+    @classmethod
     def smoke(cls) -> Config:
         return replace(
             cls.demo(), size=32, generator_preset="smoke", encoder_size=32, encoder_width=8,
