@@ -73,7 +73,7 @@ def followed(config: Config, place: Path) -> list[dict]:
     """Train; the mean losses between steps that lie evenly on a logarithmic axis."""
     marks = set(np.unique(np.geomspace(1, config.steps, 80).round().astype(int)))
     found, sums, count = [], {}, 0
-    for step in curriculum.studied("latent_swap", config, Codes(), place):
+    for step in curriculum.studied("latent_swap", config, Codes(), place, precision="fp32"):
         count += 1
         for term, value in step.losses["mixer"].items():
             sums[term] = sums.get(term, 0) + value

@@ -13,9 +13,9 @@ Tero Karras et al.: Analyzing and Improving the Image Quality of StyleGAN. CVPR 
 | ADA (Karras et al. 2020, arXiv:2006.06676) | `augment`, `swaplib.networks.ada` |
 
 Where we differ, and why: R1 is taken at the augmented pictures, not through the augmentation, which is differentiable
-once only. The average of the weights is the training loop's. The demo is narrower, augments, as its set is small, has
-the γ that ADA's authors' rule gives (0.0002 · pixels / batch), and learns without noise: at 64 px rendered faces have
-no detail that is a matter of chance, and the critic's game made specks on their skin of it.
+once only. The average of the weights is the training loop's. The demo is narrower and learns without noise: at 64 px
+rendered faces have no detail that is a matter of chance, and the critic's game made specks on their skin of it. Given a
+critic (`adversarial`), it augments, as its set is small, with the γ of ADA's authors' rule (0.0002 · pixels / batch).
 
 A critic alone teaches too slowly for a CPU: after 56,000 pictures at 32 px the demo showed masks with dots for eyes. So
 it begins as the second half of an autoencoder, at half its size first:
@@ -26,8 +26,9 @@ it begins as the second half of an autoencoder, at half its size first:
 The bound, whose deviation σ follows the error (Rybkin et al. 2021, arXiv:2006.13202), weighs picture and code itself.
 Pixels alone leave pictures soft; so log σ is taken of our classifier's features, too (`judges.perceptual`).
 Codes are not spread as it wishes them to be; the mapping learns how they are, as in two-stage autoencoders (Dai & Wipf
-2019, arXiv:1903.05789), by the energy distance (Székely & Rizzo 2013). Then comes the critic, and reading goes on now
-and then, so that no picture of the data is forgotten. The released generator has neither reader nor critic.
+2019, arXiv:1903.05789), by the energy distance (Székely & Rizzo 2013). Then the critic may come, and reading goes on
+now and then, so that no picture of the data is forgotten. In the demo it doesn't come: after 42 minutes of reading its
+game, for 18 minutes more, moved random faces away from the data's (Fréchet distance 0.97 before, 2.47 after it).
 """
 
 from __future__ import annotations
@@ -92,14 +93,15 @@ class Config:
         """64 px, for a CPU."""
         return cls(
             size=64, base=1024, most=128, z=128, w=128, depth=4, target=0.6, adaptation=200_000, read=1,
-            perceptual=1, judges_preset="demo", noise=False, penalty=0.4, last_rate=0.1, batch=16, steps=60_000,
+            perceptual=1, judges_preset="demo", adversarial=0, noise=False, penalty=0.4, last_rate=0.1, batch=16,
+            steps=60_000,
         )  # fmt: skip
 
     @classmethod
     def smoke(cls) -> Config:
         return replace(
             cls.demo(), size=32, base=256, most=16, z=16, w=16, depth=2, judges_preset="smoke",
-            batch=4, steps=20,
+            adversarial=1, batch=4, steps=20,
         )  # fmt: skip
 
 
@@ -218,10 +220,8 @@ class StyleGAN2(Teacher):
             return [Stage("whole", config, 1.0, cosine(1, config.last_rate))]
         reading = replace(config, adversarial=0)
         half = replace(reading, size=config.size // 2)
-        return [
-            Stage("half", half, 0.2), Stage("reading", reading, 0.5),
-            Stage("whole", config, 0.3, cosine(1, config.last_rate)),
-        ]  # fmt: skip
+        whole = Stage("whole", config, 0.3, cosine(1, config.last_rate))
+        return [Stage("half", half, 0.2), Stage("reading", reading, 0.5), *([whole] if config.adversarial else [])]
 
     def adopt(self, other: StyleGAN2) -> None:
         """All that pictures of both sizes need. What larger ones need besides adds nothing at first."""
