@@ -88,7 +88,7 @@ class Config:
     @classmethod
     def study(cls, **changes) -> Config:
         """The demo's networks, trained more shortly, to compare variants."""
-        return replace(cls.demo(), learning_rate=1e-3, steps=400, **changes)
+        return replace(cls.demo(), learning_rate=1e-3, steps=300, **changes)
 
     @classmethod
     def smoke(cls) -> Config:
