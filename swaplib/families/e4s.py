@@ -118,7 +118,7 @@ class Config:
     @classmethod
     def study(cls, **changes) -> Config:
         """The demo's networks without a critic, trained more shortly, to compare variants."""
-        return replace(cls.demo(), adversarial=0.0, late=False, steps=600, **changes)
+        return replace(cls.demo(), adversarial=0.0, late=False, steps=400, **changes)
 
     @classmethod
     def smoke(cls) -> Config:
