@@ -36,6 +36,8 @@ refresh: $(READY)
 	$(BIN)/swaplib run 50_compare --set pairs=500 --figures figures
 	$(BIN)/swaplib run 20_rsgan --set pairs=1000 --figures figures
 	$(BIN)/swaplib run 20_rsgan --set pairs=200 --set world=wild --figures figures
+	$(BIN)/swaplib run 31_directions --set name=rsgan --figures figures
+	$(BIN)/swaplib run 32_inversion --set pairs=16 --figures figures
 	$(BIN)/swaplib run --update
 
 $(READY): pyproject.toml constraints.txt
