@@ -1,12 +1,13 @@
 """E4S's mask-guided generator against the same written straightforwardly, as its authors do.
 
     python scripts/measure_e4s.py --size 256 --threads 1
+    python scripts/measure_e4s.py --pair demo --pair paper --threads 2
 
 Straightforward is: each masked layer once for each of the 12 regions, over the whole map, with weights of that region's
 own, then the region's mask cut out and all added up. Both forms have the same weights, give the same numbers (checked
 first), and take turns in one run, so that what else the machine does slows both alike: quote the ratios. Time is the
 processor's, of all threads. Label maps are rendered faces'. Layers of pictures above 256 px are unmasked, as in the
-paper (K = 13 at 1024 px).
+paper (K = 13 at 1024 px). --pair: the stages of one swap, on the clock, with random weights where there are none.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import torch
 import torch.nn.functional as F
 import typer
 
-from swaplib import synthetic
+from swaplib import families, reenact, synthetic, weights
 from swaplib.faces import E4S, relabel
+from swaplib.families.e4s import composed, hair_transfer, swap_mask
 from swaplib.networks.e4s import masked_synthesis, resized, shares
 from swaplib.networks.resample import blur
 from swaplib.networks.stylegan2 import Generator, Layer, Synthesis, ToRGB
@@ -68,8 +70,37 @@ def straightforward(synthesis: Synthesis, codes: torch.Tensor, labels: torch.Ten
     return synthesis.walk(len(codes), steer, look)
 
 
+def stages(preset: str, rounds: int, seed: int) -> dict[str, float]:
+    """Seconds of the stages of one swap, medians."""
+    family = (families.load if weights.released("e4s", preset).exists() else families.build)("e4s", preset).eval()
+    size = family.config.size
+    source, target = (synthetic.faces(1, seed + k, size=min(max(size, 64), 512)).resize(size) for k in (0, 1))
+    ours, theirs = family.encode(source), family.encode(target)
+    mask, holes = swap_mask(ours["mask"], theirs["mask"])
+    mixed, moved = family.mix(ours, theirs), hair_transfer(ours, theirs)
+    shown = family.decode(mixed)
+    work = {
+        "drive by landmarks": lambda: reenact.load("landmarks").drive(source, target),
+        "encode source and target": lambda: [family.encode(one) for one in (source, target)],
+        "mix": lambda: family.mix(ours, theirs),
+        "decode": lambda: family.decode(mixed),
+        "blend": lambda: composed(shown, target.images, mask, holes),
+        "hair transfer, mix and decode": lambda: family.decode(moved),
+    }
+    found = {}
+    for name, form in work.items():
+        times = []
+        for _ in range(rounds):
+            start = time.perf_counter()
+            form()
+            times.append(time.perf_counter() - start)
+        found[name] = sorted(times)[rounds // 2]
+    return found
+
+
 def main(
-    size: Annotated[list[int], typer.Option(help="Pixels; full width.")] = (64,),
+    size: Annotated[list[int] | None, typer.Option(help="Pixels; full width.")] = None,
+    pair: Annotated[list[str] | None, typer.Option(help="Presets whose swap of one pair is taken apart.")] = None,
     rounds: Annotated[int, typer.Option(help="How often each form has its turn.")] = 3,
     threads: Annotated[int, typer.Option(help="Of the processor.")] = 1,
     seed: Annotated[int, typer.Option(help="Of face, weights and codes.")] = 0,
@@ -78,7 +109,10 @@ def main(
     torch.set_num_threads(threads)
     torch.set_grad_enabled(False)
     torch.manual_seed(seed)
-    for side in size:
+    for preset in pair or []:
+        found = stages(preset, rounds, seed)
+        typer.echo(f"{preset}: " + ", ".join(f"{name} {seconds:.3f} s" for name, seconds in found.items()))
+    for side in size or []:
         synthesis = Generator(side).eval().synthesis
         for name, value in synthesis.named_parameters():
             if name.endswith("noise_strength"):

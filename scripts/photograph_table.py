@@ -2,6 +2,7 @@
 
     python scripts/photograph_table.py celebahq --pairs 500
     python scripts/photograph_table.py celebahq --pairs 150 --lesson mask_guided
+    python scripts/photograph_table.py celebahq --pairs 100 --lesson e4s
 
 The folder is a prepared dataset with landmarks, whose split "val" is taken. All weights but rsgan's second file know
 rendered faces only. The first table is RSGAN's Table 1, and its number of photographs is entered into what the notebook
@@ -17,7 +18,7 @@ from typing import Annotated, NamedTuple
 import pandas as pd
 import typer
 
-from swaplib import claims, data, families, figures, latent, metrics, weights
+from swaplib import claims, data, families, figures, latent, metrics, reenact, weights
 from swaplib.families import Family
 
 COLUMNS = ["to_source", "to_target", "nearer_source", "detected", "reconstruction_error", "reconstruction_ms_ssim"]
@@ -35,6 +36,12 @@ def mask_guided() -> dict[str, Family]:
     systems = {name: families.load(name) for name in ("landmarks", "rsgan", "mask_guided")}
     family = systems["mask_guided"]
     return systems | {"mask_guided+": latent.Wrapped(family, "mask_guided+", family.swap_plus)}
+
+
+def e4s() -> dict[str, Family]:
+    """E4S with sources as they are and driven by landmarks, and LatentSwap."""
+    systems = {name: families.load(name) for name in ("landmarks", "rsgan", "latent_swap", "e4s")}
+    return systems | {"e4s, landmarks": latent.Driven(systems["e4s"], reenact.load("landmarks"))}
 
 
 def enter(found: pd.DataFrame) -> None:
@@ -71,6 +78,10 @@ LESSONS = {
     "mask_guided": Lesson(
         mask_guided, "mask_guided/table_photographs", None, "Mask-Guided Portrait Editing and others",
         (("rsgan", "demo"), ("mask_guided", "demo")),
+    ),
+    "e4s": Lesson(
+        e4s, "e4s/table_photographs", "E4S Table 2", "E4S, LatentSwap and others",
+        (("rsgan", "demo"), ("latent_swap", "demo"), ("e4s", "demo")),
     ),
 }  # fmt: skip
 
