@@ -77,7 +77,7 @@ def stages(preset: str, rounds: int, seed: int) -> dict[str, float]:
     source, target = (synthetic.faces(1, seed + k, size=min(max(size, 64), 512)).resize(size) for k in (0, 1))
     ours, theirs = family.encode(source), family.encode(target)
     mask, holes = swap_mask(ours["mask"], theirs["mask"])
-    mixed, moved = family.mix(ours, theirs), hair_transfer(ours, theirs)
+    mixed = family.mix(ours, theirs)
     shown = family.decode(mixed)
     work = {
         "drive by landmarks": lambda: reenact.load("landmarks").drive(source, target),
@@ -85,7 +85,7 @@ def stages(preset: str, rounds: int, seed: int) -> dict[str, float]:
         "mix": lambda: family.mix(ours, theirs),
         "decode": lambda: family.decode(mixed),
         "blend": lambda: composed(shown, target.images, mask, holes),
-        "hair transfer, mix and decode": lambda: family.decode(moved),
+        "hair transfer": lambda: family.decode(hair_transfer(ours, theirs)),
     }
     found = {}
     for name, form in work.items():
@@ -99,7 +99,7 @@ def stages(preset: str, rounds: int, seed: int) -> dict[str, float]:
 
 
 def main(
-    size: Annotated[list[int] | None, typer.Option(help="Pixels; full width.")] = None,
+    size: Annotated[list[int] | None, typer.Option(help="Pixels; full width; 64 where no pair is asked for.")] = None,
     pair: Annotated[list[str] | None, typer.Option(help="Presets whose swap of one pair is taken apart.")] = None,
     rounds: Annotated[int, typer.Option(help="How often each form has its turn.")] = 3,
     threads: Annotated[int, typer.Option(help="Of the processor.")] = 1,
@@ -112,7 +112,7 @@ def main(
     for preset in pair or []:
         found = stages(preset, rounds, seed)
         typer.echo(f"{preset}: " + ", ".join(f"{name} {seconds:.3f} s" for name, seconds in found.items()))
-    for side in size or []:
+    for side in size or ([] if pair else [64]):
         synthesis = Generator(side).eval().synthesis
         for name, value in synthesis.named_parameters():
             if name.endswith("noise_strength"):

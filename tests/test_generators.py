@@ -148,6 +148,16 @@ def test_reading_teaches_to_show_pictures_again_and_the_mapping_where_their_code
     assert away[0] < away[1]
 
 
+def test_it_reads_features_too_and_without_noise_its_strengths_stay_nothing():
+    generator = generators.build("stylegan2", replace(READING, adversarial=0))
+    last = list(train(generator, FACES, 3, **PLAIN, flips=False))[-1]
+    assert last.losses["reader"].keys() == {"read", "perceptual"}
+    assert not any(value.any() for name, value in last.family.state_dict().items() if name.endswith("noise_strength"))
+    noisy = generators.build("stylegan2", replace(READING, adversarial=0, noise=True))
+    last = list(train(noisy, FACES, 3, **PLAIN, flips=False))[-1]
+    assert any(value.any() for name, value in last.family.state_dict().items() if name.endswith("noise_strength"))
+
+
 def test_the_energy_distance_is_least_where_codes_are_spread_alike():
     generator = generators.build("stylegan2", replace(READING, adversarial=0)).eval()
     with torch.no_grad():

@@ -109,3 +109,11 @@ def test_wrong_names_and_missing_files_get_a_sentence(tmp_path):
         reenact.load("facevid2vid")
     with pytest.raises(FileNotFoundError, match=r"there is no file .*lost"):
         reenact.load("facevid2vid", tmp_path / "lost.pth.tar")
+
+
+def test_rendered_faces_are_driven_at_any_size():
+    source, driver = (synthetic.faces(1, seed, size=64) for seed in (0, 1))
+    small = reenact.load("rendered").drive(source.resize(32), driver.resize(32))
+    large = reenact.load("rendered").drive(source, driver).resize(32)
+    assert small.size == (32, 32)
+    assert (small.images - large.images).abs().max() < 1e-5
