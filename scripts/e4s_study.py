@@ -17,10 +17,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from swaplib import curriculum, data, judges, metrics, weights
+from swaplib import data, judges, metrics, weights
 from swaplib.faces import Faces, to_uint8, to_unit
 from swaplib.families.e4s import ABLATIONS, E4S, Config
 from swaplib.judges import fidelity, perceptual
+from swaplib.training import recipes
 
 VARIANTS = {"full": {}, **ABLATIONS}
 HELD_OUT, SHOWN = 256, 6
@@ -37,9 +38,9 @@ def main(faces: str, runs: str, *chosen: str) -> None:
     pictures["faces"] = to_uint8(held_out.images[:SHOWN])
     for variant in chosen or VARIANTS:
         config, place = Config.study(**VARIANTS[variant]), Path(runs) / variant
-        for _ in curriculum.studied("e4s", config, dataset.split("train"), place, precision="fp32"):
+        for _ in recipes.studied("e4s", config, dataset.split("train"), place, precision="fp32"):
             pass
-        family, totals = curriculum.result("e4s", config, place)
+        family, totals = recipes.result("e4s", config, place)
         found, images = measure(family.eval(), held_out)
         rows.append({"variant": variant, **found, "steps": totals["steps"], "seconds": totals["seconds"]})
         pictures[variant] = to_uint8(images[:SHOWN])

@@ -17,10 +17,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from swaplib import curriculum, judged, weights
+from swaplib import weights
 from swaplib.faces import Faces, to_uint8
 from swaplib.families.latent_swap import Config, LatentSwap
-from swaplib.judges import fidelity
+from swaplib.judges import fidelity, panel
+from swaplib.training import recipes
 
 VARIANTS = {
     **{f"w+, λ {value:g}": {"latent": value} for value in (0, 1, 10, 100, 1000)},
@@ -51,7 +52,7 @@ def main(runs: str, *chosen: str) -> None:
         config = Config.study(**VARIANTS[name])
         place = Path(runs) / name.replace("λ", "latent").replace(", ", "_").replace(" ", "_")
         steps = followed(config, place)
-        family, totals = curriculum.result("latent_swap", config, place)
+        family, totals = recipes.result("latent_swap", config, place)
         found, shown = measure(name, family.eval())
         settings = {key: getattr(config, key) for key in ("space", "latent", "depth", "residual")}
         rows.append({"variant": name, **settings, **found, "seconds": totals["seconds"], "steps": totals["steps"]})
@@ -73,7 +74,7 @@ def followed(config: Config, place: Path) -> list[dict]:
     """Train; the mean losses between steps that lie evenly on a logarithmic axis."""
     marks = set(np.unique(np.geomspace(1, config.steps, 80).round().astype(int)))
     found, sums, count = [], {}, 0
-    for step in curriculum.studied("latent_swap", config, Codes(), place, precision="fp32"):
+    for step in recipes.studied("latent_swap", config, Codes(), place, precision="fp32"):
         count += 1
         for term, value in step.losses["mixer"].items():
             sums[term] = sums.get(term, 0) + value
@@ -89,7 +90,7 @@ def measure(name: str, family: LatentSwap) -> tuple[dict[str, float], dict[str, 
     torch.manual_seed(0)
     found = {f"{name}_loss": float(value) for name, value in family.phases()[0].losses(Codes()[range(PAIRS)]).items()}
     source, target, swapped = pairs_of(family, PAIRS)
-    scores = judged.judged(swapped, Faces(source), Faces(target))
+    scores = panel.judged(swapped, Faces(source), Faces(target))
     found |= {name: float(values.nanmean()) for name, values in scores.items()}
     own, drawn = (fidelity.gather(images.split(32)) for images in (target, swapped))
     found |= {"frechet": fidelity.frechet(drawn, own), "parameters": sum(p.numel() for p in family.mixer.parameters())}

@@ -20,11 +20,12 @@ import pandas as pd
 import torch
 from torch import nn
 
-from swaplib import curriculum, data, families, judges, metrics, weights
+from swaplib import data, families, judges, metrics, weights
 from swaplib.faces import Faces, relabel, to_uint8
 from swaplib.families import Family
 from swaplib.families.mask_guided import LOCAL, Config, inside
 from swaplib.judges import fidelity, parsing, perceptual
+from swaplib.training import recipes
 
 OURS = Config.study()
 VARIANTS = {
@@ -56,7 +57,7 @@ def main(faces: str, runs: str, *chosen: str) -> None:
         name, config = VARIANTS[variant]
         place = Path(runs) / variant.replace(" ", "_")
         family = trained(name, config, learned, place)
-        _, totals = curriculum.result(name, config, place)
+        _, totals = recipes.result(name, config, place)
         found, shown = measure(family.eval(), held_out, parser)
         rows.append({"variant": variant, **found, "steps": totals["steps"], "seconds": totals["seconds"]})
         pictures[variant] = shown
@@ -66,9 +67,9 @@ def main(faces: str, runs: str, *chosen: str) -> None:
 
 
 def trained(name: str, config: Any, learned: data.Dataset, place: Path) -> nn.Module:
-    for _ in curriculum.studied(name, config, learned, place):
+    for _ in recipes.studied(name, config, learned, place):
         pass
-    return curriculum.result(name, config, place)[0]
+    return recipes.result(name, config, place)[0]
 
 
 def independent_parser(learned: data.Dataset, place: Path) -> parsing.Parser:

@@ -20,9 +20,10 @@ import torch
 import torch.nn.functional as F
 import typer
 
-from swaplib import families, reenact, synthetic, weights
+from swaplib import families, synthetic, weights
 from swaplib.faces import E4S, relabel
 from swaplib.families.e4s import composed, hair_transfer, swap_mask
+from swaplib.latent import reenactment
 from swaplib.networks.e4s import masked_synthesis, resized, shares
 from swaplib.networks.resample import blur
 from swaplib.networks.stylegan2 import Generator, Layer, Synthesis, ToRGB
@@ -72,7 +73,7 @@ def straightforward(synthesis: Synthesis, codes: torch.Tensor, labels: torch.Ten
 
 def stages(preset: str, rounds: int, seed: int) -> dict[str, float]:
     """Seconds of the stages of one swap, medians."""
-    family = (families.load if weights.released("e4s", preset).exists() else families.build)("e4s", preset).eval()
+    family = (families.load if weights.find_released("e4s", preset).exists() else families.build)("e4s", preset).eval()
     size = family.config.size
     source, target = (synthetic.faces(1, seed + k, size=min(max(size, 64), 512)).resize(size) for k in (0, 1))
     ours, theirs = family.encode(source), family.encode(target)
@@ -80,7 +81,7 @@ def stages(preset: str, rounds: int, seed: int) -> dict[str, float]:
     mixed = family.mix(ours, theirs)
     shown = family.decode(mixed)
     work = {
-        "drive by landmarks": lambda: reenact.load("landmarks").drive(source, target),
+        "drive by landmarks": lambda: reenactment.load("landmarks").drive(source, target),
         "encode source and target": lambda: [family.encode(one) for one in (source, target)],
         "mix": lambda: family.mix(ours, theirs),
         "decode": lambda: family.decode(mixed),

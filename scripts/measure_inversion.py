@@ -23,10 +23,12 @@ import typer
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
-from swaplib import data, figures, generators, inversion, judges, photos, published, synthetic, weights
-from swaplib.inversion import Config, Inversion, Step
+from swaplib import data, figures, generators, judges, photos, synthetic, weights
 from swaplib.judges import perceptual
+from swaplib.latent import inversion
+from swaplib.latent.inversion import Config, Inversion, Step
 from swaplib.networks.stylegan2 import Generator
+from swaplib.weights import published
 
 MEASURES = {"error": "abs. error", "ms_ssim": "MS-SSIM", "perceptual": "perceptual distance", "identity": "identity"}
 REFINED = "encoder, refined"
@@ -109,7 +111,7 @@ def networks(preset: str, file: Path | None, device: str) -> tuple[Generator, En
         encoder, generator = published.codec(file)
         return generator.to(device), encoder.to(device), [file]
     generator = generators.load("stylegan2", preset, device).network
-    used = [weights.released(name, preset) for name in ("stylegan2", "stylegan2_encoder")]
+    used = [weights.find_released(name, preset) for name in ("stylegan2", "stylegan2_encoder")]
     if not used[1].exists():
         typer.echo(f"no encoder has weights for the preset {preset}: it is left out")
         return generator, None, used[:1]

@@ -20,7 +20,7 @@ import typer
 from swaplib import data, figures, judges, photos, weights
 from swaplib.faces import CELEBAMASK_HQ
 from swaplib.judges import identity, parsing, smoothness
-from swaplib.warping import move
+from swaplib.photos.alignment import move
 
 EMBEDDERS = {"smooth": "identity", "CE-Lin": "identity_linear", "CE-Arc": "identity_margin"}
 POINTS = {18: 36, 22: 39, 23: 42, 27: 45, 55: 30, 87: 48, 93: 54, 90: 51, 106: 57}
@@ -34,14 +34,14 @@ def main(people: Folders = [], parsed: Folders = [], marked: Folders = []) -> No
     """Measure all judges on the held-out parts of these datasets."""
     torch.set_num_threads(1)
     if people:
-        used = [weights.released(name, "demo") for name in EMBEDDERS.values()]
+        used = [weights.find_released(name, "demo") for name in EMBEDDERS.values()]
         rows = {(folder.name, title): row for folder in people for title, row in embedders(folder).items()}
         save(rows, "table2", "Smooth-Swap Table 2", "Embedders on people that none of them has seen.", used)
     if parsed:
         rows = {folder.name: parser(folder) for folder in parsed}
         table = pd.DataFrame(rows).rename_axis("class")
         caption = "Intersection over union of the parser, class by class, on pictures that it has not seen."
-        used = [weights.released("parser", "demo")]
+        used = [weights.find_released("parser", "demo")]
         figures.save_table(table.round(3), "judges/parser", caption=caption, checkpoints=used)
         typer.echo(table.round(3).to_string())
     judge = judges.load("shape")
@@ -49,7 +49,7 @@ def main(people: Folders = [], parsed: Folders = [], marked: Folders = []) -> No
     rows |= {(folder.name, "landmarks set by hand"): by_hand(judge, folder) for folder in marked}
     if rows:
         caption = "The shape judge's errors: landmarks in % of the distance of the outer corners of the eyes."
-        save(rows, "shape", None, caption, [weights.released("shape", "demo")])
+        save(rows, "shape", None, caption, [weights.find_released("shape", "demo")])
 
 
 def save(rows: dict[tuple[str, str], dict], name: str, paper: str | None, caption: str, used: list[Path]) -> None:

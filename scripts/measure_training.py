@@ -14,7 +14,7 @@ import torch
 import typer
 
 from swaplib import families, synthetic
-from swaplib.train import train
+from swaplib.training.loop import train
 
 VARIANTS = {
     "fp32": {"precision": "fp32"},

@@ -21,10 +21,11 @@ import pandas as pd
 import torch
 import typer
 
-from swaplib import curriculum, data, families, judges, weights
+from swaplib import data, families, judges, weights
 from swaplib.faces import Faces
 from swaplib.families import Family
-from swaplib.learner import Data
+from swaplib.training import recipes
+from swaplib.training.model import Data
 
 SIZE = 32  # pixels that the parsers see
 
@@ -54,9 +55,9 @@ def main(
     for seed in range(seeds):
         for name, faces in sets.items():
             place = runs / f"{name.replace(' + ', '_')}_{seed}"
-            for _ in curriculum.studied("parser", config, faces, place, seed=seed):
+            for _ in recipes.studied("parser", config, faces, place, seed=seed):
                 pass
-            parser, _ = curriculum.result("parser", config, place)
+            parser, _ = recipes.result("parser", config, place)
             found = parser.eval().report(unknown)
             rows.append({"learned from": name, "seed": seed, **found, "photographs": learned, "asked": len(unknown)})
             pd.DataFrame(rows).round(5).to_csv(weights.FOLDER / "parser_study.csv", index=False)

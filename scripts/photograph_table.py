@@ -18,8 +18,10 @@ from typing import Annotated, NamedTuple
 import pandas as pd
 import typer
 
-from swaplib import claims, data, families, figures, latent, metrics, reenact, weights
+from swaplib import data, families, figures, latent, metrics, weights
 from swaplib.families import Family
+from swaplib.latent import reenactment
+from swaplib.workbook import claims
 
 COLUMNS = ["to_source", "to_target", "nearer_source", "detected", "reconstruction_error", "reconstruction_ms_ssim"]
 COLUMNS += ["twice_error", "twice_ms_ssim", "seconds"]
@@ -41,7 +43,7 @@ def mask_guided() -> dict[str, Family]:
 def e4s() -> dict[str, Family]:
     """E4S with sources as they are and driven by landmarks, and LatentSwap."""
     systems = {name: families.load(name) for name in ("landmarks", "rsgan", "latent_swap", "e4s")}
-    return systems | {"e4s, landmarks": latent.Driven(systems["e4s"], reenact.load("landmarks"))}
+    return systems | {"e4s, landmarks": latent.Driven(systems["e4s"], reenactment.load("landmarks"))}
 
 
 def enter(found: pd.DataFrame) -> None:
@@ -99,7 +101,7 @@ def main(
     keep = [name for name in table if name == "pairs" or name.startswith(tuple(COLUMNS))]
     caption = f"{chosen.who} on {pairs} pairs of held-out photographs ({folder.name})."
     text = metrics.table_markdown(table, COLUMNS)
-    used = [weights.released(*file) for file in chosen.files]
+    used = [weights.find_released(*file) for file in chosen.files]
     figures.save_table(
         table[keep], chosen.table, chosen.paper, caption, markdown=text, checkpoints=used, seed=0
     )  # fmt: skip

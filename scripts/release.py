@@ -18,9 +18,10 @@ import numpy as np
 import pandas as pd
 import typer
 
-from swaplib import curriculum, metrics, weights
 from swaplib import data as datasets
-from swaplib.learner import Teacher
+from swaplib import metrics, weights
+from swaplib.training import recipes
+from swaplib.training.model import Teacher
 
 COLUMNS = ("psnr_face", "ssim_face", "to_source", "nearer_source", "detected", "reconstruction_error",
            "reconstruction_ms_ssim", "twice_error", "twice_ms_ssim")  # fmt: skip
@@ -41,7 +42,7 @@ def main(
     ] = None,
 ) -> None:
     """Measure the weights in FILE and save them as the released ones of the family or judge NAME at a preset."""
-    family = curriculum.registry(name).load(name, file=file)
+    family = recipes.registry(name).load(name, file=file)
     known = weights.read_card(file)
     if isinstance(family, Teacher):
         results = {}
@@ -51,7 +52,7 @@ def main(
     else:
         table = metrics.evaluate({name: family}, pairs, size=size, progress=False)
         results = {column: round(float(table.loc[name, column]), 4) for column in COLUMNS} | {"pairs": pairs}
-    path = weights.released(name, preset)
+    path = weights.find_released(name, preset)
     before = weights.read_card(path)["results"] if path.with_suffix(".md").exists() else {}
     for column, value in results.items():
         typer.echo(f"{column:<32} {value:>8} {f'was {before[column]}' if column in before else ''}")
@@ -72,7 +73,7 @@ def whole_log(name: str, preset: Any, runs: list[Path], rows: int = 300) -> pd.D
     """The logs of runs that followed each other, counted through and averaged into about so many rows."""
     tables, before = [], {"step": 0, "images": 0, "seconds": 0.0}
     for number, folder in enumerate(runs, 1):
-        table = curriculum.log(name, preset, folder)
+        table = recipes.log(name, preset, folder)
         for column, done in before.items():
             table[column] += done
         before = {column: table[column].iloc[-1] for column in before}

@@ -14,8 +14,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from swaplib import curriculum, data, weights
+from swaplib import data, weights
 from swaplib.families.rsgan import Config
+from swaplib.training import recipes
 
 VARIANTS = {
     "paper": {},
@@ -32,9 +33,9 @@ def main(faces: str, runs: str, *chosen: str) -> None:
     for name in chosen or VARIANTS:
         config = Config.study(**VARIANTS[name])
         place = Path(runs) / name
-        for _ in curriculum.studied("rsgan", config, dataset, place, resume=True):
+        for _ in recipes.studied("rsgan", config, dataset, place, resume=True):
             pass
-        family, totals = curriculum.result("rsgan", config, place)
+        family, totals = recipes.result("rsgan", config, place)
         card = weights.Card(
             data=f"{len(dataset):,} faces: {dataset.card['what']}",
             hardware=weights.hardware(),
@@ -44,7 +45,7 @@ def main(faces: str, runs: str, *chosen: str) -> None:
         )
         print(weights.save(family, weights.FOLDER / f"rsgan_study_{name}.safetensors", card), totals, flush=True)
     found = {name: Path(runs) / name for name in VARIANTS if (Path(runs) / name).exists()}
-    logs = [curriculum.log("rsgan", Config.study(**VARIANTS[k]), v).assign(variant=k) for k, v in found.items()]
+    logs = [recipes.log("rsgan", Config.study(**VARIANTS[k]), v).assign(variant=k) for k, v in found.items()]
     columns = [
         "variant",
         "images",

@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from swaplib import curriculum, data, judges, weights
+from swaplib import data, judges, weights
 from swaplib.faces import to_uint8
 from swaplib.families.smooth_swap import Config, SmoothSwap
 from swaplib.judges import perceptual
+from swaplib.training import recipes
 
 VARIANTS = {
     "smooth, 4": {"embedder": "identity", "identity": 4},
@@ -49,7 +50,7 @@ def main(faces: str, runs: str, *chosen: str) -> None:
         place = Path(runs) / name.replace(", ", "_")
         sums: dict[str, float] = {}
         kept = []
-        for step in curriculum.studied("smooth_swap", config, learned, place):
+        for step in recipes.studied("smooth_swap", config, learned, place):
             for term, value in step.losses["generator"].items():
                 sums[term] = sums.get(term, 0) + value / EVERY
             if step.step % EVERY == 0:

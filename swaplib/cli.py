@@ -82,22 +82,24 @@ def swap(
     A video's swap that was stopped goes on where it was when the same command is given again.
     """
     with _sentences():
-        from swaplib import families, figures, latent, movies, reenact
-        from swaplib.weights import released
+        from swaplib import families, figures, latent
+        from swaplib.latent import reenactment
+        from swaplib.video import files
+        from swaplib.weights import find_released
 
-        preset = preset or ("photo" if released(family, "photo").exists() else "demo")
+        preset = preset or ("photo" if find_released(family, "photo").exists() else "demo")
         for path in (source, target):
             if out.exists() and path.exists() and out.samefile(path):
                 raise ValueError(f"{out} is the source or the target: choose another name for the result")
         system = families.load(family, preset, file=weights)
         if drive is not None:
             published = Path(drive).is_file()
-            driver = reenact.load("facevid2vid", drive) if published else reenact.load(drive)
+            driver = reenactment.load("facevid2vid", drive) if published else reenactment.load(drive)
             system = latent.Driven(system, driver)
         system = latent.Stitched(system) if stitch else system
         text = f"Face swap by the family {family}."
         made = "generated" if family in families.TRAINED else "composite"
-        if movies.is_video(target):
+        if files.is_video(target):
             from swaplib import video
 
             notes = video.swap(system, source, target, out, made=made, text=text)
@@ -184,21 +186,21 @@ def train(
     Runs of several GPUs: torchrun --nproc_per_node N -m swaplib.cli train FAMILY …
     """
     with _sentences(FloatingPointError):
-        from swaplib import curriculum
+        from swaplib.training import recipes
         from swaplib.weights import searching
 
         if every == (family is not None):
             raise ValueError("name one family or judge, or say --all: swaplib train rsgan")
-        names = curriculum.TRAINED if every else [family]
+        names = recipes.TRAINED if every else [family]
         run = {"steps": steps, "minutes": minutes, "seed": seed, "resume": resume, "device": device}
         run |= {"precision": precision, "compile": compile, "start": start}
         for name in names:
-            config = curriculum.registry(name).config(name, preset)
+            config = recipes.registry(name).config(name, preset)
             size, shots = config.size, getattr(config, "shots", 1)
             place = out / f"faces_{world}_{max(size, 64)}{f'_x{shots}' if shots > 1 else ''}"
-            found = data or [curriculum.rendered(place, faces, world, seed, size, jobs, shots)]
+            found = data or [recipes.rendered(place, faces, world, seed, size, jobs, shots)]
             with searching(out):
-                path = curriculum.train(name, preset, found, out, **run)
+                path = recipes.train(name, preset, found, out, **run)
             if path is None:
                 typer.echo(f"{name}: stopped; the same command with --resume goes on")
                 raise typer.Exit(130)
@@ -259,11 +261,11 @@ def run(
     figures: Annotated[Path | None, typer.Option(help="Another folder for the figures.")] = None,
 ) -> None:
     """Run the notebooks into build/, fill figures/, and make an HTML copy of the workbook."""
-    from swaplib import workbook
+    from swaplib.workbook import runner
 
-    with _sentences(workbook.WorkbookError):
+    with _sentences(runner.WorkbookError):
         pairs = dict(_pair(text) for text in values or [])
-        report = workbook.run(notebooks or (), preset, pairs, update=update, figures_folder=figures)
+        report = runner.run(notebooks or (), preset, pairs, update=update, figures_folder=figures)
         typer.echo(
             f"{len(report.seconds)} notebooks in {sum(report.seconds.values()):.0f} s\n"
             f"figures   {report.figures / 'README.md'}\nworkbook  {report.index}"
@@ -306,9 +308,10 @@ def describe() -> dict[str, Any]:
     """
     import torch
 
-    from swaplib import families, generators, judges, published
+    from swaplib import families, generators, judges
     from swaplib.judges import identity, parsing
     from swaplib.networks.facevid2vid import FaceVid2Vid
+    from swaplib.weights import published
 
     counted: dict[str, int] = {}
 
@@ -348,7 +351,7 @@ def _released(learners: Any, name: str) -> dict[str, Any] | None:
     """The file of a learner's demo weights."""
     from swaplib import weights
 
-    file = weights.released(name, "demo")
+    file = weights.find_released(name, "demo")
     if not file.exists():
         return None
     size = weights.config(file, learners.kind(name)).size
@@ -369,7 +372,7 @@ def import_(
 ) -> None:
     """Turn published weights into safetensors. Nothing in the file is executed."""
     with _sentences():
-        from swaplib import published
+        from swaplib.weights import published
 
         written = published.convert(file, out)
         networks = ", ".join(f"{name} with {_count(part):,} numbers" for name, part in published.read(written).items())
@@ -383,7 +386,7 @@ def _count(tensors: dict[str, Any]) -> int:
 @app.command()
 def lab() -> None:
     """Open the notebooks in JupyterLab."""
-    from swaplib.workbook import WorkbookError, root
+    from swaplib.workbook.runner import WorkbookError, root
 
     with _sentences(WorkbookError):
         folder = root() / "notebooks"

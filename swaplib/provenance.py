@@ -46,12 +46,21 @@ def versions() -> dict[str, str]:
     return found
 
 
+def checkout() -> Path | None:
+    """Return the checkout that swaplib runs from, which holds notebooks/; None where it is installed without one."""
+    root = Path(__file__).resolve().parent.parent
+    return root if (root / "notebooks").is_dir() else None
+
+
 @lru_cache(maxsize=1)
 def commit() -> str | None:
     """The checkout's commit, with a + where files under swaplib/ or notebooks/ differ from it; None without git."""
 
+    root = checkout()
+    if root is None:
+        return None
+
     def git(*command: str) -> str:
-        root = Path(__file__).resolve().parent.parent
         done = subprocess.run(["git", "-C", str(root), *command], capture_output=True, text=True, check=True)
         return done.stdout.strip()
 

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from swaplib import cli, data, families, judges, movies, weights
+from swaplib import cli, data, families, judges, weights
 from swaplib.cli import app
+from swaplib.video import files
 
 COMMANDS = ("swap", "prepare", "render", "train", "evaluate", "run", "info", "import", "lab")
 
@@ -159,7 +160,7 @@ def test_swap_saves_a_picture_marked_as_synthetic(photo, tmp_path):
 
 
 def test_swap_by_a_learned_family_with_other_weights_stitched(photo, tmp_path):
-    file = weights.released("rsgan", "smoke")
+    file = weights.find_released("rsgan", "smoke")
     shots = {}
     for name, options in (("plain", ()), ("stitched", ("--stitch",))):
         shots[name] = tmp_path / f"{name}.png"
@@ -174,13 +175,13 @@ def test_swap_by_a_learned_family_with_other_weights_stitched(photo, tmp_path):
 
 def test_swap_takes_videos(photo, tmp_path):
     frames = [np.asarray(Image.open(photo).convert("RGB"))] * 2
-    movies.write(tmp_path / "target.mp4", frames, 10)
+    files.write(tmp_path / "target.mp4", frames, 10)
     code, stdout, stderr = call("swap", photo, tmp_path / "target.mp4", "-o", tmp_path / "out.mp4")
     assert code == 0, stderr
     assert "2 of 2 frames show the face that was swapped" in stdout
     assert "out.mp4: marked as synthetic" in stdout
-    assert "compositeSynthetic" in movies.read_mark(tmp_path / "out.mp4")
-    assert movies.info(tmp_path / "out.mp4").count == 2
+    assert "compositeSynthetic" in files.read_mark(tmp_path / "out.mp4")
+    assert files.info(tmp_path / "out.mp4").count == 2
     assert_sentence(call("swap", photo, tmp_path / "target.mp4", "-o", tmp_path / "out.png"), "out.png", ".mp4")
     assert_sentence(call("swap", photo, tmp_path / "lost.mp4", "-o", tmp_path / "x.mp4"), "lost.mp4")
     assert_sentence(call("swap", photo, photo, "-o", tmp_path / "x.mp4"), "x.mp4", ".png")

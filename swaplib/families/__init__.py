@@ -11,8 +11,8 @@ from swaplib.families.mask_guided import MaskGuided
 from swaplib.families.mask_to_face import BicycleGAN, Pix2PixHD
 from swaplib.families.rsgan import RSGAN
 from swaplib.families.smooth_swap import SmoothSwap
-from swaplib.learner import Phase, Stage
-from swaplib.registry import PRESETS, Registry
+from swaplib.training.model import Phase, Stage
+from swaplib.training.registry import PRESETS, Registry
 
 __all__ = [
     "ALL",

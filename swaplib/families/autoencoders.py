@@ -52,11 +52,11 @@ from torch import nn
 from swaplib import photos
 from swaplib.faces import Faces
 from swaplib.families.base import Codes, Family, Part
-from swaplib.learner import Phase, Stage, cosine
 from swaplib.networks import blocks
-from swaplib.networks.adversarial import Critic, critic_loss, fooling_loss
-from swaplib.networks.variational import draw, kl_divergence
-from swaplib.warping import move, warp
+from swaplib.networks.codes import draw, kl_divergence
+from swaplib.networks.discriminators import Critic, critic_loss, fooling_loss
+from swaplib.photos.alignment import move, warp
+from swaplib.training.model import Phase, Stage, cosine
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from swaplib.faces import Faces
-from swaplib.learner import Learner
-from swaplib.sphere import slerp
+from swaplib.networks.codes import slerp
+from swaplib.training.model import Learner
 
 Geometry = Literal["euclidean", "sphere", "labels", "image"]
 LabelOrder = Literal["celebamask_hq", "bisenet", "e4s", "mgpe"]

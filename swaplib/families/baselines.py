@@ -24,9 +24,9 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import Delaunay
 
-from swaplib.blend import membrane
 from swaplib.faces import LANDMARK_MIRROR, Faces
 from swaplib.families.base import Codes, Family, Part
+from swaplib.photos.blending import membrane
 
 
 @dataclass(frozen=True)

@@ -46,17 +46,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from swaplib import blend, generators, judges, published
+from swaplib import generators, judges
 from swaplib.faces import E4S as REGIONS
 from swaplib.faces import Faces, members, relabel
 from swaplib.families.base import Codes, Family, Part
 from swaplib.judges import perceptual
 from swaplib.judges.identity import Identity
 from swaplib.judges.parsing import labelled
-from swaplib.learner import Phase, Stage, cosine, drops
-from swaplib.networks.adversarial import critic_loss, fooling_loss
+from swaplib.networks.discriminators import critic_loss, fooling_loss
 from swaplib.networks.e4s import RegionEncoder, RegionMLPs, masked_synthesis
 from swaplib.networks.stylegan2 import Discriminator, Noise, gradient_penalty
+from swaplib.photos import blending
+from swaplib.training.model import Phase, Stage, cosine, drops
+from swaplib.weights import published
 
 INNER = ("lip", "eyebrows", "eyes", "nose", "skin", "mouth")
 """Regions whose shape a swap takes from the source."""
@@ -233,11 +235,11 @@ def composed(
     radius = max(1, round(shown.shape[-1] * 5 / 1024)) if radius is None else radius
     inside = ~_in(mask, "background", "hair", "earring")
     inside = inside if holes is None else inside | holes
-    rim, wide = blend.band(inside, radius)
+    rim, wide = blending.band(inside, radius)
     if how == "soft":
-        return blend.soft(shown, target, wide, radius)
+        return blending.soft(shown, target, wide, radius)
     pasted = torch.where(inside[:, None], shown, target)
-    return blend.laplacian(target, pasted, rim.float())
+    return blending.laplacian(target, pasted, rim.float())
 
 
 # --------------------------------------------------------------------------------------------------------- losses

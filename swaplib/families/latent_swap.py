@@ -27,7 +27,7 @@ Where the paper is silent or where we differ, and why:
 - Mixers of other depths (the paper's appendix) are as wide as twice a code in their first half, and as wide as a code
   in the second.
 - Landmarks come from our own regressor, in pixels of a picture of 224, as the authors' code counts them.
-- Pictures are encoded by a small encoder; the paper inverts them by optimisation (`swaplib.inversion`).
+- Pictures are encoded by a small encoder; the paper inverts them by optimisation (`swaplib.latent.inversion`).
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ from swaplib import generators, judges
 from swaplib.faces import Faces
 from swaplib.families.base import Codes, Family, Part
 from swaplib.judges.identity import identity_loss
-from swaplib.learner import Phase
 from swaplib.networks.stylegan2 import Noise
+from swaplib.training.model import Phase
 
 
 @dataclass(frozen=True)

@@ -61,9 +61,9 @@ from swaplib.faces import MGPE, Faces, members, one_hot, relabel
 from swaplib.families.base import Codes, Family, Part
 from swaplib.judges import perceptual
 from swaplib.judges.parsing import labelled, parsing_loss
-from swaplib.learner import Phase, Stage, linear
+from swaplib.networks.codes import draw
 from swaplib.networks.pix2pixhd import Critic, Generator, feature_matching, fooling, start_normal, telling
-from swaplib.networks.variational import draw
+from swaplib.training.model import Phase, Stage, linear
 
 
 @dataclass(frozen=True)

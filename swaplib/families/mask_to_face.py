@@ -40,10 +40,10 @@ from swaplib import judges
 from swaplib.faces import MGPE, Faces, members, one_hot, relabel
 from swaplib.families.base import Codes, Family, Part
 from swaplib.judges.parsing import labelled
-from swaplib.learner import Phase, Stage, linear
 from swaplib.networks import blocks
+from swaplib.networks.codes import draw, kl_divergence
 from swaplib.networks.pix2pixhd import Critic, Generator, feature_matching, fooling, start_normal, telling
-from swaplib.networks.variational import draw, kl_divergence
+from swaplib.training.model import Phase, Stage, linear
 
 
 @dataclass(frozen=True)

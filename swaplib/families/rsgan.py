@@ -49,10 +49,10 @@ from torch import nn
 from swaplib import photos
 from swaplib.faces import CELEBA_ATTRIBUTES, Faces, region
 from swaplib.families.base import Codes, Family, Part
-from swaplib.learner import Phase, Stage, cosine
 from swaplib.networks import blocks
-from swaplib.networks.adversarial import Critic, critic_loss, fooling_loss
-from swaplib.networks.variational import draw, kl_divergence
+from swaplib.networks.codes import draw, kl_divergence
+from swaplib.networks.discriminators import Critic, critic_loss, fooling_loss
+from swaplib.training.model import Phase, Stage, cosine
 
 EDITS = {
     "face": ("Smiling", "Male", "Young", "Pale_Skin", "No_Beard", "Eyeglasses"),

@@ -45,11 +45,11 @@ from swaplib.faces import Faces
 from swaplib.families.base import Codes, Family, Part
 from swaplib.judges.augment import augment
 from swaplib.judges.identity import identity_loss
-from swaplib.learner import Phase, Stage, cosine
 from swaplib.networks import blocks
-from swaplib.networks.adversarial import critic_loss, fooling_loss
+from swaplib.networks.discriminators import critic_loss, fooling_loss
 from swaplib.networks.ncsnpp import NCSNPP
 from swaplib.networks.stylegan2 import Discriminator, gradient_penalty
+from swaplib.training.model import Phase, Stage, cosine
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from swaplib.generators.encoder import StyleEncoder
 from swaplib.generators.stylegan2 import StyleGAN2
-from swaplib.learner import Teacher
-from swaplib.registry import Registry
+from swaplib.training.model import Teacher
+from swaplib.training.registry import Registry
 
 __all__ = ["ALL", "NAMES", "TRAINED", "build", "config", "frozen", "kind", "load"]
 

@@ -18,8 +18,8 @@ from torch import nn
 from swaplib import generators
 from swaplib.data import Dataset
 from swaplib.faces import Faces
-from swaplib.learner import Phase, Stage, Teacher, cosine
 from swaplib.networks.resnet import Basic, ResNet
+from swaplib.training.model import Phase, Stage, Teacher, cosine
 
 
 @dataclass(frozen=True)

@@ -44,12 +44,12 @@ from swaplib import judges
 from swaplib.data import Dataset
 from swaplib.faces import Faces
 from swaplib.judges import fidelity, perceptual
-from swaplib.learner import Phase, Stage, Teacher, cosine
 from swaplib.networks import blocks
 from swaplib.networks.ada import Augment
-from swaplib.networks.adversarial import critic_loss, fooling_loss
+from swaplib.networks.codes import draw, kl_divergence
+from swaplib.networks.discriminators import critic_loss, fooling_loss
 from swaplib.networks.stylegan2 import Discriminator, Generator, Noise, gradient_penalty, path_lengths
-from swaplib.networks.variational import draw, kl_divergence
+from swaplib.training.model import Phase, Stage, Teacher, cosine
 
 
 @dataclass(frozen=True)

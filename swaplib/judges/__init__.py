@@ -6,7 +6,7 @@ from swaplib.judges.base import Judge
 from swaplib.judges.identity import Identity, IdentityLinear, IdentityMargin, IdentitySupCon
 from swaplib.judges.parsing import Parser
 from swaplib.judges.shape import Shape
-from swaplib.registry import Registry
+from swaplib.training.registry import Registry
 
 __all__ = ["ALL", "NAMES", "TRAINED", "Judge", "build", "config", "frozen", "kind", "load"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from swaplib.faces import Faces
-from swaplib.learner import Teacher
+from swaplib.training.model import Teacher
 
 
 class Judge(Teacher):

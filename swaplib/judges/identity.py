@@ -39,9 +39,9 @@ from swaplib.faces import Faces
 from swaplib.judges import smoothness
 from swaplib.judges.augment import augment
 from swaplib.judges.base import Judge
-from swaplib.learner import Phase, Stage, cosine, drops
 from swaplib.networks.ir_se import IRSE50
 from swaplib.networks.resnet import Basic, ResNet, resnet50
+from swaplib.training.model import Phase, Stage, cosine, drops
 
 
 @dataclass(frozen=True)

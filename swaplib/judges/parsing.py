@@ -23,10 +23,10 @@ from swaplib.data import Dataset
 from swaplib.faces import CELEBAMASK_HQ, LABELS, Faces, label_table, one_hot
 from swaplib.judges.augment import augment
 from swaplib.judges.base import Judge
-from swaplib.learner import Phase, Stage, cosine
 from swaplib.networks import unet
 from swaplib.networks.bisenet import BiSeNet
 from swaplib.networks.unet import UNet
+from swaplib.training.model import Phase, Stage, cosine
 
 CLASSES = len(CELEBAMASK_HQ)
 

@@ -28,9 +28,9 @@ from swaplib.data import Dataset
 from swaplib.faces import Faces
 from swaplib.judges.augment import augment
 from swaplib.judges.base import Judge
-from swaplib.learner import Phase, Stage, cosine
 from swaplib.networks.resnet import Basic, ResNet, resnet50
 from swaplib.synthetic import head
+from swaplib.training.model import Phase, Stage, cosine
 
 _MM = 100  # millimetres in the head's unit, a decimetre
 Codes = dict[str, torch.Tensor]

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from swaplib import synthetic
 from swaplib.data import Dataset
 from swaplib.faces import Faces
-from swaplib.sphere import slerp
+from swaplib.networks.codes import slerp
 
 
 class Embedder(Protocol):

@@ -6,7 +6,7 @@
     texture ─ an MLP for each region ─ style codes of the first K layers;  the mean code for the others
     codes, label map ─ StyleGAN2 whose first K layers take each pixel's style from its region's codes
 
-Parameters are named as in the authors' file, but for the generator, which is our own (`swaplib.published` reads both).
+Parameters are named as in the authors' file, but for the generator, which is our own (`weights.published` reads both).
 
 The authors' generator computes each masked layer once for each region, over the whole map, and cuts the regions out:
 twelve times the work. Here it is done once: a pixel whose neighbours all lie in its own region needs no other style

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from swaplib.networks.adversarial import critic_loss, fooling_loss
+from swaplib.networks.discriminators import critic_loss, fooling_loss
 
 
 class Residual(nn.Module):

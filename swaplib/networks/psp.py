@@ -8,7 +8,7 @@ pSp: Elad Richardson et al., Encoding in Style, CVPR 2021, arXiv:2008.00951, `Gr
 al., Designing an Encoder for StyleGAN Image Manipulation, SIGGRAPH 2021, arXiv:2102.02766, `Encoder4Editing`; it learns
 one offset after the other, coarse ones first, and small ones keep its codes near W, where editing works.
 
-Parameters are named as in the authors' files, which `swaplib.published` reads.
+Parameters are named as in the authors' files, which `swaplib.weights.published` reads.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ used through its contract alone: parts, encode, mix, decode, and sample where it
 >>> app  # in a notebook: the controls; where no kernel runs, a still picture
 >>> app.renderer.render(app.state)  # without any widget
 
-`Painter` is the same over a mask: edits of `swaplib.painting`, by mouse or by method, for a family that keeps a label
+`Painter` is the same over a mask: edits of `studio.masks`, by mouse or by method, for a family that keeps a label
 map among its parts; and `PaintRenderer.render(painting)` is its pure half.
 """
 

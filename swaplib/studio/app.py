@@ -14,8 +14,9 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 
-from swaplib import figures, layers
+from swaplib import figures
 from swaplib.families import Codes, Family
+from swaplib.latent import layers
 from swaplib.studio.controls import SMOOTH, App, Chooser, free, make_button, make_image, make_slider, words
 from swaplib.studio.renderer import Pick, Renderer, State, jpeg, plain_swap, side_by_side, still
 
@@ -24,7 +25,7 @@ class Studio(App):
     """The app. Show it as the last line of a cell; `state` may be read and set, `renderer` used by itself.
 
     state: what to open with; None: a plain swap of two rendered faces. size, directions: as in `Renderer`; those that
-    were found by `swaplib.directions` go in through its `sliders`. Where the family has layers, a slider for each of
+    were found by `latent.directions` go in through its `sliders`. Where the family has layers, a slider for each of
     their groups (`layers.groups`) moves them together.
     files: photographs to offer by name. folder: where pictures and states are saved; None: figures/studio.
     reach: the edit sliders go from -reach to reach. seed: of the random buttons.

@@ -16,12 +16,13 @@ import torch
 from cachetools import LRUCache
 from PIL import Image, ImageDraw, ImageFont
 
-from swaplib import figures, judges, painting
+from swaplib import figures, judges
 from swaplib.faces import relabel, to_uint8
 from swaplib.families import Codes, Family, Part
 from swaplib.judges.parsing import labelled
-from swaplib.painting import Edit
 from swaplib.provenance import DigitalSource
+from swaplib.studio import masks
+from swaplib.studio.masks import Edit
 from swaplib.studio.renderer import Pick, Renderer, side_by_side, stamp
 
 # ---------------------------------------------------------------------------------------------- the state
@@ -94,7 +95,7 @@ def texture_part(family: Family, region: str) -> str | None:
 
     Raises ValueError for an unknown region.
     """
-    painting.label(region)
+    masks.label(region)
     return next((part.name for part in family.parts if region in part.regions), None)
 
 
@@ -117,7 +118,7 @@ class PaintRenderer:
 
     def first_mask(self, pick: Pick) -> np.ndarray:
         """The mask of a face, uint8 (H, W): its own labels, or what the released parser finds."""
-        return painting.checked(labelled(self.faces.faces(pick), lambda: judges.frozen("parser", "demo"))[0].cpu())
+        return masks.checked(labelled(self.faces.faces(pick), lambda: judges.frozen("parser", "demo"))[0].cpu())
 
     def mask(self, state: Painting) -> np.ndarray:
         """The painted mask, uint8 (H, W). Only the edits that came since a mask which is still known are done."""

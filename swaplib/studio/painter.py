@@ -20,11 +20,12 @@ import ipywidgets as widgets
 import numpy as np
 import traitlets
 
-from swaplib import figures, painting
+from swaplib import figures
 from swaplib.faces import CELEBAMASK_HQ, LABEL_COLOURS, Faces
 from swaplib.families import Family
-from swaplib.painting import Canvas, Edit, Paintable, Point
+from swaplib.studio import masks
 from swaplib.studio.controls import SMOOTH, STYLE, App, Chooser, free, make_button, make_image, make_slider, words
+from swaplib.studio.masks import Canvas, Edit, Paintable, Point
 from swaplib.studio.painted import Painting, PaintRenderer, Reference, still, texture_part
 from swaplib.studio.renderer import Pick, jpeg, resized
 
@@ -78,7 +79,7 @@ class Painter(App, Paintable):
     face replaced by `face`; None: an untouched mask. size: of the pictures in pixels; None for the family's own.
     files: photographs to offer by name. folder: where pictures, masks and states are saved; None: figures/studio.
     edge: of the board and the picture on the screen. seed: of the random buttons.
-    Points are pixels of the mask, as in `swaplib.painting`. A method that can't do what it is told raises ValueError;
+    Points are pixels of the mask, as in `studio.masks`. A method that can't do what it is told raises ValueError;
     what the family then can't draw is told in the status line and kept in last_error, as in `App`.
     """
 
@@ -206,11 +207,11 @@ class Painter(App, Paintable):
 
     def save_mask(self, name: str = "mask") -> Path:
         """Save the mask as a palette PNG, to go on with it elsewhere."""
-        return painting.save(self.mask, free(self.folder, f"{Path(name).name.removesuffix('.png')}-mask", ".png"))
+        return masks.save(self.mask, free(self.folder, f"{Path(name).name.removesuffix('.png')}-mask", ".png"))
 
     def load_mask(self, path: str | Path, colours: bool = False) -> Painter:
-        """Replace the mask by one of a file, as `painting.load` reads it. The edit holds it whole, not the path."""
-        return self.put(painting.load(path, self.mask.shape, colours))
+        """Replace the mask by one of a file, as `masks.load` reads it. The edit holds it whole, not the path."""
+        return self.put(masks.load(path, self.mask.shape, colours))
 
     # Controls.
 

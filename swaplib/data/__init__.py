@@ -1,0 +1,12 @@
+"""Prepared datasets of faces: reading them, making them from photographs or by rendering.
+
+`data.writer` writes them so that a run may be killed at any moment, `data.layouts` knows the published layouts.
+"""
+
+from __future__ import annotations
+
+from swaplib.data.dataset import Dataset, Mixed, Shots, open
+from swaplib.data.preparation import Report, prepare
+from swaplib.data.rendering import SHARD, render
+
+__all__ = ("SHARD", "Dataset", "Mixed", "Report", "Shots", "open", "prepare", "render")

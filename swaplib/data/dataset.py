@@ -1,0 +1,261 @@
+"""Prepared datasets: a folder of aligned faces and what is known about each.
+
+images/            PNG (or JPEG)
+labels/            PNG, CelebAMask-HQ's 19 classes; where labels are known
+metadata.parquet   a row for each face: file, labels, source, subject, split, landmarks, attributes, licence, note,
+                   matrix (photo to picture), for rendered faces also factor_<group> with the columns' values
+card.json          what the set is and how it was made
+skipped.csv        pictures of the source folder that could not be used, and why
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from cachetools import LRUCache, cached
+from PIL import Image
+
+from swaplib import synthetic
+from swaplib.data import writer
+from swaplib.faces import CELEBA_ATTRIBUTES, Faces, from_uint8
+
+# ---------------------------------------------------------------------------------------------- reading
+
+
+def open(folder: str | os.PathLike) -> Dataset:
+    """Open a prepared data set. Raises FileNotFoundError or ValueError, with the remedy, for what is none."""
+    folder = Path(folder)
+    if not folder.exists():
+        raise FileNotFoundError(
+            f"there is no folder {folder}: check the path, or make it with data.prepare or data.render"
+        )
+    card = writer.read_card(folder)
+    if card is None:
+        raise ValueError(f"{folder} is no prepared data set (it has no card.json): make one from it with data.prepare")
+    if not card.get("complete") or not (folder / "metadata.parquet").exists():
+        raise ValueError(f"{folder} is not finished: run the same {card['made_by']} again, it goes on where it stopped")
+    return Dataset(folder, card, pd.read_parquet(folder / "metadata.parquet"))
+
+
+# A small data set's pictures are decoded once, not in every epoch.
+@cached(LRUCache(2**30, getsizeof=lambda picture: picture.nbytes), lock=Lock())
+def _decoded(path: Path, mode: str, written: int) -> np.ndarray:
+    """A picture as uint8, not to be changed. `written`: when its file was, so that a new one is read anew."""
+    with Image.open(path) as image:
+        return np.array(image if image.mode == mode else image.convert(mode))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prepared data set. Index it (an int, a slice, a list) for `Faces`; an int gives a batch of one."""
+
+    folder: Path
+    card: dict[str, Any]
+    metadata: pd.DataFrame
+    numbers: dict[str, int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.metadata)
+
+    def __repr__(self) -> str:
+        splits = ", ".join(f"{count:,} {name}" for name, count in sorted(self.splits.items()))
+        return f"Dataset({self.folder.name}: {len(self):,} faces of {self.card['size'][0]} px; {splits})"
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Number of faces in each split."""
+        return self.metadata["split"].value_counts().to_dict()
+
+    @cached_property
+    def identities(self) -> dict[str, int]:
+        """Subject -> the number that stands for it in `Faces.identity`; the same in every split."""
+        if self.numbers is not None:
+            return self.numbers
+        subjects = sorted(set(self.metadata["subject"]) - {""})
+        if all(subject.isdecimal() for subject in subjects):
+            return {subject: int(subject) for subject in subjects}
+        return {subject: number for number, subject in enumerate(subjects)}
+
+    def split(self, name: str) -> Dataset:
+        """The faces of one split ("train", "val", "test")."""
+        if name not in self.splits:
+            raise ValueError(f"{self.folder} has no split {name!r}: it has {', '.join(sorted(self.splits))}")
+        return self.where(self.metadata["split"] == name)
+
+    def where(self, rows: Any) -> Dataset:
+        """The chosen faces: a boolean mask over the metadata's rows."""
+        return replace(
+            self, metadata=self.metadata[np.asarray(rows, bool)].reset_index(drop=True), numbers=self.identities
+        )
+
+    def __getitem__(self, index: int | slice | list[int] | np.ndarray) -> Faces:
+        if isinstance(index, (int, np.integer)):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"there is no face {index}: {self.folder} has {len(self)}")
+            index = [int(index)]
+        rows = self.metadata.iloc[index]
+        known = {name: rows[name].notna().all() for name in ("labels", "landmarks", "attributes")}
+        return Faces(
+            self._images(rows["file"]),
+            labels=torch.stack([torch.from_numpy(self._picture(file, "L")) for file in rows["labels"]])
+            if known["labels"]
+            else None,
+            landmarks=_stack(rows["landmarks"]).reshape(-1, 68, 2) if known["landmarks"] else None,
+            attributes=_stack(rows["attributes"]) if known["attributes"] else None,
+            identity=torch.tensor([self.identities.get(subject, -1) for subject in rows["subject"]]),
+            factors={
+                name.removeprefix("factor_"): _stack(rows[name]) for name in rows.columns if name.startswith("factor_")
+            }
+            or None,
+            names=tuple(rows["file"]),
+        )
+
+    def __iter__(self) -> Iterator[Faces]:
+        return (self[k] for k in range(len(self)))
+
+    def images(self, rows: Sequence[int]) -> torch.Tensor:
+        """The pictures alone, (B, 3, H, W): for what needs nothing else, several times as fast."""
+        return self._images(self.metadata["file"].iloc[list(rows)])
+
+    def _images(self, files: pd.Series) -> torch.Tensor:
+        return torch.stack([from_uint8(self._picture(file, "RGB")) for file in files])
+
+    def _picture(self, file: str, mode: str) -> np.ndarray:
+        path = self.folder / file
+        try:
+            return _decoded(path, mode, path.stat().st_mtime_ns)
+        except OSError as error:
+            reason = error.strerror or error
+            raise ValueError(f"{path} can't be read ({reason}): delete it and prepare the data set again") from error
+
+    def batches(
+        self,
+        size: int,
+        seed: int | None = None,
+        split: str | None = None,
+        epochs: int | None = 1,
+        drop_last: bool = False,
+        skip: int = 0,
+    ) -> Iterator[Faces]:
+        """Batches of `size` faces.
+
+        seed: shuffles anew in every epoch, the same way for the same seed; None keeps the order. epochs: None never
+        ends. drop_last: leave out an epoch's last batch if it is smaller. skip: batches to pass over without reading
+        them, to go on where a run stopped.
+        """
+        if split is not None:
+            yield from self.split(split).batches(size, seed, None, epochs, drop_last, skip)
+            return
+        if size < 1 or (drop_last and size > len(self)) or len(self) == 0:
+            raise ValueError(f"batches of {size} can't be made from {len(self)} faces: choose another size")
+        stop = len(self) - size + 1 if drop_last else len(self)
+        starts = range(0, stop, size)
+        for number in range(skip, len(starts) * epochs if epochs is not None else 2**63):
+            epoch, batch = divmod(number, len(starts))
+            order = np.arange(len(self))
+            if seed is not None:
+                order = np.random.default_rng([seed, epoch]).permutation(len(self))
+            yield self[order[starts[batch] : starts[batch] + size]]
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Several data sets as one to train on, each of them shown equally often: a list of indices gives `Faces`.
+
+    The smaller ones are repeated, an epoch being that of the largest. All must have labels and landmarks, or none.
+    Attributes and factors that one of them lacks are NaN; identities are left out. size: of the pictures, pixels; None
+    for that of the first data set.
+    """
+
+    datasets: Sequence[Dataset | Faces]
+    size: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.datasets) * max(map(len, self.datasets))
+
+    def __getitem__(self, index: list[int]) -> Faces:
+        parts = []
+        for k, dataset in enumerate(self.datasets):
+            rows = [i // len(self.datasets) % len(dataset) for i in index if i % len(self.datasets) == k]
+            if rows:
+                parts.append(_without_identity(dataset[rows]))
+        size = self.size or tuple(self.datasets[0].card["size"])
+        return Faces.cat([part.resize(size) for part in parts])
+
+
+@dataclass(frozen=True)
+class Shots:
+    """The people of several data sets, to learn identities from: index k gives `shots` pictures of one person.
+
+    Somebody with more pictures than that comes under several indices, the last filled up from the first; somebody
+    with fewer is repeated. People without a name and those with a single picture are left out. `Faces.identity` is
+    the person's number, from 0 to `people` − 1.
+
+    Where relatives were rendered, an index stands for all of a family: seen together, only their heads tell them
+    apart. A batch of n indices is n people then, too: those that are too many are left out.
+    """
+
+    datasets: Sequence[Dataset]
+    shots: int
+
+    @cached_property
+    def _groups(self) -> list[list[tuple[int, int, list[int]]]]:
+        """People that come together: of each the data set, the number, and so many rows in the data set."""
+        groups, person = [], 0
+        for k, dataset in enumerate(self.datasets):
+            settings = dataset.card["settings"]
+            families = defaultdict(list)
+            for subject, rows in dataset.metadata.groupby("subject", sort=True).indices.items():
+                if not subject or len(rows) < 2:
+                    continue
+                family = subject
+                if (relatives := settings.get("relatives", 1)) > 1:
+                    family = int(subject) // (relatives * settings.get("shots", 1))
+                for start in range(0, len(rows), self.shots):
+                    chosen = [int(rows[(start + i) % len(rows)]) for i in range(self.shots)]
+                    families[family, start].append((k, person, chosen))
+                person += 1
+            groups += families.values()
+        if not groups:
+            names = ", ".join(dataset.folder.name for dataset in self.datasets)
+            raise ValueError(f"{names}: nobody is in two pictures: render with --shots 4, or prepare VGGFace2 or LFW")
+        return groups
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    @property
+    def people(self) -> int:
+        return 1 + max(person for group in self._groups for _, person, _ in group)
+
+    def __getitem__(self, index: list[int]) -> Faces:
+        size = tuple(self.datasets[0].card["size"])
+        parts = []
+        for k, person, rows in [someone for i in index for someone in self._groups[i]][: len(index)]:
+            faces = Faces(self.datasets[k].images(rows), identity=torch.full((len(rows),), person))
+            parts.append(faces.resize(size))
+        return Faces.cat(parts)
+
+
+def _without_identity(faces: Faces) -> Faces:
+    attributes, factors = faces.attributes, faces.factors
+    if attributes is None:
+        attributes = torch.full((len(faces), len(CELEBA_ATTRIBUTES)), torch.nan)
+    if factors is None:
+        groups = synthetic.columns().items()
+        factors = {group: torch.full((len(faces), len(names)), torch.nan) for group, names in groups}
+    return replace(faces, attributes=attributes, identity=None, factors=factors, names=None)
+
+
+def _stack(column: pd.Series) -> torch.Tensor:
+    return torch.from_numpy(np.stack([np.asarray(value, np.float32) for value in column]))

@@ -1,0 +1,192 @@
+"""Reenactment: a person's picture with the pose and the expression of somebody else's.
+
+    driven = reenact.load("landmarks").drive(source, driver)
+
+E4S swaps only between faces that stand and look alike, so it drives the source by the target first. Four ways to:
+
+    identity     nothing is moved
+    rendered     rendered faces, whose factors are known, are rendered anew: the exact answer
+    landmarks    the picture is warped so that its landmarks lie where they should
+    facevid2vid  the published network that E4S uses (`networks.facevid2vid`), from its authors' file
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import ClassVar, Protocol
+
+import cv2
+import numpy as np
+import torch
+from scipy.interpolate import RBFInterpolator
+from torch import nn
+
+from swaplib import judges, synthetic
+from swaplib.faces import Faces
+from swaplib.judges.shape import Shape
+from swaplib.weights import published
+
+DRIVEN = ("expression", "pose", "camera")
+"""The groups of a rendered face's factors that its driver gives; all others stay its own."""
+
+
+class Reenactor(Protocol):
+    """A way to drive faces."""
+
+    name: ClassVar[str]
+
+    def drive(self, source: Faces, driver: Faces) -> Faces:
+        """The sources' people as the drivers stand and look, one driver for each source; both in portrait framing.
+
+        The pictures have the sources' size. What is no longer known is None. Raises ValueError.
+        """
+        ...
+
+
+def _pairs(source: Faces, driver: Faces) -> None:
+    if len(source) != len(driver):
+        raise ValueError(f"{len(source)} sources but {len(driver)} drivers: give one driver for each source")
+
+
+def _driven(source: Faces, images: torch.Tensor, **known: torch.Tensor | None) -> Faces:
+    """A record of driven pictures: whose they are is known, and what is given."""
+    return Faces(images, identity=source.identity, names=source.names, **known)
+
+
+class Identity:
+    """The source as it is."""
+
+    name = "identity"
+
+    def drive(self, source: Faces, driver: Faces) -> Faces:
+        _pairs(source, driver)
+        return source
+
+
+class Rendered:
+    """Rendered faces anew, with their driver's expression, pose and camera. Needs both's factors."""
+
+    name = "rendered"
+
+    def drive(self, source: Faces, driver: Faces) -> Faces:
+        _pairs(source, driver)
+        if source.factors is None or driver.factors is None:
+            raise ValueError(
+                "only rendered faces, whose factors are known, are rendered anew: choose another reenactor, such as "
+                "landmarks"
+            )
+        factors = source.factors | {group: driver.factors[group] for group in DRIVEN}
+        size = source.size[0]
+        driven = synthetic.render(factors, max(64, size), device=str(source.images.device)).resize(size)
+        return replace(driven, identity=source.identity, names=source.names)
+
+
+# ---------------------------------------------------------------------------------------------- landmarks
+
+
+class Landmarks:
+    """A thin-plate warp (Bookstein 1989) of the picture, from the source's landmarks to where they should be.
+
+    Where that is, the shape judge's head model says: the source's head at rest with the driver's expression, in the
+    driver's pose, seen by the driver's camera. The source's landmarks move by what that differs from the model of the
+    source itself, so that what the judge errs in both doesn't count. Nothing is uncovered: a mouth that opens shows
+    stretched lips, a head that turns shows no other cheek. Needs landmarks of the source; both in portrait framing.
+    """
+
+    name = "landmarks"
+
+    def __init__(self, judge: Shape | None = None):
+        """judge: of shapes; the released one by default. Raises FileNotFoundError where that has no weights."""
+        self.judge = judges.load("shape") if judge is None else judge
+
+    def wanted(self, source: Faces, driver: Faces) -> torch.Tensor:
+        """Where the source's landmarks should be, (B, 68, 2), pixels of the source's picture."""
+        if source.landmarks is None or not bool(source.landmarks.isfinite().all()):
+            raise ValueError(
+                "driving by landmarks needs faces.landmarks of every source: prepare the photographs first"
+            )
+        own, theirs = self.judge.measure(source.images), self.judge.measure(driver.images)
+        step = self.judge.landmarks(theirs | {"shape": own["shape"]}) - self.judge.landmarks(own)
+        return source.landmarks + step * (source.size[1] / 2)
+
+    def drive(self, source: Faces, driver: Faces) -> Faces:
+        _pairs(source, driver)
+        wanted = self.wanted(source, driver)
+        images, labels = [], []
+        for k, (start, end) in enumerate(zip(source.landmarks, wanted, strict=True)):
+            where = backward_map(_points(start), _points(end), source.size)
+            images.append(_warped(source.images[k].movedim(0, -1), where, cv2.INTER_CUBIC).movedim(-1, 0).clamp(-1, 1))
+            if source.labels is not None:
+                labels.append(_warped(source.labels[k], where, cv2.INTER_NEAREST))
+        known = {"labels": torch.stack(labels) if labels else None, "landmarks": wanted}
+        return _driven(source, torch.stack(images), **known)
+
+
+def _points(landmarks: torch.Tensor) -> np.ndarray:
+    return landmarks.detach().cpu().double().numpy()
+
+
+def backward_map(start: np.ndarray, end: np.ndarray, size: tuple[int, int], step: int = 2) -> np.ndarray:
+    """Where each pixel of a warped picture comes from, float32 (H, W, 2): the thin plate through points (N, 2).
+
+    The points `start` come to lie at `end`; eight on the picture's border stay. Of an exact plate, landmarks that come
+    close to each other would fold the picture, so it is a little stiff. The plate is smooth: it is computed at every
+    `step`-th pixel and interpolated.
+    """
+    height, width = size
+    x, y = np.linspace(0, width - 1, 3), np.linspace(0, height - 1, 3)
+    border = np.array([(a, b) for a in x for b in y if (a, b) != (x[1], y[1])])
+    start, end = np.concatenate([start, border]), np.concatenate([end, border])
+    plate = RBFInterpolator(end / max(size), start - end, smoothing=1e-4, kernel="thin_plate_spline")
+    rows, columns = (np.linspace(0, n - 1, max(2, -(-n // step))) for n in size)
+    coarse = np.stack(np.meshgrid(columns, rows), -1)
+    shift = plate(coarse.reshape(-1, 2) / max(size)).reshape(coarse.shape).astype(np.float32)
+    rows, columns = np.indices(size, np.float32)
+    at = columns * ((shift.shape[1] - 1) / (width - 1)), rows * ((shift.shape[0] - 1) / (height - 1))
+    return np.stack([columns, rows], -1) + cv2.remap(shift, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _warped(picture: torch.Tensor, where: np.ndarray, method: int) -> torch.Tensor:
+    array = np.ascontiguousarray(picture.detach().cpu().numpy())
+    return torch.from_numpy(cv2.remap(array, where, None, method, borderMode=cv2.BORDER_REPLICATE)).to(picture.device)
+
+
+# ---------------------------------------------------------------------------------------------- the network
+
+
+class FaceVid2Vid:
+    """The published network, at its 256 px; absolute motion, as E4S uses it."""
+
+    name = "facevid2vid"
+
+    def __init__(self, network: nn.Module):
+        self.network = network
+
+    @torch.no_grad()
+    def drive(self, source: Faces, driver: Faces) -> Faces:
+        _pairs(source, driver)
+        size = self.network.size
+        images = self.network(source.resize(size).images, driver.resize(size).images.to(source.images))
+        return _driven(source, Faces(images).resize(source.size).images)
+
+
+KINDS: Mapping[str, type[Reenactor]] = {kind.name: kind for kind in (Identity, Rendered, Landmarks, FaceVid2Vid)}
+
+
+def load(name: str, file: str | os.PathLike | None = None, device: str | torch.device = "cpu") -> Reenactor:
+    """The reenactor of that name. file: FaceVid2Vid's published one, which only that needs.
+
+    Raises ValueError for an unknown name and as `published.facevid2vid` does, FileNotFoundError without weights.
+    """
+    if name not in KINDS:
+        raise ValueError(f"unknown reenactor {name!r}: choose one of {', '.join(KINDS)}")
+    if name != FaceVid2Vid.name:
+        return KINDS[name]()
+    if file is None:
+        raise FileNotFoundError(
+            "facevid2vid has no released weights: name its published file, 00000189-checkpoint.pth.tar, or choose the "
+            "reenactor landmarks"
+        )
+    return FaceVid2Vid(published.facevid2vid(file).to(device))

@@ -1,0 +1,89 @@
+"""Families with something done before or after their swaps: stitched, driven."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+
+from swaplib import photos
+from swaplib.faces import Faces
+from swaplib.families import Codes, Family
+from swaplib.latent.reenactment import Reenactor
+from swaplib.photos import blending
+
+# ---------------------------------------------------------------------------------------------- before and after a swap
+
+
+class Wrapped(Family):
+    """Another family under another name; all that it does is the family's own, but for what subclasses do before or
+    after its swaps. swap_parts: what a plain swap takes from the source; the family's own choice where None."""
+
+    def __init__(self, family: Family, name: str, swap_parts: Sequence[str] | None = None):
+        super().__init__(family.config)
+        self.family, self.name = family, name
+        self.parts, self.swap_parts, self.any_size = family.parts, swap_parts or family.swap_parts, family.any_size
+
+    def encode(self, faces: Faces) -> Codes:
+        return self.family.encode(faces)
+
+    def decode(self, codes: Codes) -> torch.Tensor:
+        return self.family.decode(codes)
+
+    def sample(self, count: int, seed: int = 0) -> Codes:
+        return self.family.sample(count, seed)
+
+    def directions(self) -> dict[str, Codes]:
+        return self.family.directions()
+
+    def consumers(self) -> dict[str, list[torch.Tensor]]:
+        return self.family.consumers()
+
+    def tunable(self) -> Iterable[torch.nn.Parameter]:
+        return self.family.tunable()
+
+    def given(self, source: Codes, target: Codes) -> Codes:
+        return self.family.given(source, target)
+
+    def mix(self, source: Codes, target: Codes, amounts: Mapping[str, float | torch.Tensor] | None = None) -> Codes:
+        return self.family.mix(source, target, dict.fromkeys(self.swap_parts, 1.0) if amounts is None else amounts)
+
+
+class Stitched(Wrapped):
+    """A family whose swaps are stitched into the target's picture in the gradient domain (RSGAN-GD, section 3.3).
+
+    Within the hull of the target's landmarks a swap keeps the gradients that the family made; outside it, the target's
+    pixels come back bit for bit. first: the first landmark of the hull, as in `photos.rsgan_mask`. Needs
+    `faces.landmarks` of the targets.
+    """
+
+    def __init__(self, family: Family, first: int = 0):
+        super().__init__(family, f"{family.name}-gd")
+        self.first = first
+
+    @torch.no_grad()
+    def swap(
+        self, source: Faces, target: Faces, amounts: Mapping[str, float | torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        if target.landmarks is None:
+            raise ValueError("stitching needs faces.landmarks of the target: prepare the photographs first")
+        swapped = self.family.swap(source, target, amounts)
+        hull = photos.rsgan_mask(target.landmarks, target.size, self.first).to(target.images.device)
+        return blending.gradient_domain(swapped, target.images, hull)
+
+
+class Driven(Wrapped):
+    """A family whose sources take on their targets' pose and expression first (E4S, section 3.1).
+
+    reenactor: one of `reenact.load`; it may need landmarks of the sources, as it says itself.
+    """
+
+    def __init__(self, family: Family, reenactor: Reenactor):
+        super().__init__(family, f"{family.name}-{reenactor.name}")
+        self.reenactor = reenactor
+
+    @torch.no_grad()
+    def swap(
+        self, source: Faces, target: Faces, amounts: Mapping[str, float | torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        return self.family.swap(self.reenactor.drive(source, target), target, amounts)

@@ -1,0 +1,30 @@
+"""Photographs: reading them, finding and aligning their faces, RSGAN's masks and crops, blending, dlib's descriptor.
+
+A photo is a uint8 RGB array (H, W, 3); an aligned face is a `Faces` record.
+"""
+
+from __future__ import annotations
+
+from swaplib.photos.alignment import (
+    KINDS,
+    Kind,
+    align,
+    alignment,
+    canvas,
+    move,
+    paste_back,
+    resizing,
+    warp,
+    warp_labels,
+    warp_photo,
+)
+from swaplib.photos.detection import Detection, Prepared, choose, descriptor, detect, find, prepare
+from swaplib.photos.hull import rsgan_crops, rsgan_mask
+from swaplib.photos.parsing import Parser, parse
+from swaplib.photos.reading import PhotoError, load, read
+
+__all__ = (
+    "KINDS", "Detection", "Kind", "Parser", "PhotoError", "Prepared", "align", "alignment", "canvas", "choose",
+    "descriptor", "detect", "find", "load", "move", "parse", "paste_back", "prepare", "read", "resizing", "rsgan_crops",
+    "rsgan_mask", "warp", "warp_labels", "warp_photo",
+)  # fmt: skip

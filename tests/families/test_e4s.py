@@ -1,0 +1,523 @@
+"""E4S: the official networks' and functions' numbers, and what its paper says of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import cv2
+import drawn
+import numpy as np
+import official
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swaplib import families, latent, weights
+from swaplib.faces import E4S as REGIONS
+from swaplib.faces import Faces, from_uint8, label_table, relabel
+from swaplib.families import e4s
+from swaplib.families.e4s import E4S, TEXTURES, Config
+from swaplib.networks.e4s import RegionEncoder, RegionMLPs, masked_synthesis, reach, resized
+from swaplib.networks.resample import blur
+from swaplib.networks.stylegan2 import Generator, Layer
+from swaplib.photos import blending
+from swaplib.training.loop import train
+from swaplib.weights import published, published_names
+
+FACES = drawn.faces(4, 32, 0)
+
+
+@cache
+def built() -> E4S:
+    return families.build("e4s", "smoke").eval()
+
+
+@pytest.fixture
+def family() -> E4S:
+    return families.build("e4s", "smoke").eval()
+
+
+def close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = 1e-5) -> None:
+    """Within a share of the greatest magnitude."""
+    torch.testing.assert_close(found, wanted, atol=tolerance * float(wanted.abs().max()), rtol=0)
+
+
+def numbers(network: torch.nn.Module, trained: bool = False) -> int:
+    return sum(p.numel() for p in network.parameters() if p.requires_grad or not trained)
+
+
+def label_maps(count: int, size: int, seed: int, regions: int = 12) -> torch.Tensor:
+    """Random ones of blocks, with single pixels in between, uint8."""
+    draw = torch.Generator().manual_seed(seed)
+    blocks = torch.randint(0, regions, (count, size // 8, size // 8), generator=draw)
+    labels = blocks.repeat_interleave(8, 1).repeat_interleave(8, 2)
+    single = torch.rand(labels.shape, generator=draw) < 0.02
+    return torch.where(single, torch.randint(0, regions, labels.shape, generator=draw), labels).to(torch.uint8)
+
+
+# ---------------------------------------------------------------------------------------------- official networks
+
+
+def official_tensors(name: str) -> dict[str, torch.Tensor]:
+    layout = official.keys(name).items()
+    tensors = {key: torch.zeros(shape) for key, shape in layout if not key.endswith("kernel")}
+    official.fill_tensors(tensors, name)
+    return tensors
+
+
+def inside(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+@pytest.mark.slow
+def test_the_networks_are_the_official_ones():
+    tensors = official_tensors("e4s_net3_64")
+    with torch.device("meta"):
+        encoder, mlps = RegionEncoder(), RegionMLPs(12, 1280, 512, 13)
+    encoder.load_state_dict(inside(tensors, "encoder."), assign=True)
+    mlps.load_state_dict(inside(tensors, "MLPs."), assign=True)
+    generator = published.build(published_names.from_rosinality(inside(tensors, "G.")), "E4S's file")
+    labels, mean = official.inputs("e4s_net3_64").values()
+    wanted, wider = official.expected("e4s_net3_64"), official.expected("e4s_net3_64_K17")
+    with torch.no_grad():
+        textures = encoder(official.uniform(8, "img", (1, 3, 256, 256), -1, 1), labels)
+        close(textures, wanted["style_vectors"])
+        codes = mlps(textures, mean)
+        close(codes[:, [0, 6, 11], :, ::8], wanted["style_codes_cls_0_6_11"])
+        close(masked_synthesis(generator.synthesis, codes, labels, 13), wanted["image"])
+        random = official.uniform(8, "rand_codes", (1, 12, 18, 512), -1.2, 1.2)
+        close(masked_synthesis(generator.synthesis, random, labels, 13), wanted["image_rand_codes"])
+        for k in (0, 6, 11):  # the last layers are the only tensors of K = 17 that differ
+            for what, shape in (("weight", (18 * 512, 512)), ("bias", (18 * 512,))):
+                last = {f"MLPs.{k}.mlp.2.{what}": torch.zeros(shape)}
+                official.fill_tensors(last, "e4s_net3_64_K17")
+                setattr(mlps[k].mlp[2], what, torch.nn.Parameter(*last.values()))
+            mlps[k].layers = 18
+            found = mean + mlps[k](textures[:, k])
+            close(found[..., ::8], wider["style_codes_cls_0_6_11"][:, (0, 6, 11).index(k)])
+
+
+def test_the_layout_and_the_size_are_the_papers():
+    with torch.device("meta"):
+        family = families.build("e4s", "paper")
+    own = {name: tuple(value.shape) for name, value in family.state_dict().items()}
+    wanted = {name: shape for name, shape in official.keys("e4s_net3_1024").items() if not name.endswith("kernel")}
+    networks = {name.replace("MLPs", "mlps"): shape for name, shape in wanted.items() if not name.startswith("G.")}
+    assert {name: shape for name, shape in own.items() if name.startswith(("encoder.", "mlps."))} == networks
+    theirs, _ = published_names.to_rosinality(inside(family.state_dict(), "generator."))
+    assert {name: tuple(value.shape) for name, value in theirs.items()} == inside(wanted, "G.")
+    parts = family.encoder, family.mlps, family.generator
+    assert [numbers(part) for part in parts] == [85_051_008, 48_844_800, 30_370_060]
+    assert sum(numbers(part) for part in parts) == 164_265_868
+    assert sum(numbers(part, trained=True) for part in parts) == 161_762_847
+    assert [part.shape for part in family.parts] == [(1280,)] * 12 + [(1024, 1024)]
+    assert family.mean.shape == (18, 512)
+
+
+def test_a_file_of_the_authors_layout_loads(tmp_path, family):
+    path, wanted = tmp_path / "iteration_300000.pt", {}
+    torch.manual_seed(2)
+    for name, value in family.state_dict().items():
+        if name.startswith(("encoder.", "mlps.", "generator.", "critic.")) and "w_avg" not in name:
+            wanted[name] = torch.randn_like(value)
+    theirs, _ = published_names.to_rosinality(inside(wanted, "generator."))
+    state = {f"module.{name.replace('mlps', 'MLPs')}": value for name, value in wanted.items()
+             if name.startswith(("encoder.", "mlps."))}  # fmt: skip
+    state |= {f"module.G.{name}": value for name, value in theirs.items()}
+    critic, _ = published_names.to_rosinality(inside(wanted, "critic."))
+    mean = torch.randn_like(family.mean)
+    torch.save({"state_dict": state, "latent_avg": mean, "D_state_dict": critic, "opts": {"K": 6}}, path)
+    for file in (path, published.convert(path, tmp_path / "out.safetensors")):
+        loaded = families.build("e4s", "smoke").load_official(file).state_dict()
+        for name, value in (wanted | {"mean": mean}).items():
+            torch.testing.assert_close(loaded[name], value, msg=name)
+    with pytest.raises(ValueError, match="holds an E4S of another build: this config has 8 masked layers at 32 px"):
+        families.build("e4s", replace(Config.smoke(), masked=8)).load_official(path)
+    torch.save({"g_ema": theirs}, tmp_path / "550000.pt")
+    with pytest.raises(ValueError, match=r"holds no E4S, only G_ema: choose another file"):
+        family.load_official(tmp_path / "550000.pt")
+
+
+# ---------------------------------------------------------------------------------------------- the masked generator
+
+
+@cache
+def generator() -> Generator:
+    torch.manual_seed(0)
+    network = Generator(64, 256, 16, 8, 8, 2).eval()
+    for name, value in network.named_parameters():
+        value.data.add_(torch.randn_like(value) * (0.2 if name.endswith(("bias", "strength")) else 0))
+    return network
+
+
+def straightforward(synthesis, codes: torch.Tensor, labels: torch.Tensor, masked: int) -> torch.Tensor:
+    """As the authors write it: each layer once for each region, its mask cut out."""
+    count = codes.shape[1]
+
+    def cut(shown: list[torch.Tensor]) -> torch.Tensor:
+        masks = F.one_hot(resized(labels, shown[0].shape[-1]), count).movedim(-1, 0)
+        return sum(one * mask[:, None] for one, mask in zip(shown, masks, strict=True))
+
+    def steer(layer: Layer, x: torch.Tensor, k: int) -> torch.Tensor:
+        if k >= masked:
+            return layer(x, codes[:, 0, k])
+        shown = []
+        for w in codes[:, :, k].unbind(1):
+            style, scale = (one[..., None, None] for one in layer.steer(w))
+            if layer.grow:
+                found = blur(F.conv_transpose2d(x * style, layer.weight.transpose(0, 1), stride=2), 1)
+            else:
+                found = F.conv2d(x * style, layer.weight, padding=1)
+            shown.append(found * scale)
+        shown = cut(shown) + layer.noise_const * layer.noise_strength + layer.bias[:, None, None]
+        return F.leaky_relu(shown, 0.2) * 2**0.5
+
+    def look(torgb, x: torch.Tensor, k: int) -> torch.Tensor:
+        if k >= masked:
+            return torgb(x, codes[:, 0, k])
+        bias = torgb.bias[:, None, None]
+        return cut([torgb(x, w) - bias for w in codes[:, :, k].unbind(1)]) + bias
+
+    return synthesis.walk(len(codes), steer, look)
+
+
+@pytest.mark.parametrize("masked", [10, 6])
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_the_generator_gives_the_numbers_of_the_straightforward_form(masked, size):
+    synthesis = generator().synthesis
+    codes = torch.randn(2, 12, 10, 8, generator=torch.Generator().manual_seed(1))
+    labels = label_maps(2, size, 3)
+    with torch.no_grad():
+        wanted = straightforward(synthesis, codes, labels, masked)
+        close(masked_synthesis(synthesis, codes, labels, masked), wanted)
+
+
+def test_so_do_its_gradients():
+    synthesis = generator().synthesis
+    labels, shown = label_maps(1, 64, 4), torch.randn(1, 3, 64, 64)
+    found = []
+    for form in (straightforward, masked_synthesis):
+        codes = torch.randn(1, 12, 10, 8, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        total = (form(synthesis, codes, labels, 8) * shown).sum()
+        found.append(torch.autograd.grad(total, [codes, *synthesis.parameters()]))
+    for wanted, one in zip(*found, strict=True):
+        close(one, wanted, 1e-4)
+
+
+@pytest.mark.parametrize("masked", [10, 6])
+def test_equal_codes_in_all_regions_are_plain_stylegan2(masked):
+    ws = torch.randn(2, 10, 8)
+    with torch.no_grad():
+        found = masked_synthesis(
+            generator().synthesis, ws[:, None].expand(-1, 12, -1, -1), label_maps(2, 64, 5), masked
+        )
+        close(found, generator().synthesis(ws))
+
+
+def test_one_region_for_all_pixels_needs_no_second_look(monkeypatch):
+    monkeypatch.setattr("swaplib.networks.e4s._one_by_one", None)
+    codes = torch.randn(2, 12, 10, 8)
+    with torch.no_grad():
+        found = masked_synthesis(generator().synthesis, codes, torch.full((2, 64, 64), 5), 10)
+        close(found, generator().synthesis(codes[:, 5]))
+
+
+def test_unmasked_layers_read_the_first_regions_codes_alone():
+    codes, labels = torch.randn(1, 12, 10, 8), label_maps(1, 64, 6)
+    with torch.no_grad():
+        shown = masked_synthesis(generator().synthesis, codes, labels, 6)
+        changed = codes.clone()
+        changed[:, 1:, 6:] += 1
+        assert torch.equal(masked_synthesis(generator().synthesis, changed, labels, 6), shown)
+        changed[:, 0, 6:] += 1
+        assert not torch.equal(masked_synthesis(generator().synthesis, changed, labels, 6), shown)
+
+
+def test_a_regions_codes_change_what_they_reach_and_nothing_else():
+    """A region that only maps from 32 px on show reaches a small part of the picture; one of the coarse maps, all."""
+    labels = torch.zeros(1, 64, 64, dtype=torch.uint8)
+    labels[:, 32:, :] = 6
+    labels[:, 10:12, 50:52] = 11
+    synthesis, codes = generator().synthesis, torch.randn(1, 12, 10, 8)
+    with torch.no_grad():
+        shown = masked_synthesis(synthesis, codes, labels, 10)
+        for region, share in ((11, 0.05), (6, 1.0), (3, 0.0)):
+            changed = codes.clone()
+            changed[:, region] += 1
+            where = (masked_synthesis(synthesis, changed, labels, 10) != shown).any(1)
+            may = reach(synthesis, labels, region, 10)
+            assert not (where & ~may).any()
+            assert where.float().mean() > 0.5 * may.float().mean() or not may.any()
+            assert may.float().mean() <= share
+            assert may[labels == region].all()
+
+
+# ---------------------------------------------------------------------------------------------- masks and textures
+
+
+def test_label_tables_are_the_official_ones():
+    wanted = official.expected("e4s_mask_functions")
+    for order, name in (("celebamask_hq", "celebamaskhq19"), ("bisenet", "bisenet19")):
+        assert torch.equal(label_table(order, "e4s"), wanted[f"lut_{name}_to_12"][:19])
+
+
+@pytest.mark.parametrize("hair", ["first", "last"])
+def test_masks_are_recomposed_as_officially(hair):
+    pairs, wanted = official.inputs("e4s_mask_functions"), official.expected("e4s_mask_functions")
+    mask, holes = e4s.swap_mask(pairs["source"], pairs["target"], hair == "first")
+    assert torch.equal(mask, wanted[f"swapped_hair{hair}"])
+    assert torch.equal(holes, wanted[f"hole_hair{hair}"] > 0)
+
+
+@given(st.integers(0, 2**31))
+def test_recomposing_keeps_the_background_and_itself(seed):
+    source, target = label_maps(2, 16, seed), label_maps(2, 16, seed + 1)
+    before = source.clone(), target.clone()
+    mask, holes = e4s.swap_mask(source, target)
+    assert torch.equal(mask == 0, target == 0)
+    assert int(mask.max()) < 12
+    assert (mask[holes] == REGIONS.index("skin")).all()
+    same, none = e4s.swap_mask(target, target)
+    assert torch.equal(same, target)
+    assert not none.any()
+    assert torch.equal(source, before[0])
+    assert torch.equal(target, before[1])
+
+
+@given(st.integers(0, 2**31))
+def test_hair_goes_over_all_but_the_inner_face(seed):
+    source, target = label_maps(2, 16, seed), label_maps(2, 16, seed + 1)
+    mask = e4s.hair_mask(source, target)
+    hair = REGIONS.index("hair")
+    assert not ((mask == hair) & (source != hair)).any()
+    kept = torch.isin(target, torch.tensor([REGIONS.index(name) for name in ("eyes", "nose", "lip", "mouth")]))
+    assert torch.equal(mask[kept], target[kept])
+    assert torch.equal(mask == hair, (source == hair) & ~kept & (target != REGIONS.index("eye_glasses")))
+    assert torch.equal(e4s.hair_mask(target, target), target)
+
+
+def test_textures_are_swapped_as_officially():
+    given, wanted = official.inputs("e4s_style_and_blend_functions"), official.expected("e4s_style_and_blend_functions")
+    source, target = given["driven_vec"], given["target_vec"]
+    assert torch.equal(e4s.swap_textures(source, target), wanted["vec_default"])
+    torch.testing.assert_close(e4s.swap_textures(given["driven_vec_zeroed"], target), wanted["vec_no_ear_no_teeth"])
+    torch.testing.assert_close(e4s.swap_textures(source, target, mean_neck=True), wanted["vec_neck_interp"])
+
+
+# ---------------------------------------------------------------------------------------------- blending
+
+
+@cache
+def blend_functions() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    return official.inputs("e4s_style_and_blend_functions"), official.expected("e4s_style_and_blend_functions")
+
+
+def levels(images: torch.Tensor) -> torch.Tensor:
+    """0 to 255, channels last, not rounded."""
+    return (images[0].movedim(0, -1) + 1) * 127.5
+
+
+@pytest.mark.parametrize("radius", [0, 5])
+def test_soft_pasting_is_the_official_one(radius):
+    inputs, wanted = blend_functions()
+    pictures = [from_uint8(inputs[name].numpy())[None] for name in "AB"]
+    found = levels(blending.soft(*pictures, inputs["mask"][None] > 0, radius))
+    torch.testing.assert_close(found, wanted[f"paste_radius{radius}"].float(), atol=1, rtol=0)
+
+
+def test_bands_are_the_official_ones():
+    inputs, wanted = blend_functions()
+    rim, wide = blending.band(inputs["foreground"][:, 0], 5)
+    assert torch.equal(rim, wanted["expansion5_border"][:, 0])
+    assert torch.equal(wide, wanted["expansion5_full"][:, 0])
+
+
+def test_laplacian_blending_is_the_official_one():
+    inputs, wanted = blend_functions()
+    pictures, share = [inputs[name].numpy() for name in "AB"], inputs["maskf"].numpy()
+    found = blending.laplacian(*(from_uint8(one)[None] for one in pictures), torch.from_numpy(share)[None], 6)
+    torch.testing.assert_close(levels(found)[::2, ::2], wanted["laplacian_blend_6"], atol=1e-3, rtol=0)
+    # `blending` works at 1024 px.
+    large = [from_uint8(cv2.resize(one, (1024, 1024)))[None] for one in pictures]
+    found = levels(blending.laplacian(*large, torch.from_numpy(cv2.resize(share, (1024, 1024)))[None], 10))
+    small = torch.from_numpy(cv2.resize(found.numpy(), (128, 128)))
+    torch.testing.assert_close(small, wanted["blending_1024_128"].float(), atol=2, rtol=0)
+
+
+@pytest.mark.parametrize("how", ["soft", "laplacian"])
+def test_a_composed_swap_keeps_the_target_away_from_the_face(how):
+    target, shown = FACES.images, -FACES.images
+    mask = relabel(FACES.labels, target="e4s")
+    found = e4s.composed(shown, target, mask, how=how, radius=1)
+    face = ~torch.isin(mask, torch.tensor([0, 4, 11]))
+    rim, wide = blending.band(face, 1)
+    if how == "soft":
+        assert torch.equal(found.movedim(1, -1)[~wide], target.movedim(1, -1)[~wide])
+        assert not torch.equal(found.movedim(1, -1)[face & ~rim], target.movedim(1, -1)[face & ~rim])
+    else:
+        far = ~(F.max_pool2d(face[:, None].float(), 15, 1, 7)[:, 0] > 0)
+        assert far.any()
+        assert (found - target).abs().mean(1)[far].mean() < (found - target).abs().mean(1)[face].mean() / 4
+    same = e4s.composed(target, target, mask, how=how)
+    torch.testing.assert_close(same, target, atol=1e-5, rtol=0)
+
+
+def test_resizing_is_the_official_one_but_for_the_rim():
+    image = official.inputs("e4s_bicubic_downsample")["img"]
+    for factor, size in ((2, (24, 32)), (4, (12, 16))):
+        wanted = official.expected("e4s_bicubic_downsample")[f"factor{factor}"]
+        found = F.interpolate(image, size, mode="bicubic", antialias=True)
+        torch.testing.assert_close(found[..., 2:-2, 2:-2], wanted[..., 2:-2, 2:-2], atol=1e-5, rtol=0)
+
+
+# ---------------------------------------------------------------------------------------------- the family
+
+
+def test_faces_without_labels_are_parsed(family):
+    bare = Faces(FACES.images)
+    assert torch.equal(family.labels(bare), relabel(family.parser.parse(FACES.images), target="e4s"))
+    family.parser.trained = False
+    with pytest.raises(ValueError, match=r"no labels \(faces.labels\), and the parser .*swaplib train parser"):
+        family.encode(bare)
+    assert family.encode(FACES)["mask"].dtype == torch.uint8
+
+
+def test_bad_input_is_refused():
+    with torch.no_grad():
+        with pytest.raises(ValueError, match=r"takes 32 px pictures here, got 48 x 48: use faces.resize"):
+            built().encode(FACES.resize(48))
+        codes = built().encode(FACES)
+        with pytest.raises(ValueError, match=r"a mask holds integers from 0 to 11, E4S's regions: use faces.relabel"):
+            built().decode({**codes, "mask": torch.full_like(codes["mask"], 12)})
+        with pytest.raises(ValueError, match="a mask holds integers"):
+            built().decode({**codes, "mask": codes["mask"].float()})
+    with pytest.raises(ValueError, match="a swap leaves the texture of 'hair' alone: choose from lip, eyebrows"):
+        e4s.controlled({"hair": 0.5})
+
+
+def test_a_texture_tells_of_its_region_alone():
+    """Pooling sees the whole picture through the maps' receptive fields; a region that isn't there is zero."""
+    with torch.no_grad():
+        codes = built().encode(FACES)
+        for k, name in enumerate(REGIONS):
+            shown = (codes["mask"] == k).flatten(1).any(1)
+            assert torch.equal(codes[name].any(1), shown), name
+
+
+@torch.no_grad()
+def test_lambda_goes_from_the_swap_to_the_targets_textures():
+    source, target = built().encode(FACES), built().encode(FACES.mirror()[[1, 2, 3, 0]])
+    full = built().mix(source, target)
+    assert torch.equal(full["mask"], e4s.swap_mask(source["mask"], target["mask"])[0])
+    ends = [built().mix(source, target, e4s.controlled(strength)) for strength in (0.0, 1.0)]
+    assert all(torch.equal(ends[0][name], full[name]) for name in full)
+    assert all(torch.equal(ends[1][name], target[name]) for name in REGIONS)
+    assert torch.equal(ends[1]["mask"], full["mask"])
+    halfway = built().mix(source, target, e4s.controlled({"lip": 0.5}))
+    torch.testing.assert_close(halfway["lip"], (full["lip"] + target["lip"]) / 2)
+    assert torch.equal(halfway["eyes"], full["eyes"])
+    for name in set(REGIONS) - set(TEXTURES):
+        assert torch.equal(full[name], target[name])
+
+
+@torch.no_grad()
+def test_hair_is_transferred_with_its_shape():
+    source, target = built().encode(FACES), built().encode(FACES.mirror())
+    found = e4s.hair_transfer(source, target)
+    assert torch.equal(found["hair"], source["hair"])
+    assert torch.equal(found["mask"], e4s.hair_mask(source["mask"], target["mask"]))
+    assert built().decode(found).shape == (4, 3, 32, 32)
+
+
+def test_it_starts_from_a_generator_that_has_weights(monkeypatch):
+    monkeypatch.setattr(weights, "find_released", lambda name, preset: Path("nowhere"))
+    family = families.build("e4s", "smoke")
+    with pytest.raises(ValueError, match=r"the network stylegan2 that this learns from has no weights: train it"):
+        family.phases()
+
+
+def test_a_clip_is_fitted_by_the_generator_alone(family):
+    tuned = latent.tune(family, FACES, steps=3, progress=False)
+    before, after = family.state_dict(), tuned.state_dict()
+    moved = {name for name in after if not torch.equal(before[name], after[name])}
+    assert moved
+    assert all(name.startswith("generator.synthesis.") for name in moved)
+
+
+def test_what_learns_is_what_the_code_trains():
+    """Neither the mapping nor layers that no region steers; and each loss reaches all networks."""
+    family = families.build("e4s", "smoke").train()
+    still = {name for name, value in family.generator.named_parameters() if not value.requires_grad}
+    assert still == {name for name, _ in family.generator.named_parameters()
+                     if name.startswith(("mapping.", "synthesis.b32.conv1", "synthesis.b32.torgb"))}  # fmt: skip
+    phase = next(phase for phase in family.phases() if phase.name == "inversion")
+    losses = phase.losses(FACES)
+    assert set(losses) == {"pixels", "perceptual", "identity", "parsing", "adversarial"}
+    read = [family.encoder.input_layer[0].weight, family.mlps[0].mlp[2].weight, family.generator.synthesis.b4.const]
+    for name, value in losses.items():
+        assert all(gradient.any() for gradient in torch.autograd.grad(value, read, retain_graph=True)), name
+    assert not any(p.requires_grad for judge in (family.embedder, family.parser, family.distance)
+                   for p in judge.parameters())  # fmt: skip
+
+
+def test_the_ablations_are_configs():
+    for letter, changes in e4s.ABLATIONS.items():
+        family = families.build("e4s", replace(Config.smoke(), **changes))
+        assert len(family.parts[0].shape) == 1
+        assert family.parts[0].shape[0] == (64 if letter == "D" else 160)
+        assert "perceptual" in family.phases()[0].losses(FACES)
+    none = families.build("e4s", replace(Config.smoke(), scales=(), adversarial=0.0))
+    (phase,) = none.phases()
+    assert set(phase.losses(FACES)) == {"pixels", "identity", "parsing"}
+
+
+def test_losses_are_sums_over_scales_and_levels():
+    torch.manual_seed(1)
+    shown, truth = torch.rand(2, 2, 3, 32, 32) * 2 - 1
+
+    def distance(a, b):
+        return (a - b).abs().mean((1, 2, 3))
+
+    wanted = distance(shown, truth).mean() + distance(F.avg_pool2d(shown, 4), F.avg_pool2d(truth, 4)).mean()
+    torch.testing.assert_close(e4s.scales_loss(distance, shown, truth, (1, 4)), wanted)
+    ours, theirs = [shown, shown[:, :, 0, 0]], [truth, shown[:, :, 0, 0]]
+    cosine = (F.normalize(shown.flatten(1)) * F.normalize(truth.flatten(1))).sum(1).mean()
+    torch.testing.assert_close(e4s.levels_loss(ours, theirs), 1 - cosine)
+
+
+def test_optimised_codes_show_the_faces_better(family):
+    with torch.no_grad():
+        mask = family.labels(FACES)
+        first = family.styles(family.encoder(FACES.images, mask))
+    before = {name: value.clone() for name, value in family.state_dict().items()}
+    found = e4s.optimise(family, FACES, 12, 0.05)
+
+    def missed(styles: torch.Tensor) -> float:
+        with torch.no_grad():
+            losses = family.reconstruction(family.show(styles, mask), FACES.images)
+        return sum(getattr(family.config, name) * float(loss) for name, loss in losses.items())
+
+    assert missed(found) < 0.97 * missed(first)
+    assert torch.equal(found[:, :, family.config.masked :], first[:, :, family.config.masked :])
+    assert all(torch.equal(value, before[name]) for name, value in family.state_dict().items())
+    assert all(parameter.grad is None for parameter in family.parameters())
+
+
+def test_a_tiny_overfit_lowers_the_loss():
+    torch.manual_seed(0)
+    family = families.build("e4s", replace(Config.smoke(), adversarial=0.0, learning_rate=5e-3))
+    steps = list(train(family, FACES, 50, batch=4, progress=False, workers=1, precision="fp32", device="cpu"))
+    pixels = [step.losses["inversion"]["pixels"] for step in steps]
+    assert np.mean(pixels[-4:]) < 0.8 * np.mean(pixels[:4])
+
+
+def test_stages_follow_the_config():
+    assert [stage.name for stage in E4S.stages(Config.demo())] == ["alone", "whole"]
+    alone, whole = E4S.stages(Config.demo())
+    assert (alone.config.adversarial, whole.config) == (0.0, Config.demo())
+    (paper,) = E4S.stages(Config.paper())
+    assert [paper.schedule(progress) for progress in (0.3, 0.34)] == [1.0, 0.1]

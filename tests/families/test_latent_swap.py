@@ -1,0 +1,181 @@
+"""LatentSwap: the official mixers' numbers, and what its paper says of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import drawn
+import official
+import pytest
+import torch
+
+from swaplib import families, weights
+from swaplib.families import latent_swap
+from swaplib.families.latent_swap import Config, LatentSwap, Mixer
+from swaplib.judges.identity import identity_loss
+from swaplib.training.loop import train
+
+FACES = drawn.faces(4, 32, 0)
+
+
+@pytest.fixture
+def family() -> LatentSwap:
+    return families.build("latent_swap", "smoke").eval()
+
+
+# ---------------------------------------------------------------------------------------------- mixers
+
+
+def official_weights(name: str) -> dict[str, torch.Tensor]:
+    """As the authors' checkpoint has them."""
+    tensors = {key: torch.zeros(shape) for key, shape in official.keys(name).items()}
+    official.fill_tensors(tensors, name)
+    return {f"identity_mixer.{key}": value for key, value in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "residual", "count"),
+    [
+        ("latentswap_mixer_1024", 18, 1.0, 56_687_616),
+        ("latentswap_mixer_256", 14, 1.0, 44_090_368),
+        ("latentswap_mixer_256_res05", 14, 0.5, 44_090_368),
+    ],
+)
+def test_the_mixers_are_the_official_ones(name, layers, residual, count, tmp_path):
+    torch.save({"state_dict": official_weights(name)}, tmp_path / "epoch=39-step=200000.ckpt")
+    mixer = Mixer(layers, 512, residual=residual)
+    mixer.load_official(weights.tensors(tmp_path / "epoch=39-step=200000.ckpt"))
+    assert sum(parameter.numel() for parameter in mixer.parameters()) == count
+    given = official.inputs("latentswap_mixer_1024" if layers == 18 else "latentswap_mixer_256_res05")
+    wanted = official.expected(name)["swapped"]
+    with torch.no_grad():
+        found = mixer(given["source"], given["target"])
+    torch.testing.assert_close(found, wanted, atol=1e-5 * float(wanted.abs().max()), rtol=0)
+
+
+def test_other_mixers_are_refused():
+    with pytest.raises(ValueError, match="these are not the weights of 3 mixers of 5 layers"):
+        Mixer(3, 8).load_official({"identity_mixer.mixer.0.0.weight": torch.zeros(16, 16)})
+    with pytest.raises(ValueError, match="choose LatentSwap's checkpoint for this generator"):
+        Mixer(14, 8).load_official(official_weights("latentswap_mixer_256"))
+
+
+@pytest.mark.parametrize("depth", [2, 3, 5, 7])
+def test_mixers_of_every_depth_see_their_own_layer_alone(depth):
+    torch.manual_seed(0)
+    mixer = Mixer(6, 8, depth)
+    assert len(mixer.weights) == depth
+    source, target = torch.randn(2, 3, 6, 8)
+    found = mixer(source, target)
+    assert found.shape == (3, 6, 8)
+    for changed in ((source + torch.eye(6)[2, :, None], target), (source, target + torch.eye(6)[2, :, None])):
+        same = torch.isclose(mixer(*changed), found).all(2).all(0)
+        assert same.tolist() == [True, True, False, True, True, True]
+    order = [2, 0, 1]
+    torch.testing.assert_close(mixer(source[order], target[order]), found[order])
+
+
+def test_with_its_last_layer_zeroed_a_mixer_returns_the_target():
+    mixer = Mixer(4, 8)
+    torch.nn.init.zeros_(mixer.weights[-1])
+    torch.nn.init.zeros_(mixer.biases[-1])
+    source, target = torch.randn(2, 3, 4, 8)
+    assert torch.equal(mixer(source, target), target)
+    assert latent_swap.latent_loss(mixer(source, target), target) == 0
+
+
+def test_the_whole_has_the_papers_size():
+    family = families.build("latent_swap", "paper")
+    mixer = sum(parameter.numel() for parameter in family.mixer.parameters())
+    generator = sum(parameter.numel() for parameter in family.generator.parameters())
+    assert (mixer, mixer + generator) == (56_687_616, 87_057_676)
+    assert [part.name for part in family.parts] == [f"w{k:02}" for k in range(18)]
+    assert sum(parameter.numel() for parameter in Mixer(21, 512).parameters()) == 66_135_552  # StyleNeRF's
+
+
+# ---------------------------------------------------------------------------------------------- losses
+
+
+def test_losses_are_the_official_ones():
+    given, wanted = official.inputs("latentswap_losses"), official.expected("latentswap_losses")
+    identity = identity_loss(given["emb_swap"], given["emb_source"])
+    latent = latent_swap.latent_loss(given["style_difference"], torch.zeros(5, 18, 512))
+    torch.testing.assert_close(identity, wanted["id_loss"], rtol=1e-6, atol=0)
+    torch.testing.assert_close(latent, wanted["lp_loss"], rtol=1e-6, atol=0)
+    torch.testing.assert_close(identity + Config().latent * latent, wanted["partial_total"], rtol=1e-6, atol=0)
+
+
+def test_the_shape_loss_asks_for_the_sources_shape_in_the_targets_pose(family):
+    judge = family.form
+    with torch.no_grad():
+        source, target = judge(FACES.images[:2]), judge(FACES.images[2:])
+        fused = {**target, "shape": source["shape"]}
+        assert latent_swap.shape_loss(judge, fused, source, target) == 0
+        missed = (judge.landmarks(target) - judge.landmarks(fused)).abs().mean() * 112
+        torch.testing.assert_close(latent_swap.shape_loss(judge, target, source, target), missed)
+
+
+# ---------------------------------------------------------------------------------------------- the family
+
+
+def test_training_ignores_the_faces_but_for_their_number(family):
+    losses = []
+    for faces in (FACES, FACES.mirror()):
+        torch.manual_seed(3)
+        losses.append(family.phases()[0].losses(faces))
+    assert losses[0] == losses[1]
+    torch.manual_seed(4)
+    assert family.phases()[0].losses(FACES) != losses[0]
+
+
+def test_only_the_mixer_learns_through_the_frozen_generator(family):
+    (phase,) = family.phases()
+    assert phase.weight_decay == 0.01
+    assert {id(parameter) for parameter in phase.parameters} == {id(p) for p in family.mixer.parameters()}
+    for name, value in phase.losses(FACES).items():
+        if value.requires_grad:
+            family.zero_grad()
+            value.backward(retain_graph=True)
+            assert all(parameter.grad.any() for parameter in family.mixer.parameters()), name
+    assert all(parameter.grad is None for part in (family.generator, family.embedder, family.form)
+               for parameter in part.parameters())  # fmt: skip
+
+
+def test_pairs_of_one_code_with_itself(monkeypatch):
+    family = families.build("latent_swap", replace(Config.smoke(), same_pairs=1.0)).eval()
+    seen = []
+    monkeypatch.setattr(family.mixer, "forward", lambda source, target: seen.append((source, target)) or target)
+    losses = family.phases()[0].losses(FACES)
+    assert torch.equal(*seen[0])
+    assert losses["latent"] == 0
+
+
+def test_a_tiny_overfit_lowers_the_loss():
+    torch.manual_seed(0)
+    family = families.build("latent_swap", replace(Config.smoke(), learning_rate=1e-3, residual=0.0))
+    steps = list(train(family, FACES, 60, batch=4, progress=False, workers=1, precision="fp32", device="cpu"))
+    totals = [step.totals["mixer"] for step in steps]
+    assert sum(totals[-10:]) < 0.8 * sum(totals[:10])
+
+
+@pytest.mark.parametrize("space", ["z", "w"])
+def test_the_mixer_may_work_on_one_vector(space):
+    family = families.build("latent_swap", replace(Config.smoke(), space=space)).eval()
+    assert [part.name for part in family.parts] == [space]
+    source, target = family.sample(2, 1), family.sample(2, 2)
+    images = family.decode(family.mix(source, target))
+    assert images.shape == (2, 3, 32, 32)
+    assert set(family.phases()[0].losses(FACES)) == {"identity", "latent", "shape"}
+    if space == "z":
+        with pytest.raises(ValueError, match="pictures have no code in Z"):
+            family.encode(FACES)
+    else:
+        assert family.encode(FACES)["w"].shape == (4, 16)
+
+
+def test_samples_are_truncated_in_their_first_layers(family):
+    codes = family._stacked(family.sample(2, seed=5))
+    network = family.generator.network
+    z = torch.randn(2, 16, generator=torch.Generator().manual_seed(5))
+    torch.testing.assert_close(codes, network.plus(network.mapping(z), 0.5, 4))
+    assert not torch.equal(codes[:, 0], codes[:, -1])

@@ -1,0 +1,554 @@
+"""Judges: their losses against the official ones, what they answer, and that they can be trained, saved and loaded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import drawn
+import numpy as np
+import official
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swaplib import data, judges, synthetic, weights
+from swaplib.faces import BISENET, CELEBAMASK_HQ, Faces
+from swaplib.judges import identity, parsing, perceptual, shape, smoothness
+from swaplib.judges.augment import augment
+from swaplib.networks.bisenet import BiSeNet
+from swaplib.networks.ir_se import IRSE50
+from swaplib.synthetic import head
+from swaplib.training import recipes
+from swaplib.training.loop import restore, train
+
+FACES = drawn.faces(8, 64, 0)
+PLAIN = {"progress": False, "workers": 1, "precision": "fp32", "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def rendered() -> Faces:
+    return synthetic.faces(8, seed=2, size=64, shots=2)
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory) -> data.Dataset:
+    """8 rendered people in two pictures each."""
+    folder = tmp_path_factory.mktemp("people") / "set"
+    return data.open(data.render(folder, 16, size=64, shots=2, jobs=1, validation=0.3, progress=False))
+
+
+# ---------------------------------------------------------------------------------------------- all of them
+
+
+@pytest.mark.parametrize("name", judges.NAMES)
+def test_a_judge_learns_and_comes_back_from_its_file(name, people, tmp_path):
+    config = replace(judges.config(name, "smoke"), steps=2)
+    lesson = judges.kind(name).lesson(config, [people])
+    steps = list(recipes.follow(name, config, lesson, tmp_path / "run", steps=2, **PLAIN))
+    assert sum(1 for _ in steps) == 2
+    judge, totals = recipes.result(name, config, tmp_path / "run")
+    assert totals["steps"] == 2
+    card = weights.Card("drawn", 2, 8, 1.0, "a processor", "none", "none")
+    path = weights.save(judge, tmp_path / "judge.safetensors", card)
+    again = judges.load(name, file=path)
+    images = FACES.images
+    with torch.no_grad():
+        wanted, found = judge(images), again(images)
+    for one, other in zip(*(value.values() if isinstance(value, dict) else [value] for value in (wanted, found)),
+                          strict=True):  # fmt: skip
+        torch.testing.assert_close(one, other, atol=0.05, rtol=0.05)  # half precision
+
+
+@pytest.mark.parametrize("name", judges.NAMES)
+def test_a_frozen_judge_stays_in_evaluation_mode_and_passes_gradients_on(name):
+    judge = judges.build(name, "smoke").freeze()
+    judge.train()
+    assert not any(module.training for module in judge.modules())
+    images = FACES.images.clone().requires_grad_()
+    answer = judge(images)
+    sum(value.square().sum() for value in (answer.values() if isinstance(answer, dict) else [answer])).backward()
+    assert images.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in judge.parameters())
+
+
+@pytest.mark.parametrize(("name", "count"), [("identity", 26_134_080), ("parser", 1_944_355)])
+def test_the_papers_sizes(name, count):
+    assert sum(parameter.numel() for parameter in judges.build(name, "paper").parameters()) == count
+
+
+@pytest.mark.parametrize("name", judges.NAMES)
+def test_learning_says_what_it_lacks(name):
+    (phase,) = judges.build(name, "smoke").phases()
+    with pytest.raises(ValueError, match=r"needs faces\.(identity|labels|landmarks)"):
+        phase.losses(Faces(FACES.images))
+
+
+# ---------------------------------------------------------------------------------------------- identity
+
+
+def test_contrastive_losses_are_the_published_ones():
+    given_, wanted = official.inputs("supcon_loss"), official.expected("supcon_loss")
+    codes = torch.cat([given_["feat"][:, k] for k in (0, 1)])
+    people = given_["label"].repeat(2)
+    found = identity.contrastive_loss(codes, people, 0.07, positives=True)
+    torch.testing.assert_close(found, wanted["loss_labels_t007"].to(found), rtol=1e-5, atol=0)
+    alone = identity.contrastive_loss(codes, torch.arange(6).repeat(2), 0.5, positives=True)
+    torch.testing.assert_close(alone * 0.5 / 0.07, wanted["loss_simclr_t05"].to(found), rtol=1e-5, atol=0)
+    single = identity.contrastive_loss(given_["feat"][:, 0], given_["label"], 0.07, positives=True)
+    torch.testing.assert_close(single, wanted["loss_single_view_labels"].to(found), rtol=1e-5, atol=1e-6)
+
+
+def test_both_forms_agree_with_two_pictures_of_each_and_differ_with_four():
+    codes = torch.nn.functional.normalize(torch.randn(16, 8, generator=torch.Generator().manual_seed(0)), dim=1)
+    two, four = torch.arange(8).repeat(2), torch.arange(4).repeat(4)
+    ours, theirs = (identity.contrastive_loss(codes, two, positives=form) for form in (False, True))
+    torch.testing.assert_close(ours, theirs)
+    ours, theirs = (identity.contrastive_loss(codes, four, positives=form) for form in (False, True))
+    assert ours < theirs - 1e-3
+
+
+def test_contrastive_loss_against_the_formula_written_out():
+    codes = torch.nn.functional.normalize(torch.randn(9, 5, generator=torch.Generator().manual_seed(1)), dim=1).double()
+    people, tau = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 3]), 0.3
+    terms = []
+    for i in range(9):
+        negatives = sum(torch.exp(codes[i] @ codes[k] / tau) for k in range(9) if people[k] != people[i])
+        own = [torch.exp(codes[i] @ codes[k] / tau) for k in range(9) if people[k] == people[i] and k != i]
+        terms.append(sum(-torch.log(p / (p + negatives)) for p in own) / max(len(own), 1))
+    torch.testing.assert_close(identity.contrastive_loss(codes, people, tau), torch.as_tensor(sum(terms) / 9))
+
+
+def test_the_margin_is_arcfaces():
+    given_, wanted = official.inputs("arcface_head"), official.expected("arcface_head")
+    found = identity.margin_logits(given_["emb"], given_["kernel"], given_["label"].long())
+    torch.testing.assert_close(found[:7], wanted["logits"][:7], atol=1e-4, rtol=0)
+    torch.testing.assert_close(found[7], wanted["logits"][7], atol=0.1, rtol=0)  # on its centre: the root of nearly 0
+
+
+def test_embeddings_have_unit_length_at_any_size():
+    for name in ("identity", "identity_margin"):
+        judge = judges.build(name, "smoke").eval()
+        for size in (32, 50):
+            codes = judge.embed(FACES.resize(size))
+            torch.testing.assert_close(codes.norm(dim=1), torch.ones(8))
+
+
+def test_people_are_told_apart_after_a_few_steps(people):
+    """A tiny overfit: pictures of one person end up nearer than pictures of two."""
+    judge = judges.build("identity", "smoke", seed=1)
+    shots = data.Shots([people], 2)
+    faces = shots[list(range(len(shots)))].resize(32)
+    optimiser = torch.optim.Adam(judge.parameters(), 3e-3)
+    losses = []
+    for _ in range(30):
+        loss = judge.train().phases()[0].losses(faces)["contrast"]
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_shots_give_all_pictures_of_each_person(people):
+    shots = data.Shots([people, people], 2)
+    assert (len(shots), shots.people) == (16, 16)  # the same 8 people of two sets are 16
+    faces = shots[[0, 8]]
+    assert faces.identity.tolist() == [0, 0, 8, 8]
+    assert torch.equal(faces.images[:2], faces.images[2:])
+    whole = data.Shots([people], 3)[list(range(8))]
+    assert torch.equal(whole.images[2], whole.images[0])  # two pictures fill three places
+
+
+def test_relatives_share_a_skin_and_come_together(tmp_path):
+    relatives = data.render(tmp_path / "set", 16, size=64, shots=2, relatives=2, jobs=1, validation=0, progress=False)
+    relatives = data.open(relatives)
+    faces = relatives[list(range(16))]
+    skins, heads = (faces.factors[group].reshape(4, 2, 2, -1) for group in ("skin", "shape"))  # family, person, shot
+    assert torch.equal(skins, skins[:, :1, :1].expand_as(skins))
+    assert torch.equal(heads, heads[:, :, :1].expand_as(heads))
+    assert (heads[:, 0, 0] != heads[:, 1, 0]).any(1).all()
+    assert len(skins[:, 0, 0].unique(dim=0)) == 4
+    assert relatives.card["what"] == "rendered faces, calm world, 2 of each person, 2 people to a skin"
+
+    shots = data.Shots([relatives], 2)
+    assert (len(shots), shots.people) == (4, 8)
+    subjects = ["0", "10", "12", "14", "2", "4", "6", "8"]  # in the order of their numbers
+    found = [subjects[k] for k in shots[[1, 3, 0, 2]].identity[::2]]
+    assert found == ["10", "8", "4", "6"]  # two families; the others are too many for a batch of four
+
+
+def test_a_run_counts_all_pictures_of_its_people(people, tmp_path):
+    judge, shots = judges.build("identity", "smoke"), data.Shots([people], 2)
+    *_, step = train(judge, shots, 3, batch=4, flips=False, folder=tmp_path, progress=False)
+    assert step.images == 3 * 4 * 2
+    assert restore(judge, tmp_path)["images"] == step.images
+
+
+def test_the_margin_comes_after_a_stretch_without():
+    kind, demo = judges.kind("identity_margin"), judges.config("identity_margin", "demo")
+    free, whole = kind.stages(demo)
+    assert free.config == replace(demo, margin=0.0)
+    assert whole.config == demo
+    assert free.share + whole.share == 1
+    assert len(kind.stages(judges.config("identity_margin", "paper"))) == 1
+
+
+def test_rendered_shots_show_one_person(rendered):
+    assert rendered.identity.tolist() == [0, 0, 2, 2, 4, 4, 6, 6]
+    for group in synthetic.IDENTITY:
+        assert torch.equal(rendered.factors[group][0], rendered.factors[group][1])
+        assert not torch.equal(rendered.factors[group][0], rendered.factors[group][2])
+    assert not torch.equal(rendered.factors["hair"][0], rendered.factors["hair"][1])
+    single = synthetic.faces(1, seed=2, start=2, size=64)
+    assert torch.equal(single.images, rendered.images[[2]])
+
+
+def test_too_many_people_are_refused(people):
+    config = replace(judges.config("identity_linear", "smoke"), people=3)
+    with pytest.raises(ValueError, match="8 people, but the config has 3 classes"):
+        judges.kind("identity_linear").lesson(config, [people])
+
+
+def test_published_embedders_load(tmp_path):
+    network = official.fill(IRSE50(), "ir_se50")
+    torch.save(network.state_dict(), tmp_path / "model_ir_se50.pth")
+    judge = identity.ir_se50(tmp_path / "model_ir_se50.pth")
+    faces = official.uniform(12, "face", (2, 3, 112, 112), -1, 1)
+    faces[1] = faces[1] * 0.5 + 0.3
+    wanted = official.expected("ir_se50")["embedding"]
+    torch.testing.assert_close(judge.embed(Faces(faces)), wanted, atol=1e-4, rtol=0)
+    embedder = official.fill(identity.LatentSwapEmbedder(), "latentswap_identity_embedder")
+    assert sum(parameter.numel() for parameter in embedder.parameters()) == 30_330_432
+    state = {f"net.{name}": value for name, value in embedder.state_dict().items()}
+    torch.save({"state_dict": state, "epoch": 5}, tmp_path / "epoch=5.ckpt")
+    found = identity.from_latentswap(tmp_path / "epoch=5.ckpt").embed(
+        Faces(official.uniform(5, "image", (2, 3, 256, 256), 0, 1) * 2 - 1)
+    )
+    wanted = official.expected("latentswap_identity_embedder")["embedding"]
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match="doesn't hold IR-SE50"):
+        identity.ir_se50(tmp_path / "epoch=5.ckpt")
+
+
+def test_a_file_with_code_is_not_executed(tmp_path):
+    torch.save({"state_dict": np.random.default_rng}, tmp_path / "bad.pth")
+    with pytest.raises(ValueError, match="holds code, which swaplib never executes"):
+        weights.tensors(tmp_path / "bad.pth")
+    torch.save({"epoch": 1}, tmp_path / "none.pth")
+    with pytest.raises(ValueError, match="holds no tensors"):
+        weights.tensors(tmp_path / "none.pth")
+    with pytest.raises(FileNotFoundError, match="check the path"):
+        weights.tensors(tmp_path / "absent.pth")
+
+
+# ---------------------------------------------------------------------------------------------- parsing
+
+
+def test_scores_of_label_maps():
+    truth = torch.tensor([[[0, 0, 1, 1]]])
+    found = torch.tensor([[[0, 1, 1, 2]]])
+    got = parsing.scores(found, truth)
+    torch.testing.assert_close(got["iou"][:3], torch.tensor([1 / 2, 1 / 3, 0]).double())
+    torch.testing.assert_close(got["f1"][:3], torch.tensor([2 / 3, 1 / 2, 0]).double())
+    assert got["iou"][3:].isnan().all()
+    assert got["accuracy"] == 0.5
+
+
+def test_overlap_loss_is_zero_for_the_truth_and_counts_classes_alike():
+    labels = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    labels[0, 0, 0] = 5
+    right = torch.nn.functional.one_hot(labels.long(), 19).movedim(-1, 1).float() * 100
+    assert parsing.overlap_loss(right, labels) < 1e-4
+    missed = right.clone()
+    missed[:, 5] = 0
+    missed[:, 0, 0, 0] = 100
+    assert parsing.overlap_loss(missed, labels) == pytest.approx(0.5, abs=0.01)  # one of two classes is missed
+
+
+def test_labels_come_at_the_pictures_own_size():
+    judge = judges.build("parser", "smoke").eval()
+    for size in (32, 48):
+        labels = judge.parse(FACES.resize(size).images)
+        assert (labels.shape, labels.dtype) == ((8, size, size), torch.uint8)
+    assert [tuple(one.shape[1:]) for one in judge.features(FACES.images)] == [
+        (4, 32, 32), (8, 16, 16), (16, 8, 8), (32, 4, 4), (64, 2, 2)
+    ]  # fmt: skip
+
+
+def test_the_public_parser_loads_and_answers_in_our_order(tmp_path):
+    network = official.fill(BiSeNet(), "bisenet_19")
+    torch.save(network.state_dict(), tmp_path / "79999_iter.pth")
+    judge = parsing.bisenet(tmp_path / "79999_iter.pth")
+    images = FACES.images[:1]
+    ours = judge(images)
+    seen = (Faces(images).resize(512).images + 1) / 2
+    with torch.no_grad():
+        theirs = network((seen - judge.mean) / judge.deviation)
+    for name in CELEBAMASK_HQ:
+        assert torch.equal(ours[:, CELEBAMASK_HQ.index(name)], theirs[:, BISENET.index(name)]), name
+    torch.save(IRSE50().state_dict(), tmp_path / "other.pth")
+    with pytest.raises(ValueError, match="doesn't hold BiSeNet"):
+        parsing.bisenet(tmp_path / "other.pth")
+
+
+# ---------------------------------------------------------------------------------------------- shape
+
+
+@pytest.fixture(scope="module")
+def judge() -> shape.Shape:
+    return judges.build("shape", "smoke").eval()
+
+
+def test_the_linear_model_holds_rendered_heads(rendered):
+    judge = judges.build("shape", "demo")
+    still, moved = shape.true_points(rendered.factors, judge.config.points)
+
+    def project(points, components):
+        return torch.linalg.lstsq(components.flatten(1).T, points.flatten(1).T).solution.T
+
+    codes = {"shape": project(still - judge.mean, judge.shapes), "expression": project(moved, judge.expressions)}
+    missed = (judge.neutral(codes["shape"]) - still).norm(dim=-1).mean()
+    spread = (still - judge.mean).norm(dim=-1).mean()
+    assert missed < 0.25 * spread
+    assert (judge.displacement(codes["expression"]) - moved).norm(dim=-1).mean() < 0.1
+    codes["pose"] = rendered.factors["pose"]
+    marks = (rendered.landmarks + 0.5) / 64 * 2 - 1
+    codes["camera"] = shape.fit_camera(judge.view(codes)[:, 17:68], marks[:, 17:])
+    eyes = (marks[:, 36] - marks[:, 45]).norm(dim=-1)
+    nme = (judge.landmarks(codes)[:, 17:] - marks[:, 17:]).norm(dim=-1).mean(1) / eyes
+    assert nme.max() < 0.03  # a weak perspective's share
+
+
+def test_the_camera_is_found_again():
+    view = torch.randn(3, 20, 3, generator=torch.Generator().manual_seed(0)) * 30
+    wanted = torch.tensor([[0.7, 0.1, -0.2], [0.5, 0.0, 0.3], [0.9, -0.1, 0.0]])
+    marks = view[..., :2] * torch.tensor([1.0, -1.0]) / 100 * wanted[:, :1, None] + wanted[:, None, 1:]
+    torch.testing.assert_close(shape.fit_camera(view, marks), wanted, atol=1e-5, rtol=0)
+
+
+@given(angle=st.floats(-40, 40), axis=st.integers(0, 2))
+def test_pose_differences_are_angles(judge, angle, axis):
+    still = {"shape": torch.zeros(1, 8), "expression": torch.zeros(1, 8), "pose": torch.zeros(1, 3)}
+    turned = still | {"pose": torch.zeros(1, 3).index_fill(1, torch.tensor(axis), angle)}
+    found = shape.differences(judge, still, turned)
+    assert found["pose"].item() == pytest.approx(abs(angle), abs=0.1)
+    assert found["shape"] == found["expression"] == 0
+
+
+def test_faces_of_two_may_be_put_together(judge):
+    """LatentSwap's shape loss: one's shape with the other's expression and pose."""
+    codes = judge.measure(FACES.images)
+    mixed = codes | {"shape": codes["shape"].roll(1, 0)}
+    still = {**mixed, "expression": torch.zeros_like(codes["expression"]), "pose": torch.zeros(8, 3)}
+    torch.testing.assert_close(judge.view(still), judge.neutral(codes["shape"].roll(1, 0)))
+
+
+def test_unknown_factors_only_silence_their_terms(judge, rendered):
+    phase = judge.phases()[0]
+    whole = phase.losses(rendered.resize(32))
+    half = rendered.resize(32)
+    half = replace(half, factors={g: v.clone().index_fill_(0, torch.arange(4), torch.nan) for g, v in
+                                  half.factors.items()})  # fmt: skip
+    part = phase.losses(half)
+    assert all(torch.isfinite(value) for value in part.values())
+    assert torch.equal(part["landmarks"], whole["landmarks"])
+    assert part["shape"] != whole["shape"]
+    none = replace(half, factors={g: torch.full_like(v, torch.nan) for g, v in half.factors.items()})
+    assert phase.losses(none)["shape"] == 0
+
+
+def test_landmarks_of_the_model_stand_where_the_renderer_puts_them(rendered):
+    """The rotation's signs: a head that is turned to its left shows so in the model's view, too."""
+    still, moved = shape.true_points(rendered.factors, 32)
+    view = (still + moved) @ head.rotation(rendered.factors["pose"]).transpose(1, 2)
+    marks = (rendered.landmarks + 0.5) / 64 * 2 - 1
+    camera = shape.fit_camera(view[:, 17:68], marks[:, 17:])
+    assert (camera[:, 0] > 0.5).all()
+    assert (camera[:, 1:].abs() < 0.2).all()
+
+
+# ---------------------------------------------------------------------------------------------- augmentation
+
+
+def test_augmentation_moves_labels_and_landmarks_along():
+    faces = drawn.faces(16, 64, 3)
+    marked = faces.images.clone().fill_(-1)
+    rows, spots = torch.arange(16), faces.landmarks[:, 30].round().long()
+    for row, (x, y) in zip(rows, spots, strict=True):
+        marked[row, :, y - 2 : y + 3, x - 2 : x + 3] = 1
+    torch.manual_seed(0)
+    moved = augment(replace(faces, images=marked), strength=0)
+    assert moved.labels.dtype == torch.uint8
+    grid = torch.stack(torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="xy"), -1)
+    for row in rows:
+        weight = (moved.images[row, 0] + 1) ** 2
+        centre = (grid * weight[..., None]).sum((0, 1)) / weight.sum()
+        assert (centre - moved.landmarks[row, 30]).norm() < 1.5
+
+
+def test_augmentation_follows_the_seed_and_keeps_the_range():
+    outs = []
+    for _ in range(2):
+        torch.manual_seed(4)
+        outs.append(augment(FACES))
+    assert torch.equal(outs[0].images, outs[1].images)
+    assert torch.equal(outs[0].labels, outs[1].labels)
+    assert outs[0].images.abs().max() <= 1
+    assert not torch.equal(outs[0].images, FACES.images)
+
+
+# ---------------------------------------------------------------------------------------------- perceptual distance
+
+
+def test_feature_distances_are_distances():
+    distance = perceptual.features(judges.build("identity_linear", "smoke"))
+    same, other = distance(FACES.images, FACES.images), distance(FACES.images, FACES.images.flip(0))
+    assert same.shape == (8,)
+    assert same.abs().max() < 1e-9
+    assert (other > 1e-4).all()
+    torch.testing.assert_close(other, distance(FACES.images.flip(0), FACES.images))
+    noisy = [distance(FACES.images, FACES.images + level * torch.randn_like(FACES.images)) for level in (0.05, 0.3)]
+    assert (noisy[0] < noisy[1]).all()
+
+
+def test_lpips_is_its_formula_with_the_published_weights(tmp_path):
+    """Written out for one level after the other, on random weights of AlexNet."""
+    network = perceptual.AlexNetDistance()
+    for parameter in network.features.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    state = {f"features.{name}": value for name, value in network.features.state_dict().items()}
+    torch.save(state | {"classifier.1.weight": torch.zeros(2)}, tmp_path / "alexnet.pth")
+    ours = perceptual.alexnet(tmp_path / "alexnet.pth")
+    lines = weights.tensors(perceptual._torchmetrics())
+    maps, wanted = [FACES.images, FACES.images.flip(0)], 0
+    shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
+    maps = [(one - shift[:, None, None]) / scale[:, None, None] for one in maps]
+    for level, (number, stride, padding) in enumerate([(0, 4, 2), (3, 1, 2), (6, 1, 1), (8, 1, 1), (10, 1, 1)]):
+        kernel, bias = state[f"features.{number}.weight"], state[f"features.{number}.bias"]
+        maps = [torch.nn.functional.conv2d(one, kernel, bias, stride, padding).relu() for one in maps]
+        a, b = (one / one.square().sum(1, keepdim=True).sqrt() for one in maps)
+        wanted = wanted + torch.einsum("bchw,c->bhw", (a - b) ** 2, lines[f"lin{level}.model.1.weight"].flatten()).mean(
+            (1, 2)
+        )
+        if number < 6:
+            maps = [torch.nn.functional.max_pool2d(one, 3, 2) for one in maps]
+    with torch.no_grad():
+        torch.testing.assert_close(ours(FACES.images, FACES.images.flip(0)), wanted, atol=1e-6, rtol=1e-4)
+    assert all((weight > 0).any() for weight in ours.weights)
+    with pytest.raises(ValueError, match="don't hold AlexNet"):
+        perceptual.alexnet(perceptual._torchmetrics())
+
+
+# ---------------------------------------------------------------------------------------------- smoothness
+
+
+def _sphere(count: int, dimensions: int = 6, seed: int = 0) -> torch.Tensor:
+    codes = torch.randn(count, dimensions, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(codes, dim=1)
+
+
+def test_smoothness_is_zero_where_every_point_between_is_there():
+    ends, others = _sphere(20), _sphere(20, seed=1)
+    middle = torch.nn.functional.normalize(ends + others, dim=1)
+    assert smoothness.smoothness(ends, others, middle, 0.5).max() < 1e-6
+    assert smoothness.smoothness(ends, others, ends, 0.0).max() < 1e-6
+    jump = smoothness.smoothness(ends, others, ends, 0.5)  # an embedder that does not move by half the way
+    wanted = (middle - ends).norm(dim=1) / (ends - others).norm(dim=1)
+    torch.testing.assert_close(jump, wanted)
+
+
+def test_a_denser_gallery_is_smoother():
+    codes = _sphere(50, 3)
+    sparse, dense = (smoothness.by_samples(codes, _sphere(count, 3, 2), 0.5, 200) for count in (20, 2000))
+    assert dense.mean() < 0.3 * sparse.mean()
+
+
+def test_verification_within_families_asks_for_what_a_family_doesnt_share():
+    people = np.repeat(np.arange(12), 3)
+    families, skins = people // 4, torch.eye(12)[people // 4]
+    assert smoothness.verification(skins, people, 500) > 0.8
+    assert smoothness.verification(skins, people, 500, families=families) == 0.5
+    assert smoothness.verification(torch.eye(12)[people], people, 500, families=families) == 1
+    with pytest.raises(ValueError, match="several pictures"):
+        smoothness.verification(skins, people, families=people)
+
+
+def test_verification_of_perfect_and_of_random_embedders():
+    people = np.repeat(np.arange(30).astype(str), 3)
+    perfect = torch.eye(30).repeat_interleave(3, 0)
+    assert smoothness.verification(perfect, people, 500) == 1
+    assert abs(smoothness.verification(_sphere(90), people, 2000) - 0.5) < 0.1
+    with pytest.raises(ValueError, match="people in several pictures"):
+        smoothness.verification(_sphere(5), np.arange(5).astype(str))
+
+
+def test_unique_retrievals_count_people():
+    gallery = torch.eye(4)
+    codes = gallery[:2]
+    both = smoothness.unique(codes, gallery, np.array(["a", "b", "c", "d"]), 5)
+    assert both.tolist() == [2] * 5  # the two ends, and nobody between them
+    one = smoothness.unique(codes, gallery, np.array(["a", "a", "c", "d"]), 5)
+    assert one.tolist() == [1] * 5
+
+
+def test_a_path_keeps_the_shot_and_moves_the_person():
+    faces = smoothness.path((0.5, 0.25), pairs=2, seed=1)
+    one, other, between, early = (faces[k : k + 2].factors for k in (0, 2, 4, 6))
+    torch.testing.assert_close(between["shape"], (one["shape"] + other["shape"]) / 2)
+    torch.testing.assert_close(early["skin"], 0.75 * one["skin"] + 0.25 * other["skin"])
+    for group in ("hair", "pose", "light"):
+        assert torch.equal(between[group], one[group])
+        assert torch.equal(between[group], other[group])
+    embedder = judges.build("identity", "smoke").eval()
+    found = smoothness.by_path(embedder, faces, (0.5, 0.25))
+    assert found.shape == (2, 2)
+    assert (found > 0).all()
+
+
+def test_a_generator_tells_what_lies_between():
+    class Sphere:
+        """Its pictures are its codes."""
+
+        def sample(self, count, seed=0):
+            return _sphere(count, 3, seed)
+
+        def __call__(self, codes):
+            return codes[:, :, None, None]
+
+        def embed(self, faces):
+            return faces.images.flatten(1)
+
+    half, quarter = (smoothness.by_generator(Sphere(), Sphere(), at, 50, batch=7) for at in (0.5, 0.25))
+    assert half.shape == (50,)
+    torch.testing.assert_close(half, torch.zeros(50), atol=1e-5, rtol=0)  # half-way, line and circle meet
+    assert quarter.mean() > 1e-3
+
+
+def test_embeddings_of_a_dataset_come_with_their_subjects(people):
+    codes, names = smoothness.embeddings(judges.build("identity", "smoke").eval(), people, batch=5)
+    assert codes.shape == (16, 16)
+    assert names.tolist() == people.metadata["subject"].tolist()
+
+
+# ---------------------------------------------------------------------------------------------- reports
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("identity", {"auc", "d_smooth"}),
+        ("parser", {"accuracy", "f1", "iou"}),
+        ("shape", {"landmarks", "shape", "expression", "pitch", "yaw", "roll"}),
+    ],
+)
+def test_a_report_says_how_good_a_judge_is(name, told, people):
+    found = judges.build(name, "smoke").eval().report(people)
+    assert set(found) == told
+    assert all(np.isfinite(value) for value in found.values())
+
+
+def test_photographs_are_reported_by_landmarks_alone(judge, rendered):
+    unknown = replace(rendered, factors=None)
+    assert set(judge.errors(unknown)) == {"landmarks"}
+    torch.testing.assert_close(judge.errors(unknown)["landmarks"], judge.errors(rendered)["landmarks"])

@@ -1,0 +1,336 @@
+"""Layers in groups, and which part of a code carries what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import drawn
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swaplib import families, figures, judges, latent, studio
+from swaplib.faces import CELEBAMASK_HQ
+from swaplib.families import Family, Part
+from swaplib.judges import panel
+from swaplib.latent import layers
+from swaplib.studio import Pick, State
+
+# LatentSwap, Fig. 10, at 1024 pixels: first layer of each group and the one after its last.
+NOMINAL = {"coarse": (0, 4), "middle": (4, 8), "fine1": (8, 12), "fine2": (12, 18)}
+CONSUMED = {"coarse": (0, 3), "middle": (3, 7), "fine1": (7, 11), "fine2": (11, 18)}
+
+
+@dataclass(frozen=True)
+class _Size:
+    size: int = 32
+
+
+class _Layered(Family):
+    """So many layers, and a mask beside them."""
+
+    name = "layered"
+    Config = _Size
+    swap_parts = ()
+
+    def __init__(self, count: int, others: tuple[str, ...] = ()):
+        super().__init__(_Size())
+        self.parts = tuple(Part(name, (4,)) for name in (*(f"w{k:02}" for k in range(count)), *others))
+
+
+class _Painted(Family):
+    """Three parts: one paints the whole picture, one a quarter of it, one nothing."""
+
+    name = "painted"
+    Config = _Size
+    swap_parts = ("all", "corner", "nothing")
+    parts = (Part("all", (3,)), Part("corner", (3,)), Part("nothing", (5,)))
+
+    def decode(self, codes):
+        picture = codes["all"][..., None, None].expand(-1, -1, 32, 32).clone()
+        picture[..., :16, :16] += codes["corner"][..., None, None]
+        return picture
+
+
+class _Striped:
+    """A parser that sees rows of skin and of hair in turn, and no hair in a dark picture."""
+
+    def parse(self, images):
+        labels = torch.full((len(images), 32, 32), CELEBAMASK_HQ.index("skin"), dtype=torch.uint8)
+        labels[(images.mean((1, 2, 3)) > -0.9).cpu(), ::2] = CELEBAMASK_HQ.index("hair")
+        return labels
+
+
+PAINTED = _Painted(_Size())
+
+
+def painted(count: int, seed: int):
+    draw = torch.Generator().manual_seed(seed)
+    return {part.name: torch.rand(count, *part.shape, generator=draw) for part in PAINTED.parts}
+
+
+@pytest.fixture
+def _small_judges(monkeypatch):
+    found = {name: judges.build(name, "smoke").freeze() for name in ("identity", "identity_margin", "shape")}
+    found["parser"] = _Striped()
+    monkeypatch.setattr(panel, "_judge", found.get)
+
+
+@pytest.fixture
+def _no_judges(monkeypatch):
+    monkeypatch.setattr(panel, "_judge", lambda name: None)
+
+
+@pytest.fixture(scope="module")
+def mixers() -> Family:
+    return families.build("latent_swap", "smoke").eval()
+
+
+# ---------------------------------------------------------------------------------------------- groups
+
+
+@pytest.mark.parametrize(("convention", "wanted"), [("nominal", NOMINAL), ("consumed", CONSUMED)])
+def test_the_papers_18_layers_fall_into_its_groups(convention, wanted):
+    found = layers.groups(_Layered(18), convention)
+    assert found == {name: tuple(f"w{k:02}" for k in range(*ends)) for name, ends in wanted.items()}
+
+
+@pytest.mark.parametrize(
+    ("count", "convention", "sizes"),
+    [
+        (8, "nominal", [4, 4]), (8, "consumed", [3, 5]), (10, "nominal", [4, 4, 2]), (10, "consumed", [3, 4, 3]),
+        (12, "consumed", [3, 4, 5]), (14, "nominal", [4, 4, 4, 2]), (21, "nominal", [4, 4, 4, 9]),
+    ],
+)  # fmt: skip
+def test_smaller_generators_have_fewer_groups(count, convention, sizes):
+    found = layers.groups(_Layered(count), convention)
+    assert list(found) == list(layers.NAMES[: len(sizes)])
+    assert [len(parts) for parts in found.values()] == sizes
+
+
+def test_groups_say_what_the_generator_does(mixers):
+    """By the consumed convention a group's codes change the maps of its sizes, and no coarser ones."""
+    network = mixers.generator.network.synthesis
+    seen, hooks = {}, []
+    for size in network.sizes:
+        keep = lambda _, given, output, size=size: seen.__setitem__(size, output.clone())  # noqa: E731
+        hooks.append(network.get_submodule(f"b{size}.conv1").register_forward_hook(keep))
+    codes = mixers.sample(2, 0)
+    try:
+        for name, first in (("coarse", 4), ("middle", 16)):
+            mixers.decode(codes)
+            before = dict(seen)
+            some = layers.groups(mixers, "consumed")[name]
+            mixers.decode({part: code + (part in some) for part, code in codes.items()})
+            assert [size for size in network.sizes if not torch.equal(seen[size], before[size])] == [
+                size for size in network.sizes if size >= first
+            ]
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@given(count=st.integers(1, 40), convention=st.sampled_from(["nominal", "consumed", "each"]), others=st.booleans())
+def test_groups_partition_the_parts(count, convention, others):
+    family = _Layered(count, ("mask", "hair") if others else ())
+    found = layers.groups(family, convention)
+    assert [part for parts in found.values() for part in parts] == [part.name for part in family.parts]
+    if others:
+        assert found["mask"] == ("mask",)
+    if convention == "each":
+        assert all(parts == (name,) for name, parts in found.items())
+
+
+def test_parts_that_are_no_layers_are_groups_by_themselves():
+    assert layers.groups(families.build("rsgan", "smoke")) == {
+        name: (name,) for name in ("face", "face_attributes", "hair", "hair_attributes")
+    }
+    with pytest.raises(ValueError, match="unknown convention 'fine': choose one of nominal, consumed, each"):
+        layers.groups(PAINTED, "fine")
+
+
+@pytest.mark.parametrize("convention", ["nominal", "consumed", "each"])
+def test_all_groups_are_a_full_swap_and_none_is_the_target(mixers, convention):
+    source, target = mixers.sample(2, 1), mixers.sample(2, 2)
+    by = layers.groups(mixers, convention)
+    with torch.no_grad():
+        every = mixers.decode(mixers.mix(source, target, layers.amounts(by, list(by))))
+        assert torch.equal(every, mixers.decode(mixers.mix(source, target)))
+        none = mixers.decode(mixers.mix(source, target, layers.amounts(by, [])))
+        assert torch.equal(none, mixers.decode(target))
+    half = layers.amounts(by, {"w02" if convention == "each" else "coarse": 0.5})
+    assert set(half.values()) == {0.5}
+    assert "w02" in half
+    with pytest.raises(ValueError, match="no group 'nose': there are"):
+        layers.amounts(by, ["nose"])
+
+
+# ---------------------------------------------------------------------------------------------- influence
+
+
+@pytest.mark.usefixtures("_small_judges")
+def test_a_part_that_carries_nothing_and_one_that_carries_everything():
+    still = {"corner": torch.zeros(6, 3)}
+    table = layers.influence(PAINTED, painted(6, 1) | still, painted(6, 2) | still, batch=4)
+    assert set(table["reading"]) == set(layers.READINGS)
+    assert (table["pairs"] == 6).all()
+    shares = table.pivot(index=["group", "swapped"], columns="reading", values="share")
+    for key in (("all", "alone"), ("nothing", "all but"), ("corner", "all but")):
+        np.testing.assert_allclose(shares.loc[key], 1, atol=1e-5)
+    for key in (("all", "all but"), ("nothing", "alone"), ("corner", "alone")):
+        # The angle of two equal poses is only known to a few hundredths of a degree.
+        np.testing.assert_allclose(shares.loc[key].drop("pose"), 0, atol=1e-5)
+    assert table.loc[table["share"] > 0.999, "error"].max() < 1e-4
+
+
+@pytest.mark.usefixtures("_no_judges")
+def test_shares_are_ratios_of_mean_changes_of_the_pixels():
+    source, target = painted(9, 1), painted(9, 2)
+    table = layers.influence(PAINTED, source, target, {"both": ("all", "nothing"), "corner": ("corner",)}, batch=4)
+    assert list(table["reading"].unique()) == ["pixels"]
+    corner = table[(table["group"] == "corner") & (table["swapped"] == "alone")].iloc[0]
+    moved = (source["corner"] - target["corner"]).abs().mean(1) / 2 / 4
+    full = (PAINTED.decode(source) - PAINTED.decode(target)).abs().mean((1, 2, 3)) / 2
+    assert corner["change"] == pytest.approx(float(moved.mean()), rel=1e-5)
+    assert corner["share"] == pytest.approx(float(moved.mean() / full.mean()), rel=1e-5)
+    drawn_again = np.random.default_rng(0).integers(0, 9, (4000, 9))
+    bootstrap = (moved[drawn_again].mean(1) / full[drawn_again].mean(1)).std()
+    assert corner["error"] == pytest.approx(float(bootstrap), rel=0.2)
+    other = table[(table["group"] == "both") & (table["swapped"] == "all but")].iloc[0]
+    assert other["share"] == corner["share"]
+
+
+@pytest.mark.usefixtures("_no_judges")
+def test_influence_takes_faces_of_any_size_and_tells_what_is_wrong(mixers):
+    faces = drawn.faces(4, 48)
+    table = layers.influence(mixers, faces[:1], faces[1:2])
+    assert list(table["group"].unique()) == ["coarse", "middle"]
+    assert table["error"].isna().all()
+    assert (table["full"] > 0).all()
+    with pytest.raises(ValueError, match="1 sources but 3 targets"):
+        layers.influence(mixers, faces[:1], faces[1:])
+
+
+@pytest.mark.usefixtures("_no_judges")
+def test_each_channel_moves_the_picture_by_its_deviation():
+    codes = painted(50, 3)
+    table = layers.channels(PAINTED, codes, "all", k=2)
+    assert list(table["channel"]) == [0, 1, 2]
+    # A third of the picture's numbers moves by two deviations, and the pixels' range is 2.
+    np.testing.assert_allclose(table["change"], codes["all"].std(0) / 3, rtol=1e-4)
+    np.testing.assert_allclose(table["error"], 0, atol=1e-6)
+    corner = layers.channels(PAINTED, codes, "corner", k=2)
+    np.testing.assert_allclose(corner["change"], codes["corner"].std(0) / 12, rtol=1e-4)
+    assert (layers.channels(PAINTED, codes, "nothing")["change"] == 0).all()
+    with pytest.raises(ValueError, match="no part 'nose': its parts are all, corner, nothing"):
+        layers.channels(PAINTED, codes, "nose")
+    with pytest.raises(ValueError, match="1 code: a standard deviation needs two"):
+        layers.channels(PAINTED, painted(1, 0), "all")
+
+
+@pytest.mark.usefixtures("_small_judges")
+def test_judges_read_channels_too():
+    table = layers.channels(PAINTED, painted(5, 3), "corner", pictures=3, judges=True)
+    assert len(table) == 3 * len(layers.READINGS)
+    # Two poses that are nearly the same have an angle of 0 in float32.
+    assert (table.loc[table["reading"] != "pose", "change"] > 0).all()
+    units = dict(zip(table["reading"], table["unit"], strict=True))
+    assert units == {name: unit for name, (_, unit) in layers.READINGS.items()}
+
+
+@pytest.mark.usefixtures("_small_judges")
+def test_colours_are_means_over_skin_and_hair_in_lab():
+    red, black = (torch.tensor(rgb).reshape(1, 3, 1, 1).expand(1, 3, 32, 32) for rgb in ((1.0, -1, -1), (-1.0, -1, -1)))
+    seen = panel.colours(torch.cat([red, black]))
+    torch.testing.assert_close(seen["hair"][0], torch.tensor([53.24, 80.09, 67.20]), atol=0.05, rtol=0)  # sRGB's red
+    torch.testing.assert_close(seen["skin"][1], torch.zeros(3), atol=1e-3, rtol=0)
+    assert seen["hair"][1].isnan().all()
+    apart = panel.differences(seen, {name: colour.flip(0) for name, colour in seen.items()})
+    assert apart["skin"][0] == pytest.approx(np.linalg.norm([53.24, 80.09, 67.20]), abs=0.1)
+
+
+@pytest.mark.usefixtures("_small_judges")
+def test_pairs_without_hair_do_not_count_for_hair():
+    dark = {"all": torch.full((1, 3), -1.0), "corner": torch.zeros(1, 3), "nothing": torch.zeros(1, 5)}
+    others = painted(5, 1) | {"corner": torch.zeros(5, 3)}
+    source = {name: torch.cat([dark[name], others[name]]) for name in dark}
+    target = painted(6, 2) | {"corner": torch.zeros(6, 3)}
+    table = layers.influence(PAINTED, source, target)
+    pairs = table[(table["group"] == "all") & (table["swapped"] == "alone")].set_index("reading")["pairs"]
+    assert pairs["hair"] == 5
+    assert pairs["skin"] == pairs["pixels"] == 6
+    assert table.loc[table["reading"] == "hair", "share"].notna().all()
+
+
+@pytest.mark.usefixtures("_no_judges")
+def test_the_heat_map_shows_shares_with_their_errors():
+    table = layers.influence(PAINTED, painted(5, 1), painted(5, 2))
+    shares, errors = layers.heat(table)
+    assert list(shares.index) == list(errors.index) == ["all", "corner", "nothing"]
+    assert list(shares.columns) == ["pixels"]
+    figure = figures.heat_map(shares, errors, "Which part carries what", "share of the full exchange's change")
+    ax, bar = figure.axes
+    assert ax.get_title() == "Which part carries what"
+    assert " ".join(bar.get_ylabel().split()) == "share of the full exchange's change"
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["all", "corner", "nothing"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("reading", "group")
+    texts = [text.get_text() for text in ax.texts]
+    assert texts[1] == f"{shares.iloc[1, 0]:.2f} ± {errors.iloc[1, 0]:.2f}"
+    assert not ax.images  # so that it is saved as PDF, too
+    plt.close(figure)
+
+
+def test_a_wide_heat_map_leaves_numbers_out_and_missing_ones_are_dashes():
+    wide = figures.heat_map(pd.DataFrame(np.ones((2, 64))), cell=0.05)
+    assert not wide.axes[0].texts
+    assert len(wide.axes[0].get_xticks()) == 8
+    holes = figures.heat_map(pd.DataFrame({"a": [np.nan, 0.5]}))
+    assert [text.get_text() for text in holes.axes[0].texts] == ["–", "0.50"]
+    with pytest.raises(ValueError, match="the table is empty"):
+        figures.heat_map(pd.DataFrame())
+    with pytest.raises(ValueError, match="give one for each"):
+        figures.heat_map(pd.DataFrame({"a": [1.0]}), pd.DataFrame({"a": [1.0, 2.0]}))
+    plt.close("all")
+
+
+# ---------------------------------------------------------------------------------------------- the studio
+
+
+def test_group_sliders_move_their_layers_together(mixers, tmp_path):
+    app = studio.Studio(mixers, folder=tmp_path)
+    by = layers.groups(mixers)
+    assert list(app.groups) == list(by)
+    assert {slider.value for slider in app.groups.values()} == {1.0}
+    app.groups["coarse"].value = 0.25
+    assert app.last_error is None
+    assert app.state.amounts == layers.amounts(by, {"coarse": 0.25, "middle": 1.0})
+    assert app.sliders["w02"].value == 0.25
+    wanted = app.renderer.render(
+        State(Pick(number=0), Pick(number=1), layers.amounts(by, {"coarse": 0.25, "middle": 1}))
+    )
+    assert np.array_equal(app.renderer.render(app.state), wanted)
+    app.sliders["w00"].value = 0.45
+    assert app.groups["coarse"].value == pytest.approx(0.3)
+    resets = [
+        row.children[1] for row in app.box.children if getattr(row, "children", (None,))[0] is app.groups["coarse"]
+    ]
+    resets[0].click()
+    assert {app.state.amounts[part] for part in by["coarse"]} == {1.0}
+
+
+def test_families_without_layers_have_no_group_sliders(tmp_path):
+    assert studio.Studio(families.load("landmarks", "smoke"), folder=tmp_path).groups == {}
+
+
+def test_rendering_by_groups_is_the_swap_by_groups(mixers):
+    renderer = studio.Renderer(mixers)
+    first, second = Pick(number=0), Pick(number=1)
+    amounts = layers.amounts(layers.groups(mixers), ["coarse"])
+    found = renderer.render(State(first, second, amounts))
+    swapped = latent.swap(mixers, renderer.faces(first), renderer.faces(second), amounts)
+    assert np.abs(found.astype(float) - ((swapped[0].permute(1, 2, 0).numpy() + 1) * 127.5)).max() <= 0.51
+    assert np.array_equal(renderer.render(State(first, second)), renderer.render(State(second, second)))

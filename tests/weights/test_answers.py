@@ -1,0 +1,86 @@
+"""Released weights answer as they did when they were recorded: what a refactoring must leave alone.
+
+Where processor and versions are those of the recording, to the last bit; elsewhere to a grey level or two.
+
+    python tests/weights/test_answers.py    records the answers of this machine
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from swaplib import families, generators, judges, latent, synthetic
+from swaplib.weights import FOLDER, hardware
+
+REFERENCE = Path(__file__).parents[1] / "fixtures" / "released.json"
+FILES = sorted(path.stem for path in FOLDER.glob("*.safetensors") if "study" not in path.stem)
+
+
+def machine() -> str:
+    return f"{hardware()}, torch {torch.__version__}, numpy {np.__version__}, {platform.system()}"
+
+
+@cache
+def faces():
+    rendered = synthetic.faces(4, seed=7, size=64)
+    return rendered[:2], rendered[2:]
+
+
+def answer(stem: str) -> torch.Tensor:
+    """What the network of a released file makes of rendered faces: (N, …)."""
+    name, _, preset = stem.rpartition("_")
+    source, target = faces()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.no_grad():
+            torch.manual_seed(0)
+            if name in families.NAMES:
+                return latent.swap(families.load(name, preset), source, target)
+            if name == "stylegan2":
+                generator = generators.load(name, preset)
+                return generator(generator.sample(2, seed=3))
+            if name in generators.NAMES:
+                return generators.load(name, preset)(source.images)
+            found = judges.load(name, preset)(source.images)
+            return torch.cat([*found.values()], 1) if isinstance(found, dict) else found
+    finally:
+        torch.set_num_threads(threads)
+
+
+def summary(found: torch.Tensor) -> list[float]:
+    """Sixteen means of neighbouring numbers of each answer."""
+    return [round(float(part.mean()), 5) for row in found.float() for part in row.flatten().chunk(16)]
+
+
+def digest(found: torch.Tensor) -> str:
+    return hashlib.sha256(found.contiguous().numpy().tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize("stem", FILES)
+def test_released_weights_answer_as_recorded(stem):
+    recorded = json.loads(REFERENCE.read_text())
+    found = answer(stem)
+    assert found.isfinite().all()
+    np.testing.assert_allclose(summary(found), recorded["answers"][stem]["means"], atol=0.02, rtol=0.02)
+    if machine() == recorded["machine"]:
+        assert digest(found) == recorded["answers"][stem]["sha256"]
+
+
+def test_all_released_files_are_recorded():
+    assert set(json.loads(REFERENCE.read_text())["answers"]) == set(FILES)
+
+
+if __name__ == "__main__":
+    answers = {stem: answer(stem) for stem in FILES}
+    table = {stem: {"sha256": digest(found), "means": summary(found)} for stem, found in answers.items()}
+    lines = ",\n".join(f"  {json.dumps(stem)}: {json.dumps(row)}" for stem, row in table.items())
+    REFERENCE.write_text(f'{{"machine": {json.dumps(machine())}, "answers": {{\n{lines}\n}}}}\n')

@@ -1,0 +1,433 @@
+"""published.py: files of the same formats as the published ones, made here; and what such files must not do."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import subprocess
+import sys
+from collections import OrderedDict
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import official
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from swaplib.cli import app
+from swaplib.networks import psp
+from swaplib.networks.facevid2vid import FaceVid2Vid
+from swaplib.networks.stylegan2 import Discriminator, Generator
+from swaplib.weights import published, published_names
+
+CODES = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def networks() -> dict[str, torch.nn.Module]:
+    torch.manual_seed(4)
+    made = {
+        "G": Generator(16, 128, 8, 6, 7, 2),
+        "D": Discriminator(16, 128, 8),
+        "G_ema": Generator(16, 128, 8, 6, 7, 2),
+    }
+    for network in made.values():
+        for value in network.state_dict().values():
+            value.add_(torch.randn_like(value) * 0.1)
+    return {name: network.eval() for name, network in made.items()}
+
+
+def same(found: dict, network: torch.nn.Module) -> None:
+    wanted = network.state_dict()
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, msg=name)
+
+
+# ---------------------------------------------------------------------------------------------- NVIDIA, PyTorch
+
+
+def _reconstruct_persistent_obj(meta):
+    raise AssertionError("the stock loader would execute the file's source text here")
+
+
+_reconstruct_persistent_obj.__module__ = "torch_utils.persistence"
+
+
+class Persistent:
+    """What NVIDIA's decorator makes of a module when it is pickled."""
+
+    def __init__(self, module: torch.nn.Module):
+        buffers = {**module._buffers, "resample_filter": torch.ones(4, 4)}
+        children = OrderedDict(
+            (name, Persistent(child)) for name, child in module._modules.items() if child is not None
+        )
+        state = {"training": False, "_parameters": OrderedDict(module._parameters), "_buffers": OrderedDict(buffers)}
+        state |= {"_modules": children, "_init_args": (), "_init_kwargs": {"gain": np.float32(2)}}
+        self.meta = {"type": "class", "version": 6, "module_src": "raise SystemExit", "state": state}
+        self.meta["class_name"] = type(module).__name__
+
+    def __reduce__(self):
+        return _reconstruct_persistent_obj, (self.meta,)
+
+
+def throwaway(monkeypatch, module: str, **names) -> None:
+    """A module that is there while a file is written."""
+    parts = module.split(".")
+    for k in range(len(parts)):
+        name = ".".join(parts[: k + 1])
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    vars(sys.modules[module]).update(names)
+
+
+@pytest.fixture
+def pickled(tmp_path, networks) -> Path:
+    """A pickle of stylegan2-ada-pytorch."""
+    path = tmp_path / "ffhq.pkl"
+    content = {name: Persistent(network) for name, network in networks.items()}
+    content |= {"training_set_kwargs": {"path": "ffhq.zip"}, "augment_pipe": None}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        throwaway(monkeypatch, "torch_utils.persistence", _reconstruct_persistent_obj=_reconstruct_persistent_obj)
+        path.write_bytes(pickle.dumps(content))
+    return path
+
+
+def test_nvidias_pickles_are_read(pickled, networks):
+    found = published.read(pickled)
+    assert list(found) == ["G", "D", "G_ema"]
+    for name, tensors in found.items():
+        same(tensors, networks[name])
+
+
+def test_a_generator_is_built_from_its_tensors(pickled, networks):
+    generator = published.generator(pickled)
+    with torch.no_grad():
+        assert torch.equal(generator(CODES), networks["G_ema"](CODES))
+    assert not any(parameter.requires_grad for parameter in generator.parameters())
+
+
+def test_a_converted_file_holds_the_same(pickled, networks, tmp_path):
+    out = tmp_path / "out.safetensors"
+    result = CliRunner().invoke(app, ["import", str(pickled), "-o", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "G_ema with" in result.stdout
+    for name, tensors in published.read(out).items():
+        same(tensors, networks[name])
+
+
+# ---------------------------------------------------------------------------------------------- NVIDIA, TensorFlow
+
+
+class Network:
+    """dnnlib's class, as far as its pickles go."""
+
+    def __init__(self, variables, **components):
+        self.state = {"version": 4, "name": "G", "static_kwargs": {}, "build_module_src": "raise SystemExit"}
+        self.state |= {"variables": list(variables.items()), "components": components}
+
+    def __getstate__(self):
+        return self.state
+
+
+Network.__module__ = "dnnlib.tflib.network"
+
+
+def _layer(tensors: dict, name: str, up: bool = False) -> dict[str, np.ndarray]:
+    """TensorFlow's variables of a steered layer: HWIO, doubling ones turned over, styles' biases counted from 1."""
+    found = {
+        key.removeprefix(f"{name}."): value.numpy() for key, value in tensors.items() if key.startswith(f"{name}.")
+    }
+    weight = found["weight"].transpose(2, 3, 1, 0)
+    variables = {"weight": weight[::-1, ::-1] if up else weight, "bias": found["bias"]}
+    variables |= {"mod_weight": found["affine.weight"].T, "mod_bias": found["affine.bias"] - 1}
+    return variables | ({"noise_strength": found["noise_strength"]} if "noise_strength" in found else {})
+
+
+def tensorflow_generator(network: Generator) -> Network:
+    tensors = network.state_dict()
+    mapping = {f"Dense{k}/weight": tensors[f"mapping.fc{k}.weight"].numpy().T for k in range(2)}
+    mapping |= {f"Dense{k}/bias": tensors[f"mapping.fc{k}.bias"].numpy() for k in range(2)}
+    synthesis = {"lod": np.float32(0), "4x4/Const/const": tensors["synthesis.b4.const"][None].numpy()}
+    layers = [("b4.conv1", "4x4/Conv", "noise0"), ("b8.conv0", "8x8/Conv0_up", "noise1"),
+              ("b8.conv1", "8x8/Conv1", "noise2"), ("b16.conv0", "16x16/Conv0_up", "noise3"),
+              ("b16.conv1", "16x16/Conv1", "noise4")]  # fmt: skip
+    layers += [(f"b{side}.torgb", f"{side}x{side}/ToRGB", None) for side in (4, 8, 16)]
+    for ours, theirs, noise in layers:
+        for piece, value in _layer(tensors, f"synthesis.{ours}", "up" in theirs).items():
+            synthesis[f"{theirs}/{piece}"] = value
+        if noise:
+            synthesis[noise] = tensors[f"synthesis.{ours}.noise_const"][None, None].numpy()
+    average = {"dlatent_avg": tensors["mapping.w_avg"].numpy()}
+    return Network(average, mapping=Network(mapping), synthesis=Network(synthesis))
+
+
+def tensorflow_critic(network: Discriminator) -> Network:
+    places = {"b16.fromrgb": "16x16/FromRGB", "b4.conv": "4x4/Conv", "b4.fc": "4x4/Dense0", "b4.out": "Output"}
+    for side in (8, 16):
+        layers = {"conv0": "Conv0", "conv1": "Conv1_down", "skip": "Skip"}
+        places |= {f"b{side}.{ours}": f"{side}x{side}/{theirs}" for ours, theirs in layers.items()}
+    variables = {}
+    for name, value in network.state_dict().items():
+        module, _, piece = name.rpartition(".")
+        value = value.numpy()
+        axes = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}[value.ndim]
+        variables[f"{places[module]}/{piece}"] = value.transpose(axes)
+    return Network(variables)
+
+
+def test_tensorflows_pickles_are_read(tmp_path, networks, monkeypatch):
+    path = tmp_path / "stylegan2-ffhq-config-f.pkl"
+    throwaway(monkeypatch, "dnnlib.tflib.network", Network=Network)
+    generators = [tensorflow_generator(networks[name]) for name in ("G", "G_ema")]
+    path.write_bytes(pickle.dumps((generators[0], tensorflow_critic(networks["D"]), generators[1]), 4))
+    for name, tensors in published.read(path).items():
+        same(tensors, networks[name])
+
+
+# ---------------------------------------------------------------------------------------------- rosinality
+
+
+def test_rosinalitys_names_are_a_bijection(networks):
+    for name, network in networks.items():
+        theirs, mean = published_names.to_rosinality(network.state_dict())
+        same(published_names.from_rosinality(theirs, mean), network)
+        assert (mean is None) == (name == "D")
+
+
+@pytest.mark.parametrize("size", [256, 512, 1024])
+def test_rosinalitys_layout_is_the_official_one(size):
+    for network, part in ((Generator(size), "g"), (Discriminator(size), "d")):
+        theirs, _ = published_names.to_rosinality(network.state_dict())
+        wanted = official.keys(f"rosinality_stylegan2_keys_{size}", part)
+        wanted = {name: shape for name, shape in wanted.items() if not name.endswith("kernel")}
+        assert {name: tuple(value.shape) for name, value in theirs.items()} == wanted
+
+
+def test_rosinalitys_networks_give_the_same_numbers_here(tmp_path):
+    name = "rosinality_stylegan2_64_full"
+    theirs = {}
+    for part, file in (("g", "g_ema"), ("d", "d")):
+        layout = official.keys(name, part).items()
+        theirs[file] = {key: torch.zeros(shape) for key, shape in layout if not key.endswith("kernel")}
+        official.fill_tensors(theirs[file], name)
+    given, wanted = official.inputs(name), official.expected(name)
+    torch.save(theirs | {"latent_avg": given["mean_latent"][0]}, tmp_path / "550000.pt")
+    generator = published.generator(tmp_path / "550000.pt")
+    critic = Discriminator(64)
+    critic.load_state_dict(published.read(tmp_path / "550000.pt")["D"])
+    with torch.no_grad():
+        w = generator.mapping(given["z"])
+        found = {"w": w, "img_z_psi07_const": generator(given["z"], 0.7)}
+        found |= {"img_wplus_const": generator.synthesis(given["wplus"]), "d_logits_batch4": critic(given["img"])}
+    for key, value in found.items():
+        torch.testing.assert_close(value, wanted[key], atol=1e-4 * float(wanted[key].abs().max()), rtol=0, msg=key)
+
+
+@pytest.fixture(scope="module")
+def encoders() -> dict[str, psp.Encoder]:
+    """Narrow ones for the generators here."""
+    torch.manual_seed(5)
+    return {kind: encoder(16, 16, 7).eval() for kind, encoder in published.ENCODERS.items()}
+
+
+def encoders_file(path: Path, encoder: psp.Encoder, generator: Generator, **changed) -> Path:
+    """A file as pSp's and e4e's training writes it."""
+    theirs, mean = published_names.to_rosinality(generator.state_dict())
+    state = {f"decoder.{name}": value for name, value in theirs.items()}
+    state |= {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
+    options = {"encoder_type": type(encoder).__name__, "start_from_latent_avg": True, "lr": 1e-4}
+    content = {"state_dict": state, "opts": options, "latent_avg": mean.expand(6, -1).clone()}
+    torch.save({name: value for name, value in (content | changed).items() if value is not None}, path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["psp", "e4e"])
+@pytest.mark.parametrize("converted", [False, True])
+def test_psps_and_e4es_files_hold_an_encoder_and_a_generator(kind, converted, tmp_path, networks, encoders):
+    path = encoders_file(tmp_path / "encode.pt", encoders[kind], networks["G_ema"])
+    path = published.convert(path, tmp_path / "out.safetensors") if converted else path
+    assert set(published.read(path)) == {kind, "G_ema"}
+    encoder, generator = published.codec(path)
+    same(generator.state_dict(), networks["G_ema"])
+    same(encoder.state_dict(), encoders[kind])
+    assert type(encoder) is type(encoders[kind])
+    images = torch.rand(2, 3, 40, 40) * 2 - 1
+    with torch.no_grad():
+        wanted = encoders[kind](images) + generator.mapping.w_avg
+        torch.testing.assert_close(encoder(images), wanted)
+    assert not any(parameter.requires_grad for parameter in (*encoder.parameters(), *generator.parameters()))
+
+
+def test_a_file_without_a_mean_code_adds_none(tmp_path, networks, encoders):
+    encoder, _ = published.codec(
+        encoders_file(tmp_path / "encode.pt", encoders["psp"], networks["G_ema"], latent_avg=None)
+    )
+    assert encoder.latent_avg.shape == (6, 7)
+    assert not encoder.latent_avg.any()
+
+
+def test_other_encoders_are_refused(pickled, tmp_path, networks, encoders):
+    with pytest.raises(ValueError, match=r"ffhq\.pkl holds no encoder of pSp's or e4e's .* only G, D, G_ema"):
+        published.codec(pickled)
+    path = tmp_path / "other.pt"
+    options = {"encoder_type": "BackboneEncoderUsingLastLayerIntoW"}
+    encoders_file(path, encoders["psp"], networks["G_ema"], opts=options)
+    with pytest.raises(ValueError, match=r"holds no encoder .* only encoder, G_ema: choose another file"):
+        published.codec(path)
+    labels = psp.GradualStyleEncoder(16, 16, 7)
+    labels.input_layer[0] = torch.nn.Conv2d(19, 16, 3, 1, 1, bias=False)
+    encoders_file(path, labels, networks["G_ema"])
+    with pytest.raises(ValueError, match=r"encoder of another build: .* in three colours"):
+        published.codec(path)
+    encoders_file(path, psp.Encoder4Editing(32, 16, 7), networks["G_ema"], latent_avg=None)
+    with pytest.raises(ValueError, match=r"an encoder to \(8, 7\) and a generator of 6 layers"):
+        published.codec(path)
+
+
+# ---------------------------------------------------------------------------------------------- FaceVid2Vid
+
+
+@pytest.fixture(scope="module")
+def driving() -> FaceVid2Vid:
+    torch.manual_seed(6)
+    return FaceVid2Vid(2).eval()
+
+
+def drivers_file(path: Path, network: FaceVid2Vid) -> Path:
+    """A checkpoint as its training writes it."""
+    content = {name: part.state_dict() for name, part in network.named_children()}
+    optimiser = torch.optim.Adam(network.parameters())
+    torch.save(content | {"optimizer_generator": optimiser.state_dict(), "epoch": 189}, path)
+    return path
+
+
+@pytest.mark.parametrize("converted", [False, True])
+def test_facevid2vids_file_is_read(converted, tmp_path, driving):
+    path = drivers_file(tmp_path / "00000189-checkpoint.pth.tar", driving)
+    path = published.convert(path, tmp_path / "out.safetensors") if converted else path
+    network = published.facevid2vid(path)
+    same(network.state_dict(), driving)
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_other_builds_of_facevid2vid_are_refused(pickled, tmp_path, driving):
+    with pytest.raises(ValueError, match=r"ffhq\.pkl holds no FaceVid2Vid, only G, D, G_ema"):
+        published.facevid2vid(pickled)
+    path = drivers_file(tmp_path / "other.pth.tar", driving)
+    content = torch.load(path, weights_only=True)
+    del content["generator"]["decoder.fc.weight"]
+    torch.save(content, path)
+    with pytest.raises(ValueError, match="FaceVid2Vid of another build"):
+        published.facevid2vid(path)
+
+
+# ---------------------------------------------------------------------------------------------- hostile files
+
+
+class Evil:
+    """Calls something when it is unpickled."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("hostile")
+
+
+def _nested(evil: Evil, depth: int) -> object:
+    return [evil, {"G_ema": evil}, ({"state": {"_parameters": {"w": evil}}}, evil), OrderedDict(a=[evil])][depth]
+
+
+def _storage_bytes(evil: Evil) -> object:
+    """Torch's own format, within which a tensor's numbers lie in NVIDIA's pickles."""
+    buffer = io.BytesIO()
+    torch.save(evil, buffer, _use_new_zipfile_serialization=False)
+    return Evil(torch.storage._load_from_bytes, buffer.getvalue())
+
+
+@given(st.integers(0, 3), st.integers(0, 4), st.booleans(), st.integers(2, 5))
+def test_nothing_is_executed(place, kind, depth, stored, protocol):
+    marker, path = place / "executed", place / "evil.pkl"
+    text = f"open({str(marker)!r}, 'w').close()"
+    evil = [
+        Evil(os.system, f"touch {marker}"), Evil(eval, text), Evil(exec, text),
+        Evil(subprocess.check_call, ["touch", str(marker)]),
+    ][kind]  # fmt: skip
+    name = ["system", "eval", "exec", "check_call"][kind]
+    evil = _storage_bytes(evil) if stored else evil
+    path.write_bytes(pickle.dumps(evil if depth == 4 else _nested(evil, depth), protocol))
+    with pytest.raises(ValueError, match=r"evil\.pkl") as error:
+        published.read(path)
+    assert f"{name}, which weights don't need: nothing in it was executed" in str(error.value)
+    assert not marker.exists()
+
+
+def test_a_torch_file_that_runs_code_is_refused(tmp_path):
+    marker, path = tmp_path / "executed", tmp_path / "evil.pt"
+    torch.save({"g_ema": Evil(os.system, f"touch {marker}")}, path)
+    with pytest.raises(ValueError, match=r"evil\.pt is damaged, or it holds code, .*\.system"):
+        published.read(path)
+    assert not marker.exists()
+
+
+_WORD = st.from_regex(r"[a-z_]{1,12}", fullmatch=True)
+
+
+@given(_WORD, _WORD)
+def test_an_unknown_global_is_named(place, module, name):
+    path = place / "unknown.pkl"
+    path.write_bytes(b"\x80\x02c" + f"{module}\n{name}\n".encode() + b".")
+    with pytest.raises(ValueError, match=f"unknown.pkl asks for {module}.{name}, which weights don't need"):
+        published.read(path)
+
+
+@given(st.binary(max_size=200))
+def test_any_other_bytes_get_a_sentence(place, data):
+    for suffix in (".pkl", ".pt", ".safetensors"):
+        path = place / f"noise{suffix}"
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match="noise") as error:
+            published.read(path)
+        assert "\n" not in str(error.value)
+
+
+_KEYS = st.sampled_from(
+    ["G", "D", "G_ema", "g_ema", "state_dict", "latent_avg", "generator", "kp_detector", "he_estimator"]
+)
+_ANY = st.recursive(
+    st.none() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.tuples(inner, inner, inner) | st.dictionaries(_KEYS, inner),
+    max_leaves=6,
+)
+
+
+@given(_ANY)
+def test_any_other_content_gets_a_sentence(place, content):
+    path = place / "other.pkl"
+    path.write_bytes(pickle.dumps(content))
+    with pytest.raises(ValueError, match=r"other\.pkl"):
+        published.read(path)
+    torch.save(content, path.with_suffix(".pt"))
+    with pytest.raises(ValueError, match=r"other\.pt"):
+        published.read(path.with_suffix(".pt"))
+
+
+def test_wrong_names_get_a_sentence(tmp_path, pickled):
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        published.read(tmp_path / "nowhere.pkl")
+    with pytest.raises(ValueError, match=r"must end in \.safetensors"):
+        published.convert(pickled, tmp_path / "out.pt")
+    result = CliRunner().invoke(app, ["import", str(tmp_path / "nowhere.pkl"), "-o", str(tmp_path / "out.safetensors")])
+    assert result.exit_code == 1
+    assert "there is no file" in result.stderr
