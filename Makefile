@@ -1,4 +1,4 @@
-# Two commands: `make workbook` runs every notebook and fills figures/; `make test` checks everything.
+# `make workbook` runs every notebook into build/; `make check` tests the package, `make test` the notebooks as well.
 # They need python3 (3.10 or newer) and make; the rest is installed into .venv on the first call.
 
 PYTHON ?= python3
@@ -10,35 +10,44 @@ READY := .venv/.ready
 # One thread to a process: several processes share the cores, and OpenMP's barriers are slow on a busy machine.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help workbook test lab refresh clean
+.PHONY: help workbook lint check test lab refresh clean
 
 help:
-	@echo "make workbook   run the notebooks into build/ and fill figures/   (ARGS='--preset smoke' for a quick look)"
-	@echo "make test       lint, every notebook under nbval, and tests"
+	@echo "make workbook   run the notebooks into build/, with their figures   (ARGS='--preset smoke' for a quick look)"
+	@echo "make check      lint, format, and the tests without the notebooks, in minutes   (WORKERS=8, ARGS='-k figures')"
+	@echo "make test       make check, and every notebook: as it stands, and with the smoke preset"
 	@echo "make lab        open the notebooks in JupyterLab"
-	@echo "make refresh    make what is committed anew: the 500-pair table, figures/, executed notebooks/"
+	@echo "make refresh    run everything, long runs too, and renew figures/ and notebooks/ where anything changed"
 	@echo "make clean      remove build/ and .venv"
 
 workbook: $(READY)
 	$(BIN)/swaplib run $(ARGS)
 
-test: $(READY)
+lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@rm -rf build/tested && mkdir -p build && cp -R figures build/tested # what they save stays out of figures/
-	SWAPLIB_FIGURES=$(CURDIR)/build/tested $(BIN)/python -m pytest --nbval-lax --dist loadscope -n $(WORKERS) -q notebooks
+
+check: lint
+	$(BIN)/python -m pytest -n $(WORKERS) --ignore tests/workbook/test_notebooks.py $(ARGS)
+
+# The tests come last and all together, so that the closing line counts them all.
+test: lint
+	@rm -rf build/tested
+	SWAPLIB_FIGURES=$(CURDIR)/build/tested/figures $(BIN)/python -m pytest --nbval-lax --dist loadscope -n $(WORKERS) -q notebooks
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 lab: $(READY)
 	$(BIN)/swaplib lab
 
+# The last run shows what a reader gets from the defaults; it keeps the tables of the longer ones, under other names.
 refresh: $(READY)
-	$(BIN)/swaplib run 50_compare --set pairs=500 --figures figures
-	$(BIN)/swaplib run 20_rsgan --set pairs=1000 --figures figures
-	$(BIN)/swaplib run 20_rsgan --set pairs=200 --set world=wild --figures figures
-	$(BIN)/swaplib run 31_directions --set name=rsgan --figures figures
-	$(BIN)/swaplib run 32_inversion --set pairs=16 --figures figures
-	$(BIN)/swaplib run --update
+	@rm -rf build/refreshed
+	$(BIN)/swaplib run 50_compare --set pairs=500 --figures build/refreshed
+	$(BIN)/swaplib run 20_rsgan --set pairs=1000 --figures build/refreshed
+	$(BIN)/swaplib run 20_rsgan --set pairs=200 --set world=wild --figures build/refreshed
+	$(BIN)/swaplib run 31_directions --set name=rsgan --figures build/refreshed
+	$(BIN)/swaplib run 32_inversion --set pairs=16 --figures build/refreshed
+	$(BIN)/swaplib run --update --figures build/refreshed
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

@@ -125,7 +125,7 @@ def prepare(
     size: Annotated[int, typer.Option(min=16, help="Edge of the aligned pictures in pixels.")] = 256,
     jobs: Jobs = 2,
     backend: Annotated[str | None, typer.Option(help="joblib's backend, such as dask for a cluster.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many files.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many files.")] = None,
     parse: Annotated[bool, typer.Option("--parse", help="Label pictures without labels by the parser.")] = False,
 ) -> None:
     """Find, align and label the faces of a folder. Stopped and started again, it goes on where it was."""
@@ -168,7 +168,8 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="For each family; the preset's own by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a run was stopped.")] = False,
     start: Annotated[
-        Path | None, typer.Option(help="Weights to begin with, or better the folder of a run: it has the critics, too.")
+        Path | None,
+        typer.Option(help="Weights to begin with, or better the folder of a run: it has the discriminators, too."),
     ] = None,
     faces: Annotated[int, typer.Option(min=1, help="How many faces are rendered where no data is given.")] = 4000,
     world: World = "calm",
@@ -186,8 +187,8 @@ def train(
     Runs of several GPUs: torchrun --nproc_per_node N -m swaplib.cli train FAMILY …
     """
     with _sentences(FloatingPointError):
-        from swaplib.training import recipes
         from swaplib.weights import searching
+        from swaplib.workbook import recipes
 
         if every == (family is not None):
             raise ValueError("name one family or judge, or say --all: swaplib train rsgan")
@@ -198,7 +199,7 @@ def train(
             config = recipes.registry(name).config(name, preset)
             size, shots = config.size, getattr(config, "shots", 1)
             place = out / f"faces_{world}_{max(size, 64)}{f'_x{shots}' if shots > 1 else ''}"
-            found = data or [recipes.rendered(place, faces, world, seed, size, jobs, shots)]
+            found = data or [recipes.render_dataset(place, faces, world, seed, size, jobs, shots)]
             with searching(out):
                 path = recipes.train(name, preset, found, out, **run)
             if path is None:
@@ -225,11 +226,19 @@ def evaluate(
     world: World = "calm",
     preset: Preset = "demo",
     jobs: Jobs = 2,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND=FILE",
+            help="A published judge of your own as further columns: identity, parser or perceptual; may be repeated.",
+        ),
+    ] = None,
 ) -> None:
-    """The comparison table: families judged on rendered pairs whose true swap is known, or on photographs."""
+    """Make the comparison table: families on rendered pairs whose true swap is known, or on photographs."""
     with _sentences():
         from swaplib import data as datasets
         from swaplib import metrics
+        from swaplib.judges import Judges
         from swaplib.provenance import replacing
 
         names = [name.strip() for name in families.split(",") if name.strip()]
@@ -237,15 +246,19 @@ def evaluate(
         if found is not None:
             split = split or next((name for name in ("test", "val") if name in found.splits), None)
             found = found.split(split) if split else found
+        judges = Judges.released()
+        for text in judge or ():
+            judges = judges.with_files(**dict([_pair(text, "--judge KIND=FILE")]))
         table = metrics.evaluate(
-            names, pairs, seed, size=size, world=world, preset=preset, jobs=jobs, photographs=found
-        )  # fmt: skip
+            names, pairs, seed, size=size, world=world, preset=preset, jobs=jobs, photographs=found, judges=judges
+        )
         with replacing(out) as temporary:
             table.to_csv(temporary)
         with replacing(out.with_suffix(".md")) as temporary:
             temporary.write_text(metrics.table_markdown(table) + "\n", encoding="utf-8")
         narrow = ["to_source", "nearer_source", "detected", "reconstruction_error", "twice_error", "seconds"]
         narrow = ["psnr", "psnr_face", "ms_ssim_face", *narrow] if found is None else narrow
+        narrow += [metric.name for metric in judges.columns()]
         typer.echo(metrics.table_markdown(table, narrow))
         typer.echo(f"\nThe whole table: {out} and {out.with_suffix('.md')}")
 
@@ -257,10 +270,10 @@ def run(
     values: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a parameter; may be repeated.")
     ] = None,
-    update: Annotated[bool, typer.Option("--update", help="Put the executed notebooks back into notebooks/.")] = False,
+    update: Annotated[bool, typer.Option("--update", help="Renew notebooks/ and figures/, what changed.")] = False,
     figures: Annotated[Path | None, typer.Option(help="Another folder for the figures.")] = None,
 ) -> None:
-    """Run the notebooks into build/, fill figures/, and make an HTML copy of the workbook."""
+    """Run the notebooks into build/, with their figures, and make an HTML copy of the workbook."""
     from swaplib.workbook import runner
 
     with _sentences(runner.WorkbookError):
@@ -270,19 +283,73 @@ def run(
             f"{len(report.seconds)} notebooks in {sum(report.seconds.values()):.0f} s\n"
             f"figures   {report.figures / 'README.md'}\nworkbook  {report.index}"
         )
+        if update:
+            typer.echo(f"renewed   {', '.join(report.renewed) or 'nothing: all is as it was'}")
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _pair(text: str, usage: str = "--set NAME=VALUE") -> tuple[str, str]:
     name, sign, value = text.partition("=")
     if not sign or not name.isidentifier():
-        raise typer.BadParameter(f"{text!r}: write --set name=value")
+        raise typer.BadParameter(f"{text!r}: write {usage}")
     return name, value
 
 
+@app.command(context_settings={"allow_interspersed_args": False})
+def study(
+    name: Annotated[str, typer.Argument(help="A module of studies/, such as rsgan.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="The study's own: swaplib study NAME --help tells them.")
+    ] = None,
+) -> None:
+    """Train variants of a system alike, measure them, and renew what studies/results/ holds of them."""
+    with _sentences(FloatingPointError):
+        from swaplib.workbook import studies
+
+        studies.run(name, arguments or ())
+
+
 @app.command()
-def info(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
-    """Which families, generators, judges and networks there are, with their parts and sizes."""
+def release(
+    name: Annotated[str, typer.Argument(help="Of the family, judge or generator.")],
+    preset: Annotated[str, typer.Argument(help="smoke, demo, paper or photo.")],
+    file: Annotated[Path, typer.Argument(help="Weights with their card, as swaplib train saves them.")],
+    pairs: Annotated[int, typer.Option(min=2, help="Rendered calm pairs that a family is measured on.")] = 200,
+    notes: Annotated[str, typer.Option(help="Markdown for the card's end.")] = "",
+    size: Annotated[int, typer.Option(min=64, max=512, help="Edge of the rendered pictures in pixels.")] = 128,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Prepared datasets to measure a judge or generator on.")
+    ] = None,
+    run: Annotated[
+        list[Path] | None, typer.Option(help="Folders of the runs that led to FILE, in order: their log is kept.")
+    ] = None,
+) -> None:
+    """Measure the weights in FILE and make them the released ones of NAME at PRESET.
+
+    What the weights before them measured is printed beside it: replace weights only by better ones.
+    """
     with _sentences():
+        from swaplib.workbook import releasing
+
+        made = releasing.release(
+            name, preset, file, pairs=pairs, size=size, notes=notes, datasets=data or (), runs=run or ()
+        )
+        for column, value in made.results.items():
+            typer.echo(f"{column:<32} {value:>8} {f'was {made.before[column]}' if column in made.before else ''}")
+        typer.echo(made.file)
+
+
+@app.command()
+def info(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    results: Annotated[bool, typer.Option("--results", help="Only the systems' results, from their cards.")] = False,
+) -> None:
+    """List families, generators, judges and networks, with their parts and sizes."""
+    with _sentences():
+        if results:
+            from swaplib.workbook import releasing
+
+            typer.echo(releasing.results_markdown())
+            return
         found = describe()
         if as_json:
             typer.echo(json.dumps(found, indent=1))
@@ -299,18 +366,16 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="One JSON object."
 
 
 def describe() -> dict[str, Any]:
-    """What `swaplib info` says.
+    """Return what `swaplib info` says.
 
     Of families, generators and judges: parameters by preset, at the paper's size also of each network in them; the
     released weights; a family's parts. Of networks by name, parameters at the paper's size: those that
-    `Learner.counted` names, all in a learner that learns and that its use needs (no critics), and those that only
+    `Model.counted` names, all in a model that learn and that its use needs (no discriminators), and those that only
     published files fill.
     """
     import torch
 
-    from swaplib import families, generators, judges
-    from swaplib.judges import identity, parsing
-    from swaplib.networks.facevid2vid import FaceVid2Vid
+    from swaplib import families, judges
     from swaplib.weights import published
 
     counted: dict[str, int] = {}
@@ -322,22 +387,19 @@ def describe() -> dict[str, Any]:
         sizes["paper"] = _size(whole)
         networks = {child: _size(network) for child, network in whole.named_children()}
         counted.update({title: networks[child] for title, child in whole.counted.items()})
-        if learned := _size(whole.lean(), trainable=True):
+        if learned := _size(whole.for_inference(), trainable=True):
             counted[f"{name}_trainable"] = learned
         return {"parameters": sizes, "networks": networks, "weights": _released(learners, name)}
 
-    kinds = {"families": families.ALL, "generators": generators.ALL, "judges": judges.ALL}
+    kinds = {"families": families.ALL} | dict(zip(("judges", "generators"), families.ALL.below, strict=True))
     found = {kind: {name: facts(learners, name) for name in learners} for kind, learners in kinds.items()}
     for name, told in found["families"].items():
         told["parts"] = [part.name for part in families.build(name, "demo").parts]
     with torch.device("meta"):
         loaded = {
             **{f"{kind}_encoder": encoder(1024) for kind, encoder in published.ENCODERS.items()},
-            "ir_se50": identity.ArcFace(),
-            "latentswap_embedder": identity.LatentSwapEmbedder(),
-            "bisenet": parsing.PublicParser(),
-            "helen_parser": parsing.HelenParser(),
-            "facevid2vid": FaceVid2Vid(),
+            "facevid2vid": published.FaceVid2Vid(),
+            **{name: judge() for name, judge in judges.PUBLISHED.items()},
         }
     found["networks"] = counted | {name: _size(network) for name, network in loaded.items()}
     return found
@@ -348,13 +410,13 @@ def _size(network: Any, trainable: bool = False) -> int:
 
 
 def _released(learners: Any, name: str) -> dict[str, Any] | None:
-    """The file of a learner's demo weights."""
+    """Describe the file of a model's demo weights; None where there is none."""
     from swaplib import weights
 
     file = weights.find_released(name, "demo")
     if not file.exists():
         return None
-    size = weights.config(file, learners.kind(name)).size
+    size = weights.read_config(file, learners.kind(name)).size
     return {
         "file": file.name,
         "bytes": file.stat().st_size,
@@ -366,14 +428,23 @@ def _released(learners: Any, name: str) -> dict[str, Any] | None:
 @app.command("import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(help="NVIDIA's .pkl; rosinality's, pSp's, e4e's or E4S's .pt; FaceVid2Vid's .pth.tar.")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where to save: .safetensors.")],
+        Path | None,
+        typer.Argument(help="NVIDIA's .pkl; rosinality's, pSp's, e4e's or E4S's .pt; FaceVid2Vid's .pth.tar."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to save: .safetensors.")] = None,
+    listed: Annotated[
+        bool, typer.Option("--list", help="List all published files that load here, and by which Python.")
+    ] = False,
 ) -> None:
     """Turn published weights into safetensors. Nothing in the file is executed."""
+    if not listed and (file is None or out is None):
+        raise typer.BadParameter("name FILE and --out, or say --list")
     with _sentences():
         from swaplib.weights import published
 
+        if listed:
+            typer.echo(published.official_text())
+            return
         written = published.convert(file, out)
         networks = ", ".join(f"{name} with {_count(part):,} numbers" for name, part in published.read(written).items())
         typer.echo(f"{written}: {networks}")

@@ -51,8 +51,8 @@ _MGPE_MERGES = {
 }
 MIRRORED = {"left_eye": "right_eye", "left_brow": "right_brow", "left_ear": "right_ear"}
 
-# Colours to show the classes in, in CelebAMask-HQ's order. A person's left side is lighter than the right one, so that
-# mirrored labels show.
+# Display colours of the classes, in CelebAMask-HQ's order. A person's left side is lighter than the right one, so that
+# mirrored labels can be seen.
 LABEL_COLOURS = np.array(
     [
         [236, 236, 232], [244, 203, 168], [226, 141, 94], [70, 70, 78], [108, 184, 236], [28, 104, 178],
@@ -72,7 +72,7 @@ CELEBA_ATTRIBUTES = (
     "Rosy_Cheeks", "Sideburns", "Smiling", "Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat",
     "Wearing_Lipstick", "Wearing_Necklace", "Wearing_Necktie", "Young",
 )  # fmt: skip
-# The ones that rendered faces know; the others are NaN there ("Attractive" and "Blurry" have no ground truth).
+# The ones known for rendered faces; the others are NaN there ("Attractive" and "Blurry" have no ground truth).
 SYNTHETIC_ATTRIBUTES = (
     "5_o_Clock_Shadow", "Arched_Eyebrows", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose",
     "Black_Hair", "Blond_Hair", "Brown_Hair", "Bushy_Eyebrows", "Chubby", "Double_Chin", "Eyeglasses", "Goatee",
@@ -82,8 +82,8 @@ SYNTHETIC_ATTRIBUTES = (
     "Wearing_Necklace", "Wearing_Necktie", "Young",
 )  # fmt: skip
 
-# Portraits are FFHQ's crop widened by this factor, so that hair fits into the picture. Rendered faces are framed so,
-# and photographs are aligned so (`swaplib.photos.alignment(…, "portrait", …)`).
+# Portraits are FFHQ's crop widened by this factor, so that hair fits into the picture. Rendered faces are framed this
+# way, and photographs are aligned this way (`swaplib.photos.alignment(…, "portrait", …)`).
 PORTRAIT_MARGIN = 1.12
 
 LANDMARK_GROUPS = {
@@ -102,10 +102,10 @@ LANDMARK_MIRROR = (
 
 
 def label_table(source: str, target: str) -> torch.Tensor:
-    """Lookup table from one label order to another, uint8 (number of source classes,).
+    """Return the lookup table from one label order to another, uint8 (number of source classes,).
 
     Classes that the target order lacks become background (0). Raises ValueError for an unknown order, and for
-    a coarser order as the source, since its classes can't be told apart again.
+    a coarser order as the source, since its merged classes can no longer be told apart.
     """
     for name in (source, target):
         if name not in LABELS:
@@ -119,7 +119,7 @@ def label_table(source: str, target: str) -> torch.Tensor:
 
 
 def members(order: str, *names: str) -> tuple[str, ...]:
-    """The classes of CelebAMask-HQ that another order merges into some of its own, by name."""
+    """List the classes of CelebAMask-HQ that another order maps to the classes `names` of its own."""
     table = label_table("celebamask_hq", order).tolist()
     return tuple(name for name, k in zip(CELEBAMASK_HQ, table, strict=True) if LABELS[order][k] in names)
 
@@ -136,12 +136,12 @@ def relabel(labels: torch.Tensor, source: str = "celebamask_hq", target: str = "
 
 
 def one_hot(labels: torch.Tensor, classes: int) -> torch.Tensor:
-    """Label maps (B, H, W) as ones and zeros, float32 (B, classes, H, W)."""
+    """Return label maps (B, H, W) as ones and zeros, float32 (B, classes, H, W)."""
     return torch.nn.functional.one_hot(labels.long(), classes).movedim(-1, 1).float()
 
 
 def region(labels: torch.Tensor, *names: str) -> torch.Tensor:
-    """Boolean mask of the named CelebAMask-HQ classes, the shape of `labels`."""
+    """Return the boolean mask of the named CelebAMask-HQ classes, the shape of `labels`."""
     unknown = [name for name in names if name not in CELEBAMASK_HQ]
     if unknown:
         raise ValueError(f"unknown class {unknown[0]!r}: choose from {', '.join(CELEBAMASK_HQ)}")
@@ -153,25 +153,25 @@ def region(labels: torch.Tensor, *names: str) -> torch.Tensor:
 
 
 def to_uint8(images: torch.Tensor) -> np.ndarray:
-    """[-1, 1] images (B, 3, H, W) or (3, H, W) to uint8 arrays (B, H, W, 3) or (H, W, 3), rounded and clipped."""
+    """Turn [-1, 1] images (B, 3, H, W) or (3, H, W) into uint8 (B, H, W, 3) or (H, W, 3), rounded and clipped."""
     levels = ((images.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return np.ascontiguousarray(levels.movedim(-3, -1).numpy())
 
 
 def from_uint8(array: np.ndarray) -> torch.Tensor:
-    """uint8 arrays (B, H, W, 3) or (H, W, 3) to float32 images in [-1, 1], channels first."""
+    """Turn uint8 arrays (B, H, W, 3) or (H, W, 3) into float32 images in [-1, 1], channels first."""
     if array.dtype != np.uint8 or array.shape[-1] != 3:
         raise ValueError(f"expected uint8 RGB with channels last, got {array.dtype} {array.shape}")
     return torch.from_numpy(np.ascontiguousarray(array)).movedim(-1, -3).float().div(127.5).sub(1).contiguous()
 
 
 def to_unit(images: torch.Tensor) -> torch.Tensor:
-    """[-1, 1] to [0, 1]."""
+    """Map [-1, 1] to [0, 1]."""
     return (images + 1) / 2
 
 
 def from_unit(images: torch.Tensor) -> torch.Tensor:
-    """[0, 1] to [-1, 1]."""
+    """Map [0, 1] to [-1, 1]."""
     return images * 2 - 1
 
 
@@ -236,7 +236,7 @@ class Faces:
         return replace(self, **new)
 
     def __getitem__(self, index: int | slice | list[int] | torch.Tensor) -> Faces:
-        """A batch of the chosen faces; an int gives a batch of one."""
+        """Return the chosen faces as a batch; an int gives a batch of one."""
         if isinstance(index, int):
             index = [index]
         rows = torch.arange(len(self))[index]
@@ -251,7 +251,7 @@ class Faces:
         return self._map(lambda tensor: tensor.to(device))
 
     def resize(self, size: int | tuple[int, int]) -> Faces:
-        """Antialiased resizing; labels by nearest neighbour, landmarks moved along."""
+        """Resize with antialiasing; labels by nearest neighbour, landmarks scaled along."""
         size = (size, size) if isinstance(size, int) else tuple(size)
         if size == self.size:
             return self
@@ -266,7 +266,7 @@ class Faces:
         return replace(self, images=images, labels=labels, landmarks=landmarks)
 
     def mirror(self) -> Faces:
-        """The mirror image, left and right labels and landmarks exchanged. Factors no longer apply and are dropped."""
+        """Mirror the faces, exchanging left and right labels and landmarks; factors no longer apply and are dropped."""
         labels, landmarks = self.labels, self.landmarks
         if labels is not None:
             table = torch.arange(len(CELEBAMASK_HQ), dtype=torch.uint8)

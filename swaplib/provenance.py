@@ -20,7 +20,7 @@ from PIL import PngImagePlugin
 
 @contextmanager
 def replacing(path: str | Path):
-    """A temporary path that becomes `path` when the block ends well, and vanishes when it doesn't."""
+    """Yield a temporary path that becomes `path` if the block succeeds, and is removed if it fails."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
@@ -34,8 +34,18 @@ def replacing(path: str | Path):
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: str | Path, text: str) -> bool:
+    """Write a text file atomically, unless it already holds that text; return whether it was written."""
+    path = Path(path)
+    if path.exists() and path.read_bytes() == text.encode():
+        return False
+    with replacing(path) as temporary:
+        temporary.write_bytes(text.encode())
+    return True
+
+
 def versions() -> dict[str, str]:
-    """Versions of swaplib and of what decides its numbers and pictures."""
+    """Return the versions of swaplib and of the packages that determine its numbers and pictures."""
     names = ("swaplib", "torch", "numpy", "matplotlib", "scikit-image", "opencv-python-headless", "dlib-bin", "dlib")
     found = {"python": platform.python_version()}
     for name in names:
@@ -54,7 +64,7 @@ def checkout() -> Path | None:
 
 @lru_cache(maxsize=1)
 def commit() -> str | None:
-    """The checkout's commit, with a + where files under swaplib/ or notebooks/ differ from it; None without git."""
+    """Return the checkout's commit, with a + if files in swaplib/ or notebooks/ differ from it; None without git."""
 
     root = checkout()
     if root is None:
@@ -72,7 +82,7 @@ def commit() -> str | None:
 
 
 def sha256(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -81,7 +91,7 @@ def sha256(path: str | Path) -> str:
 
 
 def origin() -> dict[str, Any]:
-    """Notebook and parameters: from the runner, or else the notebook's name from Jupyter."""
+    """Return the notebook and its parameters: from the runner, or else only the notebook's name, from Jupyter."""
     if text := os.environ.get("SWAPLIB_RUN"):
         return json.loads(text)
     session = os.environ.get("JPY_SESSION_NAME")
@@ -108,19 +118,19 @@ _TEMPLATE = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 
 def software() -> str:
-    """Name and version, for the metadata of files."""
+    """Return swaplib's name and version, for the metadata of files."""
     return f"swaplib {metadata.version('swaplib')}"
 
 
 def xmp_packet(source: DigitalSource, text: str) -> str:
-    """XMP that states IPTC's digital source type, the mark that picture services read."""
+    """Return XMP that states IPTC's digital source type, the mark that picture services read."""
     if source not in DIGITAL_SOURCES:
         raise ValueError(f"unknown digital source {source!r}: choose one of {', '.join(DIGITAL_SOURCES)}")
     return _TEMPLATE.format(software=escape(software()), kind=DIGITAL_SOURCES[source], text=escape(text))
 
 
 def png_text(source: DigitalSource, text: str, **more: str) -> PngImagePlugin.PngInfo:
-    """The metadata of a PNG: what it is, in words and in XMP."""
+    """Return the metadata of a PNG: what it is, in words and in XMP."""
     info = PngImagePlugin.PngInfo()
     info.add_itxt("XML:com.adobe.xmp", xmp_packet(source, text))
     for key, value in {"Software": software(), "Description": text, **more}.items():

@@ -4,6 +4,7 @@ them. Uniform numbers of numpy's frozen legacy generator; RECIPE in tests/fixtur
 from __future__ import annotations
 
 import json
+import platform
 import re
 import zlib
 from pathlib import Path
@@ -13,6 +14,17 @@ import torch
 from torch import nn
 
 FOLDER = Path(__file__).parent / "fixtures"
+
+
+def describe_machine() -> str:
+    """Name what decides the last bits of a result: the processor's build, and versions."""
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text() if cpuinfo.exists() else platform.processor()
+    build = " ".join(
+        dict.fromkeys(re.findall(r"^(?:vendor_id|cpu family|model|stepping)\s*: (\S+)$", text, re.MULTILINE))
+    )
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{build}, {capability}, torch {torch.__version__}, numpy {np.__version__}, {platform.system()}"
 
 
 def expected(name: str) -> dict[str, torch.Tensor]:

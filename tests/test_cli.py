@@ -9,14 +9,17 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from swaplib import cli, data, families, judges, weights
+from swaplib import cli, data, families, judges, provenance, weights
 from swaplib.cli import app
+from swaplib.judges.perceptual import AlexNetDistance
 from swaplib.video import files
+from swaplib.weights import published
 
-COMMANDS = ("swap", "prepare", "render", "train", "evaluate", "run", "info", "import", "lab")
+COMMANDS = ("swap", "prepare", "render", "train", "evaluate", "run", "study", "release", "info", "import", "lab")
 
 
 def call(*arguments) -> tuple[int, str, str]:
@@ -73,6 +76,14 @@ def found() -> dict:
     return json.loads(stdout)
 
 
+def test_import_lists_the_published_files():
+    code, stdout, _ = call("import", "--list")
+    assert code == 0
+    for row in published.OFFICIAL:
+        assert row.load in stdout
+    assert call("import")[0] == call("import", "ffhq.pkl")[0] == 2
+
+
 def test_info_is_one_json_object(found):
     assert set(found) == {"families", "generators", "judges", "networks"}
     assert tuple(found["families"]) == families.NAMES
@@ -89,13 +100,13 @@ def test_info_knows_judges_and_the_papers_networks(found):
     assert found["judges"]["parser"]["parameters"]["paper"] == 1_944_355
     assert found["judges"]["identity"]["parameters"]["paper"] == 26_134_080
     generator = found["generators"]["stylegan2"]["networks"]
-    assert (generator["network"], generator["critic"]) == (30_370_060, 29_012_513)
+    assert (generator["network"], generator["discriminator"]) == (30_370_060, 29_012_513)
     assert found["families"]["latent_swap"]["networks"]["mixer"] == 56_687_616
     smooth = found["families"]["smooth_swap"]["networks"]
     assert smooth["projection"] + smooth["network"] == 16_464_405
-    assert smooth["critic"] == 28_864_129
+    assert smooth["discriminator"] == 28_864_129
     guided = found["families"]["mask_guided"]["networks"]
-    names = ("decoders", "image_decoders", "generator", "critics")
+    names = ("decoders", "image_decoders", "generator", "discriminators")
     assert [guided[name] for name in names] == [39_098_880, 64_623_695, 12_111_811, 2 * 5_555_586]
     regional = found["families"]["e4s"]["networks"]
     assert [regional[name] for name in ("encoder", "mlps", "generator")] == [85_051_008, 48_844_800, 30_370_060]
@@ -110,7 +121,7 @@ def test_info_knows_judges_and_the_papers_networks(found):
         "ir_se50": 43_797_696,
         "latentswap_embedder": 30_330_432,
         "bisenet": 13_300_416,
-        "helen_parser": 29_260_427,
+        "helen": 29_260_427,
         "facevid2vid": 173_183_061,
     }
     assert found["networks"].items() >= networks.items()
@@ -247,6 +258,22 @@ def test_evaluate_prints_and_saves_the_table(tmp_path):
     assert_sentence(call("evaluate", "--families", "magic", "-o", out), "magic")
 
 
+def test_evaluate_measures_with_judges_of_ones_own(tmp_path):
+    network = AlexNetDistance()
+    tensors = {f"features.{name}": value for name, value in network.features.state_dict().items()}
+    torch.save(tensors, tmp_path / "alexnet.pth")
+    out = tmp_path / "table.csv"
+    common = ("evaluate", "--families", "target", "--pairs", 2, "--size", 64, "-o", out, "--jobs", 1)
+    code, stdout, _ = call(*common, "--judge", f"perceptual={tmp_path / 'alexnet.pth'}")
+    assert code == 0
+    assert "perceptual lpips ↓" in stdout
+    assert pd.read_csv(out, index_col=0).loc["true swap", "perceptual:lpips"] == 0
+    assert "- perceptual lpips: lpips's distance to the true swap" in out.with_suffix(".md").read_text()
+    assert_sentence(call(*common, "--judge", "beauty=x.pth"), "beauty", "identity, parser, perceptual")
+    assert_sentence(call(*common, "--judge", f"identity={tmp_path / 'alexnet.pth'}"), "give it as perceptual")
+    assert call(*common, "--judge", "alexnet.pth")[0] == 2
+
+
 def test_evaluate_on_photographs_leaves_the_truth_out(tmp_path):
     folder = data.render(tmp_path / "faces", 4, size=64, jobs=1, progress=False)
     out = tmp_path / "table.csv"
@@ -263,6 +290,30 @@ def test_run_refuses_a_wrong_parameter():
     assert_sentence(call("run", "--set", "sede=1"), "sede", "seed")
     assert_sentence(call("run", "99"), "99", "00_start")
     assert_sentence(call("run", "--preset", "huge"), "huge", "smoke")
+
+
+def test_study_runs_a_module_of_the_checkout(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "checkout", lambda: tmp_path)
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "toy.py").write_text(
+        "def main(word: str, count: int = 1) -> None:\n"
+        '    """Say a word."""\n'
+        "    assert count, 'a bug'\n"
+        "    if count < 0:\n"
+        "        raise ValueError('a word is not said less than never: choose another count')\n"
+        "    print(' '.join([word] * count))\n"
+    )
+    assert call("study", "toy", "hello", "--count", 2) == (0, "hello hello\n", "")
+    code, stdout, _ = call("study", "toy", "--help")
+    assert code == 0
+    assert "swaplib study toy" in stdout
+    assert "Say a word." in stdout
+    assert call("study", "--help")[0] == 0
+    assert call("study", "toy")[0] == 2
+    assert_sentence(call("study", "toy", "hello", "--count", -1), "choose another count")
+    assert_sentence(call("study", "game"), "game", "choose one of toy")
+    monkeypatch.setattr(provenance, "checkout", lambda: None)
+    assert_sentence(call("study", "toy", "hello"), "studies are part of the checkout")
 
 
 def test_ctrl_c_is_quiet(monkeypatch):

@@ -46,7 +46,8 @@ def test_conda_and_pip_lists_are_the_same():
     listed = dict(item.split(">=") if ">=" in item else (item, "") for item in environment["dependencies"])
     assert listed.pop("python") == project()["requires-python"].removeprefix(">=")
     assert listed.pop("pip") == ""
-    assert listed == {CONDA.get(name, name): least for name, least in requirements("dev").items()}
+    wanted = {CONDA.get(name, name): least for name, least in requirements("dev").items()}
+    assert listed == {**wanted, "distributed": wanted["dask"]}  # pip's dask[distributed] is two packages here
     assert environment["channels"][0] == "conda-forge"
 
 
@@ -81,9 +82,18 @@ def test_no_file_of_the_setup_names_a_machine():
 
 def test_makefile_has_the_promised_targets_and_readme_names_only_those():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert {"workbook", "test", "lab", "clean"} <= targets
+    assert {"workbook", "check", "test", "lab", "refresh", "clean"} <= targets
     named = set(re.findall(r"(?:^|`)make ([a-z]+)", README.read_text(), re.MULTILINE))
     assert {"workbook", "test"} <= named <= targets
+
+
+def test_make_writes_below_build_but_for_what_it_renews():
+    text = (ROOT / "Makefile").read_text()
+    assert set(re.findall(r"--figures (\S+)", text)) == {"build/refreshed"}
+    assert set(re.findall(r"SWAPLIB_FIGURES=(\S+)", text)) == {"$(CURDIR)/build/tested/figures"}
+    assert [line.split()[1:] for line in text.splitlines() if "--update" in line] == [
+        ["run", "--update", "--figures", "build/refreshed"]
+    ]
 
 
 def test_readme_names_only_commands_and_options_that_exist():

@@ -1,6 +1,6 @@
-"""Prepared datasets of faces: reading them, making them from photographs or by rendering.
+"""Prepared data sets of faces: reading them, and making them from photographs or by rendering.
 
-`data.writer` writes them so that a run may be killed at any moment, `data.layouts` knows the published layouts.
+`data.writer` writes them so that a run may be killed at any moment; `data.layouts` knows the published layouts.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Prepared datasets: a folder of aligned faces and what is known about each.
+"""Prepared data sets: a folder of aligned faces and what is known about each.
 
 images/            PNG (or JPEG)
 labels/            PNG, CelebAMask-HQ's 19 classes; where labels are known
 metadata.parquet   a row for each face: file, labels, source, subject, split, landmarks, attributes, licence, note,
-                   matrix (photo to picture), for rendered faces also factor_<group> with the columns' values
+                   matrix (photo to picture); for rendered faces also factor_<group> with the columns' values
 card.json          what the set is and how it was made
 skipped.csv        pictures of the source folder that could not be used, and why
 """
@@ -33,7 +33,7 @@ from swaplib.faces import CELEBA_ATTRIBUTES, Faces, from_uint8
 
 
 def open(folder: str | os.PathLike) -> Dataset:
-    """Open a prepared data set. Raises FileNotFoundError or ValueError, with the remedy, for what is none."""
+    """Open a prepared data set; raise FileNotFoundError or ValueError, with the remedy, for any other folder."""
     folder = Path(folder)
     if not folder.exists():
         raise FileNotFoundError(
@@ -50,7 +50,7 @@ def open(folder: str | os.PathLike) -> Dataset:
 # A small data set's pictures are decoded once, not in every epoch.
 @cached(LRUCache(2**30, getsizeof=lambda picture: picture.nbytes), lock=Lock())
 def _decoded(path: Path, mode: str, written: int) -> np.ndarray:
-    """A picture as uint8, not to be changed. `written`: when its file was, so that a new one is read anew."""
+    """Read a picture as uint8, not to be changed; `written`, its file's time, makes a changed file be read again."""
     with Image.open(path) as image:
         return np.array(image if image.mode == mode else image.convert(mode))
 
@@ -87,13 +87,13 @@ class Dataset:
         return {subject: number for number, subject in enumerate(subjects)}
 
     def split(self, name: str) -> Dataset:
-        """The faces of one split ("train", "val", "test")."""
+        """Return the faces of one split ("train", "val", "test")."""
         if name not in self.splits:
             raise ValueError(f"{self.folder} has no split {name!r}: it has {', '.join(sorted(self.splits))}")
         return self.where(self.metadata["split"] == name)
 
     def where(self, rows: Any) -> Dataset:
-        """The chosen faces: a boolean mask over the metadata's rows."""
+        """Return the faces chosen by a boolean mask over the metadata's rows."""
         return replace(
             self, metadata=self.metadata[np.asarray(rows, bool)].reset_index(drop=True), numbers=self.identities
         )
@@ -124,7 +124,7 @@ class Dataset:
         return (self[k] for k in range(len(self)))
 
     def images(self, rows: Sequence[int]) -> torch.Tensor:
-        """The pictures alone, (B, 3, H, W): for what needs nothing else, several times as fast."""
+        """Return the pictures alone, (B, 3, H, W): several times as fast when nothing else is needed."""
         return self._images(self.metadata["file"].iloc[list(rows)])
 
     def _images(self, files: pd.Series) -> torch.Tensor:
@@ -147,11 +147,11 @@ class Dataset:
         drop_last: bool = False,
         skip: int = 0,
     ) -> Iterator[Faces]:
-        """Batches of `size` faces.
+        """Yield batches of `size` faces.
 
-        seed: shuffles anew in every epoch, the same way for the same seed; None keeps the order. epochs: None never
-        ends. drop_last: leave out an epoch's last batch if it is smaller. skip: batches to pass over without reading
-        them, to go on where a run stopped.
+        seed: shuffles every epoch differently, in the same way for the same seed; None keeps the order. epochs: None
+        never ends. drop_last: leave out an epoch's last batch if it is smaller. skip: batches to pass over without
+        reading them, to go on where a run stopped.
         """
         if split is not None:
             yield from self.split(split).batches(size, seed, None, epochs, drop_last, skip)
@@ -170,11 +170,11 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Mixed:
-    """Several data sets as one to train on, each of them shown equally often: a list of indices gives `Faces`.
+    """Several data sets as one for training, each of them shown equally often: a list of indices gives `Faces`.
 
-    The smaller ones are repeated, an epoch being that of the largest. All must have labels and landmarks, or none.
-    Attributes and factors that one of them lacks are NaN; identities are left out. size: of the pictures, pixels; None
-    for that of the first data set.
+    The smaller ones are repeated; an epoch is that of the largest. Either all have labels and landmarks, or none has.
+    Attributes and factors that one of them lacks are NaN; identities are left out. size: of the pictures in pixels;
+    None for that of the first data set.
     """
 
     datasets: Sequence[Dataset | Faces]
@@ -197,12 +197,12 @@ class Mixed:
 class Shots:
     """The people of several data sets, to learn identities from: index k gives `shots` pictures of one person.
 
-    Somebody with more pictures than that comes under several indices, the last filled up from the first; somebody
-    with fewer is repeated. People without a name and those with a single picture are left out. `Faces.identity` is
+    People with more pictures than that have several indices, the last one filled up with their first pictures; people
+    with fewer have theirs repeated. People without a name or with a single picture are left out. `Faces.identity` is
     the person's number, from 0 to `people` − 1.
 
-    Where relatives were rendered, an index stands for all of a family: seen together, only their heads tell them
-    apart. A batch of n indices is n people then, too: those that are too many are left out.
+    Where relatives were rendered, an index stands for a whole group of them: within a batch only their heads tell them
+    apart. A batch of n indices still holds n people: any beyond that number are left out.
     """
 
     datasets: Sequence[Dataset]
@@ -210,7 +210,7 @@ class Shots:
 
     @cached_property
     def _groups(self) -> list[list[tuple[int, int, list[int]]]]:
-        """People that come together: of each the data set, the number, and so many rows in the data set."""
+        """Groups of people that share an index: for each person the data set, the number, and `shots` rows in it."""
         groups, person = [], 0
         for k, dataset in enumerate(self.datasets):
             settings = dataset.card["settings"]

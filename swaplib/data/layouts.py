@@ -1,4 +1,4 @@
-"""The published layouts of the face data sets: which pictures a folder holds, and what is known about each.
+"""The published layouts of face data sets: which pictures a folder holds, and what is known about each.
 
 A reader looks at names and annotation files only; pictures and label maps are opened when they are prepared.
 """
@@ -47,8 +47,8 @@ LICENCES = {
 class Entry:
     """One picture: its path below the folder, and what the data set says about it ("" and None: nothing).
 
-    face says which of several faces is meant (as in `photos.choose`), landmarks are 68 known points (the picture's
-    pixels), labels the files of its label map.
+    face: which of several faces is meant (as in `photos.choose`). landmarks: 68 known points, in the picture's pixels.
+    labels: the files of its label map.
     """
 
     source: str
@@ -80,10 +80,10 @@ class Layout:
 
 
 def recognise(folder: str | os.PathLike, layout: str = "auto", label_order: str | None = None) -> Layout:
-    """Read a folder's layout; "auto" tries the known ones, and takes a folder of plain pictures where none fits.
+    """Recognise a folder's layout; "auto" tries the known ones, and falls back on a folder of plain pictures.
 
-    label_order: of flat label maps ("celebamask_hq", "bisenet" or "mgpe", which is Helen's), where the folder doesn't
-    say. Raises FileNotFoundError or NotADirectoryError for no folder, ValueError for one that doesn't fit.
+    label_order: of flat label maps ("celebamask_hq", "bisenet" or "mgpe", which is Helen's), if the folder doesn't say.
+    Raises FileNotFoundError or NotADirectoryError if there is no such folder, ValueError for one that doesn't fit.
     """
     folder = Path(folder)
     if not folder.exists():
@@ -107,7 +107,7 @@ def recognise(folder: str | os.PathLike, layout: str = "auto", label_order: str 
 
 
 def _files(folder: Path, below: str = "") -> list[str]:
-    """All files below a folder but hidden ones, as paths from `folder` with forward slashes, sorted."""
+    """List all files below a folder except hidden ones, as sorted paths from `folder` with forward slashes."""
     found = []
     for root, folders, files in os.walk(folder / below):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -120,7 +120,7 @@ def _pictures(folder: Path, below: str = "") -> list[str]:
 
 
 def _folder(folder: Path, *names: str) -> str | None:
-    """The first of the named folders in `folder` or one level below it, as a relative path."""
+    """Find the first of the named folders in `folder` or one level below it, as a relative path."""
     for name in names:
         for found in [folder / name, *sorted(folder.glob(f"*/{name}"))]:
             if found.is_dir():
@@ -129,7 +129,7 @@ def _folder(folder: Path, *names: str) -> str | None:
 
 
 def _annotation(folder: Path, *names: str) -> Path | None:
-    """An annotation file in `folder`, or in a folder beside or below it."""
+    """Find an annotation file in `folder`, one level below it or next to it."""
     for name in names:
         for found in [folder / name, *sorted(folder.glob(f"*/{name}")), folder.parent / name]:
             if found.is_file():
@@ -138,7 +138,10 @@ def _annotation(folder: Path, *names: str) -> Path | None:
 
 
 def _table(path: Path, header: bool) -> pd.DataFrame:
-    """CelebA's tables: text with a count and (if `header`) names above the rows, or the same as CSV. By file stem."""
+    """Read a table of CelebA's, indexed by file stem.
+
+    It is text, with a count and names above the rows if `header`, or CSV with the same content.
+    """
     try:
         if path.suffix == ".csv":
             table = pd.read_csv(path, index_col=0)
@@ -175,7 +178,7 @@ def _celeba(folder: Path, _: str | None) -> Layout | None:
     }
     base = _folder(folder, "img_align_celeba", "img_align_celeba_png", "img_align_celeba_png.7z", "img_celeba")
     if base is None and any(path is not None and path.parent == folder for path in files.values()):
-        base = ""  # the pictures lie beside the tables
+        base = ""  # the pictures lie next to the tables
     if base is None and folder.name.startswith(("img_align_celeba", "img_celeba")):
         base = ""
     if base is None:
@@ -236,7 +239,7 @@ def _celebamask_hq(folder: Path, order: str | None) -> Layout | None:
 
 
 def _hq_identities(folder: Path) -> dict[int, str]:
-    """CelebA's identity for each number of CelebA-HQ, where both files are there."""
+    """Read CelebA's identity for each number of CelebA-HQ, if both files exist."""
     mapping = _annotation(folder, "CelebA-HQ-to-CelebA-mapping.txt")
     identities = _annotation(folder, "identity_CelebA.txt", "identity_celeba.txt")
     if mapping is None or identities is None:
@@ -323,7 +326,7 @@ def _helen(folder: Path, order: str | None) -> Layout | None:
 
 
 def _flat(folder: Path, name: str, order: str | None) -> Layout | None:
-    """Pictures and label maps of the same names in two folders, in the order of CelebAMask-HQ, BiSeNet or Helen."""
+    """Pair pictures and label maps of the same names in two folders, in CelebAMask-HQ's, BiSeNet's or Helen's order."""
     base, maps = _folder(folder, "images", "image", "img"), _folder(folder, "labels", "label", "masks", "mask")
     if base is None or maps is None:
         return None
@@ -342,7 +345,7 @@ def _flat(folder: Path, name: str, order: str | None) -> Layout | None:
 
 
 def _named_order(maps: Path) -> str | None:
-    """The order that a table of classes (value, name) beside the label maps tells."""
+    """Read the order from a table of classes (value, name) next to the label maps."""
     table = next((path for path in (maps / "classes.csv", maps.parent / "classes.csv") if path.is_file()), None)
     if table is None:
         return None
@@ -353,13 +356,13 @@ def _named_order(maps: Path) -> str | None:
 
 
 def _guessed_order(folder: Path, labels: list[str]) -> str:
-    """Eleven classes are taken for Helen's. Of 19, hair and neck tell the order: hair lies above the neck."""
+    """Guess the order: eleven classes are Helen's; with 19 the positions tell, since hair lies above the neck."""
     highest, heights = 0, []
     for path in labels[:: max(1, len(labels) // 40)]:
         try:
             values = read_index_map(folder / path)
         except PhotoError:
-            continue  # told when the picture is prepared
+            continue  # reported when the picture is prepared
         highest = max(highest, int(values.max()))
         rows = [np.nonzero(values == value)[0] for value in (13, 17)]
         if all(len(row) for row in rows):
@@ -384,14 +387,14 @@ def _lfw(folder: Path, _: str | None) -> Layout | None:
         named = [path for path in near if _lfw_person(path)]
         if named and len(named) >= 0.9 * sum(Path(path).suffix.lower() in PICTURES for path in near):
             homes = {Path(path).parent for path in named}
-            # Lists and the like beside the people's folders never were meant to be pictures.
+            # Lists and the like next to the people's folders were never meant to be pictures.
             kept = [path for path in near if Path(path).parent in homes]
             return Layout("lfw", [Entry(path, _lfw_person(path) or "", face="central") for path in kept], base)
     return None
 
 
 def _lfw_person(source: str) -> str | None:
-    """Who is on First_Last_0001.jpg; single names count in a folder of that name."""
+    """Return who is shown in First_Last_0001.jpg; a single name counts only in a folder of that name."""
     path = Path(source)
     found = re.fullmatch(r"([^\W\d].*)_\d{4}", path.stem)
     if not found or path.suffix.lower() not in PICTURES:
@@ -427,7 +430,7 @@ _EXPECTED = {
 
 
 def read_labels(folder: Path, entry: Entry, how: str) -> np.ndarray:
-    """The label map of an entry, uint8 (H, W) in CelebAMask-HQ's order.
+    """Read the label map of an entry, uint8 (H, W) in CelebAMask-HQ's order.
 
     how: "parts" (CelebAMask-HQ's mask for each part), "helen_maps" (Helen's soft map for each class), or the order of a
     single index map: "celebamask_hq", "bisenet", "mgpe". Raises PhotoError for maps that are missing or don't fit.
@@ -470,7 +473,7 @@ def _merge_parts(folder: Path, paths: tuple[str, ...]) -> np.ndarray:
 
 
 def read_index_map(path: Path) -> np.ndarray:
-    """A label map stored as class numbers, uint8 (H, W): grey or palette, or grey stored as RGB."""
+    """Read a label map stored as class numbers, uint8 (H, W): grey or palette, or grey stored as RGB."""
     try:
         with Image.open(path) as image:
             values = np.array(image)

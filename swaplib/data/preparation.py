@@ -1,4 +1,4 @@
-"""From a folder of photographs to a prepared dataset: found, aligned, labelled, in parallel and resumably."""
+"""From a folder of photographs to a prepared data set: found, aligned, labelled, in parallel and resumably."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,6 @@ import pandas as pd
 from joblib import delayed
 from tqdm.auto import tqdm
 
-import swaplib
 from swaplib import photos
 from swaplib.data import writer
 from swaplib.data.layouts import LICENCES, Entry, Layout, read_labels, recognise
@@ -82,17 +82,17 @@ def prepare(
 ) -> Report:
     """Find, align and save the faces of a folder of pictures; run it again to go on after a stop.
 
-    layout      celeba, celebamask_hq, ffhq, vggface2, helen, lfw, plain; auto recognises it and says what it found
-    kind, size  as in `photos.alignment`; "as_is" keeps pictures that are aligned already
+    layout      celeba, celebamask_hq, ffhq, vggface2, helen, lfw, plain; auto recognises it and reports it
+    kind, size  as in `photos.alignment`; "as_is" keeps pictures that are already aligned
     backend     joblib's, "dask" for a cluster; None: the one of `joblib.parallel_config`, or processes
-    labels      take label maps along where there are any, by the same warp; label_order as in `readers.recognise`
+    labels      warp existing label maps along with the pictures; label_order as in `layouts.recognise`
     face        which of several faces is taken; None leaves it to the layout
     smallest    least width of a face, pixels
     validation  the share of people that goes to the split "val" where the layout has no splits
     licence     in place of the layout's
     picture     "png" (lossless) or "jpg"
-    limit       only the first so many pictures
-    parser      makes the label maps where the pictures come without: `Parser.parse` of a judge
+    limit       only the first `limit` pictures
+    parser      makes the label maps of pictures that come without: `Parser.parse` of a judge
 
     A finished set may be prepared again: new and changed pictures are added, skipped ones tried again. The result
     depends neither on `jobs` nor on stops. Pictures that can't be used are listed in skipped.csv, each with its reason.
@@ -123,14 +123,14 @@ def prepare(
 
 
 def make_card(made_by: str, what: str, shape: tuple[int, int], settings: dict[str, Any]) -> dict[str, Any]:
-    version = {"swaplib": swaplib.__version__, "labels": "CelebAMask-HQ, 19 classes"}
-    return {"made_by": made_by, "what": what, "size": list(shape), "settings": settings, **version}
+    versions = {"swaplib": version("swaplib"), "labels": "CelebAMask-HQ, 19 classes"}
+    return {"made_by": made_by, "what": what, "size": list(shape), "settings": settings, **versions}
 
 
 def _work(
     job: _Job, found: Layout, entries: list[Entry], picture: str, jobs: int, backend: str | None, progress: bool
 ) -> int:
-    """Prepare the entries that are not done; the number of faces that were there before."""
+    """Prepare the entries that are not done; return the number of faces that existed before."""
     rows, skipped = _known(job)
     names = _names(found, picture)
     todo = [entry for entry in entries if entry.source not in rows and entry.source not in skipped]
@@ -143,13 +143,13 @@ def _work(
 
 
 def _known(job: _Job) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-    """By source: the rows of pictures that are done and unchanged, and the records of those skipped in this run."""
+    """Return, by source, the rows of pictures that are done and unchanged, and the records of those skipped so far."""
 
     def current(row: dict[str, Any]) -> bool:
         try:
             same = (job.folder / row["source"]).stat().st_size == row["source_bytes"]
         except FileNotFoundError:
-            same = True  # what was prepared stays, though its photo is gone
+            same = True  # what was prepared stays, even if its photo is gone
         return same and all((job.out / row[name]).exists() for name in ("file", "labels") if row[name])
 
     records = writer.read_records(job.out)
@@ -159,8 +159,10 @@ def _known(job: _Job) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, An
 
 
 def _names(found: Layout, picture: str) -> dict[str, str]:
-    """Where each source's picture goes, below images/: its own path with the new suffix; the old one is kept too where
-    two differ in nothing else."""
+    """Return each source's picture name, below images/: its own path with the new suffix.
+
+    The old suffix is kept as well where two names differ in nothing else.
+    """
     short = {entry.source: entry.source.removeprefix(f"{found.base}/").rpartition(".")[0] for entry in found.entries}
     short = {source: name or source.removeprefix(f"{found.base}/") for source, name in short.items()}
     count = Counter(name.casefold() for name in short.values())
@@ -220,6 +222,6 @@ def _align_one(job: _Job, entry: Entry) -> tuple[np.ndarray, np.ndarray | None, 
 
 
 def split_of(name: str, validation: float) -> str:
-    """Train or val, by the person's (or picture's) name alone, so that nobody is in both."""
+    """Choose "train" or "val" by the person's (or picture's) name alone, so that nobody is in both."""
     share = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32
     return "val" if share < validation else "train"

@@ -1,4 +1,4 @@
-"""Rendered faces as a prepared dataset, resumable."""
+"""Rendered faces as a prepared data set, resumable."""
 
 from __future__ import annotations
 
@@ -37,8 +37,10 @@ def render(
     validation: float = 0.1,
     progress: bool = True,
 ) -> Path:
-    """Render `count` synthetic faces into a prepared data set; run it again to go on after a stop, or with a greater
-    count to add to it. The arguments are those of `synthetic.faces` and `prepare`. Face k depends on (seed, k) alone.
+    """Render `count` synthetic faces into a prepared data set.
+
+    Run it again to go on after a stop, or with a greater count to add to the set. The arguments are those of
+    `synthetic.render_faces` and `prepare`. Face k depends on (seed, k) alone.
     """
     out = Path(out)
     if count < 1:
@@ -69,7 +71,7 @@ def render(
 
 
 def _rendered(out: Path) -> dict[int, dict[str, Any]]:
-    """The rows of the faces that are there, by number."""
+    """Return the rows of the faces that exist, by number."""
     rows = [*writer.read_rows(out), *(row for record in writer.read_records(out) for row in record)]
     rows = [row for row in rows if (out / row["file"]).exists() and (out / row["labels"]).exists()]
     return {int(row["source"]): row for row in rows}
@@ -80,7 +82,7 @@ def _render_shard(out: Path, settings: dict[str, Any], wanted: list[int]) -> int
     start = wanted[0] // SHARD * SHARD
     seed, world, size = settings["seed"], settings["world"], settings["size"]
     people = {name: settings.get(name, 1) for name in ("shots", "relatives")}
-    faces = synthetic.faces(SHARD, seed=seed, start=start, world=world, size=size, jobs=1, **people)
+    faces = synthetic.render_faces(SHARD, seed=seed, start=start, world=world, size=size, jobs=1, **people)
     images, rows = to_uint8(faces.images), []
     for k in (number - start for number in wanted):
         name = f"{start + k:08d}.png"

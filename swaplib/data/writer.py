@@ -1,4 +1,4 @@
-"""How a prepared data set is written: whole files only, and a record for each finished picture.
+"""Writing a prepared data set: whole files only, and a record for each finished picture.
 
 Every file is written under another name in `.unfinished/` and then renamed. A run killed at any moment leaves no
 half-written file, and the next one reads the records there and goes on where it stopped.
@@ -30,18 +30,18 @@ _COLUMNS = (
 
 
 def read_card(folder: Path) -> dict[str, Any] | None:
-    """The set's card.json; None where there is none. Raises ValueError for a damaged one."""
+    """Read the set's card.json; None if there is none. Raises ValueError for a damaged one."""
     path = folder / "card.json"
     if not path.exists():
         return None
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}): prepare the data set anew in an empty folder") from error
+        raise ValueError(f"{path} is damaged ({error}): prepare the data set again in an empty folder") from error
 
 
 def write(out: Path, name: str, save: Callable[[Path], Any]) -> None:
-    """Let `save` write a file under a temporary name in the same file system, and give it its name once it is whole."""
+    """Let `save` write a file under a temporary name in the same file system; rename it once it is whole."""
     temporary = out / WORK / f"{uuid.uuid4().hex}{Path(name).suffix}"
     save(temporary)
     (out / name).parent.mkdir(parents=True, exist_ok=True)
@@ -49,14 +49,14 @@ def write(out: Path, name: str, save: Callable[[Path], Any]) -> None:
 
 
 def write_picture(out: Path, name: str, array: np.ndarray) -> None:
-    """uint8 (H, W, 3) or (H, W), as PNG or JPEG by the name's suffix."""
+    """Write a uint8 picture (H, W, 3) or (H, W) as PNG or JPEG, by the name's suffix."""
     # PNG at its fastest level: a little larger, several times as fast.
     options = {"quality": 95, "subsampling": 0} if name.endswith(".jpg") else {"compress_level": 1}
     write(out, name, lambda path: Image.fromarray(array).save(path, **options))
 
 
 def write_record(out: Path, name: str, content: Any) -> None:
-    """Note a finished piece of work; its pictures must have been written before."""
+    """Record a finished piece of work; its pictures must have been written before."""
     text = json.dumps(content, ensure_ascii=False)
     write(out, f"{WORK}/records/{name}.json", lambda path: path.write_text(text, encoding="utf-8"))
 
@@ -66,7 +66,7 @@ def read_records(out: Path) -> list[Any]:
 
 
 def read_rows(out: Path) -> list[dict[str, Any]]:
-    """The metadata of a finished set, None for what is unknown; empty where there is none yet."""
+    """Read the metadata of a finished set, None for unknown values; an empty list if there is none yet."""
     path = out / "metadata.parquet"
     if not path.exists():
         return []
@@ -75,7 +75,7 @@ def read_rows(out: Path) -> list[dict[str, Any]]:
 
 
 def start(out: Path, card: dict[str, Any]) -> None:
-    """Make the folder ready. Raises ValueError if something else is in it, or a set made with other settings."""
+    """Prepare the folder; raise ValueError if it holds something else, or a set made with other settings."""
     old = read_card(out)
     if old is None and out.exists() and (not out.is_dir() or any(path.name != WORK for path in out.iterdir())):
         raise ValueError(f"{out} exists and is no prepared data set: choose an empty or a new folder")
@@ -99,7 +99,7 @@ def _write_card(out: Path, card: dict[str, Any]) -> None:
 
 
 def run(out: Path, tasks: Iterable[Any], jobs: int, backend: str | None, bar: tqdm) -> None:
-    """Work through joblib's delayed tasks; each returns how many pictures it finished."""
+    """Run joblib's delayed tasks; each returns how many pictures it finished."""
     # `Parallel` alone doesn't know joblib's external backends, such as dask.
     chosen = nullcontext() if backend is None else parallel_config(backend)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from swaplib import generators, judges
 from swaplib.families.autoencoders import ALI, VAEGAN, AlphaGAN
 from swaplib.families.base import Codes, Family, Part
 from swaplib.families.baselines import Landmarks, Target
@@ -29,6 +30,7 @@ __all__ = [
     "kind",
     "load",
     "ready",
+    "start",
 ]
 
 ALL: Registry[Family] = Registry(
@@ -36,7 +38,8 @@ ALL: Registry[Family] = Registry(
     (
         Target, Landmarks, VAEGAN, ALI, AlphaGAN, RSGAN, Pix2PixHD, BicycleGAN, MaskGuided, SmoothSwap, LatentSwap, E4S,
     ),
+    below=(judges.ALL, generators.ALL),
 )  # fmt: skip
 NAMES = tuple(ALL)
 TRAINED = ALL.trained
-kind, config, build, load, ready = ALL.kind, ALL.config, ALL.build, ALL.load, ALL.ready
+kind, config, build, start, load, ready = ALL.kind, ALL.config, ALL.build, ALL.start, ALL.load, ALL.ready

@@ -18,7 +18,8 @@ from torch import nn
 
 from swaplib.faces import Faces
 from swaplib.networks.codes import slerp
-from swaplib.training.model import Learner
+from swaplib.training.model import Model
+from swaplib.weights.filling import Fillable
 
 Geometry = Literal["euclidean", "sphere", "labels", "image"]
 LabelOrder = Literal["celebamask_hq", "bisenet", "e4s", "mgpe"]
@@ -34,7 +35,7 @@ class Part:
     labels      nothing: integer classes, which flip from one to the other at an amount of one half
     image       a cross-fade, pixel by pixel
     order says which classes a label map holds, as `swaplib.faces.LABELS` counts them.
-    regions: of CelebAMask-HQ's classes, those whose looks the part holds, where it is told them by a mask.
+    regions: the classes of CelebAMask-HQ whose appearance the part holds, where a mask tells it apart.
     """
 
     name: str
@@ -49,7 +50,7 @@ Codes = dict[str, torch.Tensor]
 
 
 def mix_part(part: Part, source: torch.Tensor, target: torch.Tensor, amount: float | torch.Tensor) -> torch.Tensor:
-    """What lies at `amount` between the target's code (0) and the source's (1), by the part's geometry.
+    """Return the code at `amount` between the target's (0) and the source's (1), by the part's geometry.
 
     amount: a number, or a tensor (B,) with one for each face. The ends are exact, bit for bit.
     """
@@ -61,55 +62,61 @@ def mix_part(part: Part, source: torch.Tensor, target: torch.Tensor, amount: flo
     return torch.where(amount == 0, target, torch.where(amount == 1, source, between))
 
 
-class Family(Learner):
-    """A face-swapping system. Subclasses define what a `Learner` needs, and besides:
+class Family(Fillable, Model):
+    """A face-swapping system. Subclasses define what a `Model` needs, and in addition:
 
     parts        the latent parts, in order
     swap_parts   what a plain swap takes from the source
-    any_size     whether pictures of other sizes than the config's are taken too; the codes' sizes then follow them
+    any_size     whether pictures of other sizes than the config's are accepted; the codes' sizes then follow them
+    paper        what its paper calls the system, and the arXiv id; None where it has none
+    official     what the authors' published file must fill (`load_official`); empty where there is no such file
     """
 
     swap_parts: ClassVar[tuple[str, ...]]
     any_size: ClassVar[bool] = False
+    paper: ClassVar[tuple[str, str] | None] = None
     parts: tuple[Part, ...]
 
     def encode(self, faces: Faces) -> Codes:
-        """Faces at the config's size to codes. What a family needs beyond the images, it says in its docstring."""
+        """Encode faces at the config's size; subclasses say what they need beyond the images."""
         raise NotImplementedError
 
     def decode(self, codes: Codes) -> torch.Tensor:
-        """Codes to images (B, 3, H, W) in [-1, 1]."""
+        """Decode codes to images (B, 3, H, W) in [-1, 1]."""
         raise NotImplementedError
 
+    def fit_size(self, faces: Faces) -> Faces:
+        """Return the faces at a size that the family takes: its own, or, where it takes any, as they are."""
+        return faces if self.any_size else faces.resize(self.config.size)
+
     def check_size(self, images: torch.Tensor) -> None:
-        """Raises ValueError for images (B, 3, H, W) that are not of the config's size."""
+        """Raise ValueError for images (B, 3, H, W) that are not of the config's size."""
         size, (height, width) = self.config.size, images.shape[-2:]
         if (height, width) != (size, size):
             raise ValueError(f"{self.name} takes {size} px pictures here, got {width} x {height}: use faces.resize")
 
     def sample(self, count: int, seed: int = 0) -> Codes:
-        """Random codes, where the family is generative."""
+        """Draw random codes, where the family is generative."""
         raise ValueError(f"{self.name} is not generative: give it faces to encode instead")
 
     def directions(self) -> dict[str, Codes]:
-        """Changes that the family knows by name: name -> (part -> tensor of the part's shape), for `latent.edit`."""
+        """Return changes that the family knows by name, for `latent.edit`: name -> (part -> tensor of its shape)."""
         return {}
 
     def consumers(self) -> dict[str, list[torch.Tensor]]:
-        """Part -> the matrices (outputs, dimensions) that are the first to read its code, for `directions.sefa`."""
+        """Return part -> the matrices (outputs, dimensions) that read its code first, for `directions.sefa`."""
         return {}
 
     def tunable(self) -> Iterable[nn.Parameter]:
-        """What `latent.tune` may fit to some faces: of what `decode` reads, not of what `encode` does."""
+        """Return what `latent.tune` may fit to some faces: parameters that `decode` reads, not those of `encode`."""
         return ()
 
-    def given(self, source: Codes, target: Codes) -> Codes:
-        """What each part of a mix is at an amount of 1: the source's, or what a family makes of it for this target."""
+    def transfer(self, source: Codes, target: Codes) -> Codes:
+        """Return each part at an amount of 1: the source's, or what a family makes of it for this target."""
         return source
 
     def mix(self, source: Codes, target: Codes, amounts: Mapping[str, float | torch.Tensor] | None = None) -> Codes:
-        """Codes between target (0) and what the source gives (1), part by part; parts that are not named stay the
-        target's.
+        """Mix the target's codes (0) with what the source gives (1), part by part; unnamed parts stay the target's.
 
         Without amounts: a plain swap. Raises ValueError for a part that the family does not have.
         """
@@ -118,7 +125,7 @@ class Family(Learner):
         unknown = [name for name in amounts if name not in names]
         if unknown:
             raise ValueError(f"{self.name} has no part {unknown[0]!r}: its parts are {', '.join(names)}")
-        given = self.given(source, target)
+        given = self.transfer(source, target)
         return {
             part.name: mix_part(part, given[part.name], target[part.name], amounts.get(part.name, 0.0))
             for part in self.parts
@@ -128,14 +135,14 @@ class Family(Learner):
     def swap(
         self, source: Faces, target: Faces, amounts: Mapping[str, float | torch.Tensor] | None = None
     ) -> torch.Tensor:
-        """The target's picture with the source's parts, images (B, 3, H, W) in [-1, 1]."""
+        """Return the target's picture with the source's parts, images (B, 3, H, W) in [-1, 1]."""
         if len(source) != len(target):
             raise ValueError(f"{len(source)} sources but {len(target)} targets: give one source for each target")
         return self.decode(self.mix(self.encode(source), self.encode(target), amounts))
 
     @torch.no_grad()
-    def look(self, faces: Faces) -> torch.Tensor:
-        """Pictures, their reconstructions, and each with the face of the one before it: (3, B, 3, S, S)."""
+    def preview(self, faces: Faces) -> torch.Tensor:
+        """Show pictures, their reconstructions, and each with the face of the one before it: (3, B, 3, S, S)."""
         device = next(self.parameters()).device
         faces = faces.resize(self.config.size).to(device)
         before = faces[torch.arange(len(faces)).roll(1)]

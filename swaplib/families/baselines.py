@@ -1,4 +1,4 @@
-"""The two answers that every learned system has to beat: do nothing, and the classical two-dimensional swap.
+"""The two baselines that every learned system has to beat: do nothing, and the classical two-dimensional swap.
 
 `target` returns the target's picture. `landmarks` is the swap of image editing before deep learning, written as an
 active appearance model (Cootes, Edwards & Taylor 2001): a face is its texture, warped to a standard shape, and its
@@ -49,7 +49,7 @@ class TargetConfig:
 
 
 class Target(Family):
-    """Returns the target's picture: what a swap scores that swaps nothing."""
+    """Returns the target's picture: the score of a swap that swaps nothing."""
 
     name = "target"
     Config = TargetConfig
@@ -120,7 +120,7 @@ _ARCH = np.array([0.45, 0.75, 0.95, 1, 1, 1, 1, 0.95, 0.75, 0.45])[:, None]  # t
 
 
 def _standard_shape(size: int, forehead: float) -> np.ndarray:
-    """The standard shape with its forehead, in pixels of a square texture, (78, 2)."""
+    """Return the standard shape with its forehead, in pixels of a square texture, (78, 2)."""
     shape = np.zeros((68, 2))
     for k, (x, y) in _LEFT_HALF.items():
         shape[k], shape[LANDMARK_MIRROR[k]] = (x, y), (-x, y)
@@ -130,7 +130,7 @@ def _standard_shape(size: int, forehead: float) -> np.ndarray:
 
 
 def _with_forehead(shape: np.ndarray, forehead: float) -> np.ndarray:
-    """68 landmarks and ten more above the brows: (68, 2) to (78, 2). Linear, so the same on every face."""
+    """Add ten points above the brows to 68 landmarks, (68, 2) to (78, 2): a linear map, so the same on every face."""
     up = shape[_BROWS].mean(0) - shape[33]
     return np.concatenate((shape, shape[_BROWS] + forehead * _ARCH * up))
 
@@ -174,13 +174,13 @@ def _standard(size: int, forehead: float, feather: float) -> _Standard:
 
 
 def _polygon(points: np.ndarray, size: int) -> np.ndarray:
-    """Filled convex hull of the points, float32 (size, size)."""
+    """Fill the convex hull of the points, float32 (size, size)."""
     hull = cv2.convexHull(np.round(points * 16).astype(np.int32))
     return cv2.fillConvexPoly(np.zeros((size, size), np.float32), hull, 1.0, shift=4)
 
 
 def _rasterise(points: np.ndarray, triangles: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Index of the triangle that covers each pixel, int32 (H, W); -1 where none does.
+    """Return the index of the triangle that covers each pixel, int32 (H, W), or -1 where none does.
 
     Triangles that a turned head folds over are drawn first, so that those facing the viewer lie on top.
     """
@@ -196,13 +196,13 @@ def _rasterise(points: np.ndarray, triangles: np.ndarray, size: tuple[int, int])
 
 
 def _areas(corners: np.ndarray) -> np.ndarray:
-    """Twice the signed area of triangles (T, 3, 2)."""
+    """Return twice the signed area of triangles (T, 3, 2)."""
     a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
 
 
 def _warp_map(owner: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Where each pixel of the start's frame lies in the end's, float32 (H, W, 2), pixels.
+    """Return where each pixel of the start's frame lies in the end's, float32 (H, W, 2), pixels.
 
     owner (H, W) names each pixel's triangle; start, end (T, 3, 2) are the triangles' corners in the two frames.
     """
@@ -267,13 +267,16 @@ class Landmarks(Family):
         return _standard(self.config.texture, self.config.forehead, self.config.feather)
 
     def encode(self, faces: Faces) -> Codes:
-        """Raises ValueError for faces without landmarks, and for pictures below 32 pixels."""
+        """Return texture, mouth, shape and surround.
+
+        Raises ValueError for faces without landmarks, and for pictures below 32 pixels.
+        """
         if faces.landmarks is None:
             raise ValueError("landmarks needs faces.landmarks (68 points each): prepare the photographs first")
         if not bool(torch.isfinite(faces.landmarks).all()):
             raise ValueError("faces.landmarks holds values that are not finite: leave out the faces without landmarks")
         if min(faces.size) < 32:
-            raise ValueError(f"pictures of {faces.size[1]}x{faces.size[0]} are too small: 32 pixels are the least")
+            raise ValueError(f"pictures of {faces.size[1]}x{faces.size[0]} are too small: give at least 32 pixels")
         pairs = zip(faces.images, faces.landmarks, strict=True)
         texture, mouth = zip(*(self._unwarp(_to_numpy(image), _points(shape)) for image, shape in pairs), strict=True)
         return {
@@ -292,7 +295,7 @@ class Landmarks(Family):
         return _to_tensor(pictures, codes["surround"])
 
     def _unwarp(self, image: np.ndarray, shape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Picture (H, W, 3) to texture and mouth: the face brought to the standard shape."""
+        """Warp a picture (H, W, 3) to the standard shape and return its texture and mouth."""
         standard = self._standard
         corners = _with_forehead(shape, self.config.forehead)[standard.triangles]
         where = _warp_map(standard.owner, standard.points[standard.triangles], corners)
@@ -301,7 +304,7 @@ class Landmarks(Family):
         return flat + hidden * (flat[:, ::-1] - flat), flat[standard.mouth]
 
     def _hidden(self, corners: np.ndarray) -> np.ndarray:
-        """How far each texture pixel of a turned head has to be taken from its mirror image, float32 (T, T), 0 to 1.
+        """Return how far each texture pixel of a turned head must come from its mirror image, float32 (T, T), 0 to 1.
 
         A triangle seen at a slant covers less of the picture than its mirror image on the near side.
         """
@@ -312,7 +315,7 @@ class Landmarks(Family):
         return np.clip((high - ratio) / (high - low), 0, 1)
 
     def _compose(self, texture: np.ndarray, mouth: np.ndarray, shape: np.ndarray, surround: np.ndarray) -> np.ndarray:
-        """Texture and mouth brought to the shape and blended into the surround (H, W, 3)."""
+        """Warp texture and mouth to the shape and blend them into the surround (H, W, 3)."""
         standard = self._standard
         points = _with_forehead(shape, self.config.forehead)
         owner = _rasterise(points, standard.triangles, surround.shape[:2])

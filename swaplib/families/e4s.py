@@ -21,51 +21,48 @@ GAN Inversion. CVPR 2023, arXiv:2211.14068.
 | face reenactor | `latent.Driven`, around this family or any other |
 | K | `Config.masked` |
 | RGI, RGI-Optim | training, `optimise` |
-| λ of the controlled swap | `controlled` |
+| λ of the controlled swap | `control_amounts` |
 
-Training reconstructs single pictures: nothing is swapped. Textures are changed before the MLPs, as the authors' code
-does it. That a source without ears gives half of the target's texture for them is that code's, too.
+Training reconstructs single pictures: nothing is swapped. As in the authors' code, textures are swapped before the
+MLPs, and a source without ears gets half of the target's texture for them.
 
-Where the paper is silent or where we differ, and why:
-- The distances of features are our classifier's, the identity is our smooth embedder's, and the parsing loss is our own
-  parser's, whose encoder is as in the paper; `distance` can be replaced by LPIPS (`judges.perceptual.alexnet`).
-- The critic starts from random weights: released generators come without theirs. `load_official` brings it along.
-- Which level the single-scale encoder of ablation D pools is not said: the last one here.
-- For hair transfer no rule is given: see `hair_mask`.
-- The demo is narrower, pools by shares of area (its coarse maps are 4 x 4, where eyes would be gone), masks all layers,
-  as none of its pictures needs details that no region tells, and its critic comes late and learns at every 4th step.
+Where we differ from the paper, and why:
+- The feature distances are our classifier's, the identity is our smooth embedder's, and the parsing loss is our own
+  parser's, whose encoder is as in the paper; `distance` can be replaced by LPIPS (`judges.load_official` with AlexNet's
+  file).
+- The discriminator starts from random weights: released generators come without theirs. `load_official` loads it where
+  the file has one.
+- Which level the single-scale encoder of ablation D pools is not stated: here the last one.
+- No rule is given for hair transfer: see `transfer_hair_mask`.
+- The demo is narrower, pools by shares of area (its coarse maps are 4 x 4, where eyes would vanish), masks all layers,
+  as none of its pictures needs details that no region tells, and its discriminator comes late and learns at every 4th
+  step.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from swaplib import generators, judges
 from swaplib.faces import E4S as REGIONS
 from swaplib.faces import Faces, members, relabel
 from swaplib.families.base import Codes, Family, Part
+from swaplib.generators.stylegan2 import StyleGAN2
 from swaplib.judges import perceptual
-from swaplib.judges.identity import Identity
-from swaplib.judges.parsing import labelled
-from swaplib.networks.discriminators import critic_loss, fooling_loss
+from swaplib.judges.identity import Identity, IdentityLinear
+from swaplib.judges.parsing import Parser, label_faces
+from swaplib.networks.discriminators import discriminator_loss, generator_loss
 from swaplib.networks.e4s import RegionEncoder, RegionMLPs, masked_synthesis
 from swaplib.networks.stylegan2 import Discriminator, Noise, gradient_penalty
 from swaplib.photos import blending
 from swaplib.training.model import Phase, Stage, cosine, drops
-from swaplib.weights import published
-
-INNER = ("lip", "eyebrows", "eyes", "nose", "skin", "mouth")
-"""Regions whose shape a swap takes from the source."""
-TEXTURES = ("lip", "eyebrows", "eyes", "nose", "skin", "ears", "neck", "mouth")
-"""Regions whose texture a swap takes from the source."""
-ABLATIONS = {"C": {"scales": (1,)}, "D": {"levels": (3,)}}
-"""The paper's Table 3: changes of the config without the multi-scale perceptual loss, and the multi-scale encoder."""
 
 
 @dataclass(frozen=True)
@@ -78,25 +75,25 @@ class Config:
     encoder_width: int = 64  # channels of its first convolution …
     encoder_factors: tuple[int, ...] = (2, 4, 8, 8)  # … and of its levels, as multiples
     encoder_units: tuple[int, ...] = (3, 4, 14, 3)  # residual units of its levels
-    levels: tuple[int, ...] = (1, 2, 3)  # that are pooled
+    levels: tuple[int, ...] = (1, 2, 3)  # levels that are pooled
     soft: bool = False  # regions are pooled by shares of area
-    masked: int = 13  # K: layers that are steered by region; those after it know the mean code alone
+    masked: int = 13  # K: layers that are steered by region; later ones know only the mean code
     scales: tuple[int, ...] = (1, 2, 4)  # by how much pictures are reduced for the perceptual loss, §2
-    parsed: int = 512  # pixels at which the parser looks for the parsing loss, code
+    parsed: int = 512  # pixels that the parser sees in the parsing loss, code
     embedder: str = "identity"
     judges_preset: str = "paper"
-    critic_base: int = 32768  # channels · size at most
-    critic_most: int = 512  # channels at most
-    late: bool = False  # the adversarial loss joins in after most of the training
+    discriminator_base: int = 32768  # channels · size at most
+    discriminator_most: int = 512  # channels at most
+    late: bool = False  # the adversarial loss joins after most of the training
     # Weights of the losses, §2
     pixels: float = 1
     perceptual: float = 0.8
     identity: float = 0.1
     parsing: float = 0.1
     adversarial: float = 0.01
-    critic: float = 1
+    discriminator: float = 1
     penalty: float = 0  # γ / 2 of R1; the code leaves it out
-    critic_every: int = 15  # steps from one training of the critic to the next, code
+    discriminator_every: int = 15  # steps from one training of the discriminator to the next, code
     learning_rate: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.999)
     stepwise: bool = True  # a tenth of the rate after a third of the steps; else half a cosine
@@ -109,30 +106,45 @@ class Config:
 
     @classmethod
     def demo(cls) -> Config:
-        """64 px, for a CPU: an encoder of 12 to 96 channels and 6 units instead of 64 to 512 and 24, which sees 64 px,
-        as does the parser; codes of 128 numbers; all 10 layers of the demo's StyleGAN2 masked."""
+        """Return sizes for a CPU: 64 px.
+
+        The encoder has 12 to 96 channels and 6 units instead of 64 to 512 and 24; it and the parser see 64 px; codes
+        have 128 numbers; all 10 layers of the demo's StyleGAN2 are masked.
+        """
         return cls(
             size=64, generator_preset="demo", encoder_size=64, encoder_width=12, encoder_units=(1, 1, 2, 2), soft=True,
-            masked=10, parsed=64, judges_preset="demo", critic_base=512, critic_most=96, late=True, penalty=0.8,
-            critic_every=4, learning_rate=1e-3, stepwise=False, batch=8, steps=30_000,
+            masked=10, parsed=64, judges_preset="demo", discriminator_base=512, discriminator_most=96, late=True,
+            penalty=0.8,
+            discriminator_every=4, learning_rate=1e-3, stepwise=False, batch=8, steps=30_000,
         )  # fmt: skip
 
     @classmethod
     def study(cls, **changes) -> Config:
-        """The demo's networks without a critic, trained more shortly, to compare variants."""
+        """Return the demo's networks without a discriminator and with a shorter training, to compare variants."""
         return replace(cls.demo(), adversarial=0.0, late=False, steps=400, **changes)
 
     @classmethod
     def smoke(cls) -> Config:
         return replace(
             cls.demo(), size=32, generator_preset="smoke", encoder_size=32, encoder_width=8,
-            encoder_units=(1, 1, 1, 1), masked=6, parsed=32, judges_preset="smoke", critic_base=256, critic_most=16,
-            late=False, critic_every=1, batch=4, steps=20,
+            encoder_units=(1, 1, 1, 1), masked=6, parsed=32, judges_preset="smoke", discriminator_base=256,
+            discriminator_most=16,
+            late=False, discriminator_every=1, batch=4, steps=20,
         )  # fmt: skip
 
 
-# ------------------------------------------------------------------------------------------------- masks, textures
+ABLATIONS = {"C": {"scales": (1,)}, "D": {"levels": (3,)}}
+"""Ablations of the paper's Table 1, as changes of the config: no multi-scale perceptual loss, single-scale encoder."""
+
+
+# -------------------------------------------------------------------------------------------------- masks and regions
 # Label maps are integers (B, H, W) in the order of `REGIONS`.
+
+
+INNER = ("lip", "eyebrows", "eyes", "nose", "skin", "mouth")
+"""Regions whose shape a swap takes from the source."""
+TEXTURES = ("lip", "eyebrows", "eyes", "nose", "skin", "ears", "neck", "mouth")
+"""Regions whose texture a swap takes from the source."""
 
 
 def _numbers(*names: str) -> list[int]:
@@ -144,10 +156,10 @@ def _in(labels: torch.Tensor, *names: str) -> torch.Tensor:
 
 
 def swap_mask(source: torch.Tensor, target: torch.Tensor, hair_first: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
-    """The target's label map with the source's inner face, and where nothing was known, bool: there is skin.
+    """Return the target's label map with the source's inner face, and where holes were filled with skin, bool.
 
-    Painted one over the other: the target's neck, ears, earrings and hair; the source's inner face, but for the
-    target's background; the target's glasses. hair_first: else hair comes after the inner face.
+    Painted one over the other: the target's neck, ears, earrings and hair; the source's inner face, except on the
+    target's background; the target's glasses. hair_first: if False, hair comes after the inner face.
     """
     nothing = len(REGIONS)
     canvas = torch.full_like(target, nothing)
@@ -169,11 +181,11 @@ def swap_mask(source: torch.Tensor, target: torch.Tensor, hair_first: bool = Tru
     return canvas, holes
 
 
-def hair_mask(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """The target's label map with the source's hair.
+def transfer_hair_mask(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the target's label map with the source's hair.
 
-    It covers all but glasses and what lies below the brows. Where the target's own hair is gone, there is what the
-    source shows there, if that is background, ears or neck; else skin.
+    It covers all but glasses and what lies below the brows. Where the target's own hair is removed, the source's
+    background, ears or neck appear, else skin.
     """
     own = torch.where(_in(source, "background", "ears", "neck"), source, REGIONS.index("skin"))
     bald = torch.where(_in(target, "hair"), own, target)
@@ -184,9 +196,9 @@ def hair_mask(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 def swap_textures(
     source: torch.Tensor, target: torch.Tensor, names: tuple[str, ...] = TEXTURES, mean_neck: bool = False
 ) -> torch.Tensor:
-    """The target's texture vectors, or style codes, (B, regions, …) with some of the source's.
+    """Return the target's texture vectors, or style codes, (B, regions, …) with some of the source's.
 
-    Where a source shows no mouth's inside (its vector is zero) the target's stays; without ears, half of it.
+    Where a source shows no inside of the mouth (its vector is zero) the target's stays; without ears, half of it.
     mean_neck: the neck's is the mean of both.
     """
     mixed = target.clone()
@@ -203,9 +215,12 @@ def swap_textures(
     return mixed
 
 
-def controlled(strengths: Mapping[str, float] | float = 0.0) -> dict[str, float]:
-    """Amounts for `mix` with the swap's shape and λ of the target's texture, by region: 0 a full swap, 1 the target's
-    texture (§8.3). strengths: λ of all, or region -> λ. Raises ValueError for a region that no swap changes."""
+def control_amounts(strengths: Mapping[str, float] | float = 0.0) -> dict[str, float]:
+    """Return amounts for `mix`: the swap's shape, and λ of the target's texture by region (§8.3).
+
+    λ = 0 is a full swap, 1 the target's texture. strengths: λ of all, or region -> λ. Raises ValueError for a region
+    that no swap changes.
+    """
     if not isinstance(strengths, Mapping):
         strengths = dict.fromkeys(TEXTURES, strengths)
     if unknown := set(strengths) - set(TEXTURES):
@@ -213,12 +228,12 @@ def controlled(strengths: Mapping[str, float] | float = 0.0) -> dict[str, float]
     return {**{name: 1.0 - strengths.get(name, 0.0) for name in TEXTURES}, "mask": 1.0}
 
 
-def hair_transfer(source: Codes, target: Codes) -> Codes:
-    """The target with the source's hair, its shape and its texture."""
-    return {**target, "hair": source["hair"], "mask": hair_mask(source["mask"], target["mask"])}
+def transfer_hair(source: Codes, target: Codes) -> Codes:
+    """Return the target with the source's hair, its shape and its texture."""
+    return {**target, "hair": source["hair"], "mask": transfer_hair_mask(source["mask"], target["mask"])}
 
 
-def composed(
+def blend_swap(
     shown: torch.Tensor,
     target: torch.Tensor,
     mask: torch.Tensor,
@@ -226,11 +241,11 @@ def composed(
     how: Literal["soft", "laplacian"] = "soft",
     radius: int | None = None,
 ) -> torch.Tensor:
-    """A generated swap put into the target's picture; both (B, 3, H, W) in [-1, 1].
+    """Blend a generated swap into the target's picture; both (B, 3, H, W) in [-1, 1].
 
-    mask: the swap's label map (B, H, W); all but background, hair and earrings is taken. holes: what is taken besides.
-    how: faded in along the rim, or pasted and smoothed by Laplacian pyramids within a band along it. radius: pixels of
-    fade or band to each side; 5 at 1024 px.
+    mask: the swap's label map (B, H, W); all but background, hair and earrings is taken. holes: what is taken in
+    addition. how: fade in along the rim, or paste and smooth by Laplacian pyramids within a band along it. radius:
+    pixels of fade or band on each side; 5 at 1024 px.
     """
     radius = max(1, round(shown.shape[-1] * 5 / 1024)) if radius is None else radius
     inside = ~_in(mask, "background", "hair", "earring")
@@ -242,54 +257,58 @@ def composed(
     return blending.laplacian(target, pasted, rim.float())
 
 
-# --------------------------------------------------------------------------------------------------------- losses
+# ----------------------------------------------------------------------------------------------------------- networks
+# They are `swaplib.networks.e4s` and `swaplib.networks.stylegan2`.
+
+
+# ------------------------------------------------------------------------------------------------------------- losses
 
 
 def scales_loss(distance: Callable, shown: torch.Tensor, truth: torch.Tensor, scales: tuple[int, ...]) -> torch.Tensor:
-    """Distance of pictures reduced by each of some factors, summed."""
+    """Return the distance of pictures reduced by each of some factors, summed: multi-scale LPIPS (supplement, §2)."""
     pairs = (tuple(F.avg_pool2d(one, scale) for one in (shown, truth)) for scale in scales)
     return sum(distance(*pair).mean() for pair in pairs)
 
 
 def levels_loss(shown: list[torch.Tensor], truth: list[torch.Tensor]) -> torch.Tensor:
-    """One minus the cosine of all of a map's numbers, or a vector's, mean over pictures, summed over levels."""
+    """Return one minus the cosine of maps or vectors, summed over levels, mean over pictures (supplement, §2)."""
     pairs = zip(shown, truth, strict=True)
     return sum(1 - F.cosine_similarity(a.flatten(1).float(), b.flatten(1).float()).mean() for a, b in pairs)
 
 
-def identity_levels(embedder: Identity, images: torch.Tensor) -> list[torch.Tensor]:
-    """The embedder's four maps and its vector."""
+def embed_levels(embedder: Identity, images: torch.Tensor) -> list[torch.Tensor]:
+    """Return the embedder's four maps and its vector."""
     maps = embedder.trunk.features(embedder.seen(images))
     return [*maps, embedder.head(maps[-1].mean((2, 3)))]
 
 
-# --------------------------------------------------------------------------------------------------------- family
+# ------------------------------------------------------------------------------------------------------------- family
 
 
 class E4S(Family):
-    """Faces at the config's size; those without labels are parsed. Training needs nothing but pictures."""
+    """Faces at the config's size; those without labels are parsed. Training needs only pictures."""
 
     name = "e4s"
+    paper: ClassVar[tuple[str, str]] = ("E4S", "2211.14068")
     Config = Config
     swap_parts = (*TEXTURES, "mask")
-    training_only: ClassVar[tuple[str, ...]] = ("critic", "embedder", "distance")
+    training_only: ClassVar[tuple[str, ...]] = ("discriminator", "embedder", "classifier", "distance")
+    official: ClassVar[tuple[str, ...]] = ("encoder", "mlps", "generator", "mean")
 
-    def __init__(self, config: Config):
-        super().__init__(config)
-        preset = config.judges_preset
+    def __init__(
+        self, config: Config, generator: StyleGAN2, parser: Parser, embedder: Identity, classifier: IdentityLinear
+    ):
+        super().__init__(config, parser=parser, embedder=embedder, classifier=classifier)
+        self.frozen["distance"] = perceptual.feature_distance(classifier, own_size=True)
         self.encoder = RegionEncoder(
             config.encoder_size, config.encoder_width, config.encoder_factors, config.encoder_units, config.levels,
             len(REGIONS), config.soft,
         )  # fmt: skip
-        start = generators.frozen("stylegan2", config.generator_preset)
-        self.generator, self.started = start.network.requires_grad_(True), start.trained
+        self.generator, self.started = deepcopy(generator.network).requires_grad_(True), generator.trained
         mean = self.generator.mapping.w_avg
         self.mlps = RegionMLPs(len(REGIONS), self.encoder.outputs, len(mean), config.masked)
         self.register_buffer("mean", mean.expand(self.generator.layers, -1).clone())
-        self.critic = Discriminator(config.size, config.critic_base, config.critic_most)
-        self.embedder = judges.frozen(config.embedder, preset)
-        self.parser = judges.frozen("parser", preset)
-        self.distance = perceptual.features(judges.frozen("identity_linear", preset), own_size=True)
+        self.discriminator = Discriminator(config.size, config.discriminator_base, config.discriminator_most)
         self.generator.mapping.requires_grad_(False)
         for module, k in self.generator.synthesis.indexed():
             module.requires_grad_(k < config.masked)
@@ -299,8 +318,18 @@ class E4S(Family):
 
     # -- the contract
 
+    @classmethod
+    def frozen_models(cls, config: Config) -> dict[str, tuple[str, str]]:
+        preset = config.judges_preset
+        return {
+            "generator": ("stylegan2", config.generator_preset),
+            "parser": ("parser", preset),
+            "embedder": (config.embedder, preset),
+            "classifier": ("identity_linear", preset),
+        }
+
     def encode(self, faces: Faces) -> Codes:
-        """Each region's texture, zeros where it isn't shown, and the label map, uint8 in the order of `REGIONS`.
+        """Return each region's texture, zeros where it isn't shown, and the label map, uint8 in the order of `REGIONS`.
 
         Raises ValueError for pictures of another size, and for ones without labels where the parser has no weights.
         """
@@ -308,8 +337,8 @@ class E4S(Family):
         textures = self.encoder(faces.images, mask)
         return {**self._named(textures), "mask": mask}
 
-    def given(self, source: Codes, target: Codes) -> Codes:
-        """The source's textures, and the label map of the target with the source's inner face."""
+    def transfer(self, source: Codes, target: Codes) -> Codes:
+        """Return the source's textures, and the target's label map with the source's inner face."""
         textures = swap_textures(self._stacked(source), self._stacked(target), REGIONS)
         return {**self._named(textures), "mask": swap_mask(source["mask"], target["mask"])[0]}
 
@@ -317,25 +346,69 @@ class E4S(Family):
         return self.show(self.styles(self._stacked(codes)), codes["mask"]).clamp(-1, 1)
 
     def tunable(self) -> Iterable[nn.Parameter]:
-        """The generator's synthesis: what §8.4 fits to a video."""
+        """Return the generator's synthesis, which §8.4 fits to a video."""
         return self.generator.synthesis.parameters()
 
     def consumers(self) -> dict[str, list[torch.Tensor]]:
-        """The first layer of each region's MLP."""
+        """Return the first layer of each region's MLP."""
         return {name: [mlp.mlp[0].weight.detach()] for name, mlp in zip(REGIONS, self.mlps, strict=True)}
+
+    def load_official(self, path: str | os.PathLike) -> E4S:
+        """Load the authors' networks, with the discriminator where the file has one: training may start from them.
+
+        Raises as `Fillable.load_official` does.
+        """
+        super().load_official(path)
+        self.started = True
+        return self
+
+    # -- between pictures and codes
+
+    def labels(self, faces: Faces) -> torch.Tensor:
+        """Return label maps (B, S, S), uint8 in the order of `REGIONS`: the faces' own, or the parser's."""
+        self.check_size(faces.images)
+        return relabel(label_faces(faces, self.parser), target="e4s")
+
+    def styles(self, textures: torch.Tensor) -> torch.Tensor:
+        """Return style codes (B, regions, layers, w) of textures (B, regions, D)."""
+        return self.mlps(textures, self.mean)
+
+    def show(self, styles: torch.Tensor, mask: torch.Tensor, noise: Noise = "const") -> torch.Tensor:
+        """Generate pictures from style codes and label maps, not yet clamped to [-1, 1].
+
+        Raises ValueError for other labels.
+        """
+        if mask.is_floating_point() or int(mask.max()) >= len(REGIONS):
+            raise ValueError(f"a mask holds integers from 0 to {len(REGIONS) - 1}, E4S's regions: use faces.relabel")
+        return masked_synthesis(self.generator.synthesis, styles, mask, self.config.masked, noise)
+
+    def _named(self, textures: torch.Tensor) -> Codes:
+        return dict(zip(REGIONS, textures.unbind(1), strict=True))
+
+    def _stacked(self, codes: Codes) -> torch.Tensor:
+        return torch.stack([codes[name] for name in REGIONS], 1)
+
+    # -- training
 
     def phases(self) -> list[Phase]:
         config = self.config
         if not self.started:
-            generators.frozen("stylegan2", config.generator_preset).needed()
-        for teacher in (self.embedder, self.parser, getattr(self.distance, "judge", self.parser)):
-            teacher.needed()
+            raise ValueError(
+                "E4S starts from a trained StyleGAN2, and this one has no weights: train it (swaplib train stylegan2), "
+                "name the folder with its weights in SWAPLIB_WEIGHTS, and build E4S by start, not by build"
+            )
+        for model in (self.embedder, self.parser, self.classifier):
+            model.require_weights()
         learned = [*self.encoder.parameters(), *self.mlps.parameters(), *self.generator.parameters()]
         rate, betas = config.learning_rate, config.betas
         phases = [Phase("inversion", learned, self._losses, 1, rate, betas)]
         if config.adversarial:
-            critic = [*self.critic.parameters()]
-            phases.append(Phase("critic", critic, self._critic_losses, config.critic_every, rate, betas))
+            discriminator = [*self.discriminator.parameters()]
+            phases.append(
+                Phase(
+                    "discriminator", discriminator, self._discriminator_losses, config.discriminator_every, rate, betas
+                )
+            )
         return phases
 
     @classmethod
@@ -347,67 +420,18 @@ class E4S(Family):
         alone = replace(config, adversarial=0.0)
         return [Stage("alone", alone, 0.7, cosine(1, 0.4)), Stage("whole", config, 0.3, cosine(0.4, 0.05))]
 
-    # -- what else it can do
-
-    def labels(self, faces: Faces) -> torch.Tensor:
-        """Label maps (B, S, S), uint8 in the order of `REGIONS`: the faces' own, or the parser's."""
-        self.check_size(faces.images)
-        return relabel(labelled(faces, lambda: self.parser), target="e4s")
-
-    def styles(self, textures: torch.Tensor) -> torch.Tensor:
-        """Textures (B, regions, D) to style codes (B, regions, layers, w)."""
-        return self.mlps(textures, self.mean)
-
-    def show(self, styles: torch.Tensor, mask: torch.Tensor, noise: Noise = "const") -> torch.Tensor:
-        """Style codes and label maps to pictures, not yet cut off at -1 and 1. Raises ValueError for other labels."""
-        if mask.is_floating_point() or int(mask.max()) >= len(REGIONS):
-            raise ValueError(f"a mask holds integers from 0 to {len(REGIONS) - 1}, E4S's regions: use faces.relabel")
-        return masked_synthesis(self.generator.synthesis, styles, mask, self.config.masked, noise)
-
     def reconstruction(self, shown: torch.Tensor, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """How far a picture is from the one that it is to be: the losses without the critic's."""
+        """Return the losses of a picture that is to equal another: all but the discriminator's (supplement, §2)."""
         with torch.no_grad():
-            wanted = identity_levels(self.embedder, images), self.parser.features(images, self.config.parsed)
+            wanted = embed_levels(self.embedder, images), self.parser.features(images, self.config.parsed)
         losses = {
             "pixels": F.mse_loss(shown, images),
-            "identity": levels_loss(identity_levels(self.embedder, shown), wanted[0]),
+            "identity": levels_loss(embed_levels(self.embedder, shown), wanted[0]),
             "parsing": levels_loss(self.parser.features(shown, self.config.parsed), wanted[1]),
         }
         if self.config.scales:
             losses["perceptual"] = scales_loss(self.distance, shown, images, self.config.scales)
         return losses
-
-    def load_official(self, path: Any) -> E4S:
-        """Take over the authors' checkpoint (iteration_300000.pt), or what `swaplib import` made of it; with the critic
-        where it is there. Nothing in the file is executed.
-
-        Raises FileNotFoundError, and ValueError for a file of something else or of networks of other sizes.
-        """
-        networks = published.read(path)
-        if not {"e4s", "G"} <= networks.keys():
-            raise ValueError(f"{path} holds no E4S, only {', '.join(networks)}: choose another file")
-        tensors = networks["e4s"] | {f"generator.{name}": value for name, value in networks["G"].items()}
-        tensors |= {f"critic.{name}": value for name, value in networks.get("D", {}).items()}
-        own = {name: value for name, value in self.state_dict().items() if name in tensors}
-        needed = {name for name in self.state_dict() if name.startswith(("encoder.", "mlps.", "generator.", "mean"))}
-        if not needed <= tensors.keys() or any(own[name].shape != tensors[name].shape for name in own):
-            raise ValueError(
-                f"{path} holds an E4S of another build: this config has {self.config.masked} masked layers at "
-                f"{self.config.size} px"
-            )
-        with torch.no_grad():
-            for name, value in own.items():
-                value.copy_(tensors[name])
-        self.started = True
-        return self
-
-    # -- training
-
-    def _named(self, textures: torch.Tensor) -> Codes:
-        return dict(zip(REGIONS, textures.unbind(1), strict=True))
-
-    def _stacked(self, codes: Codes) -> torch.Tensor:
-        return torch.stack([codes[name] for name in REGIONS], 1)
 
     def _shown(self, faces: Faces) -> torch.Tensor:
         mask = self.labels(faces)
@@ -417,30 +441,30 @@ class E4S(Family):
         shown = self._shown(faces)
         losses = self.reconstruction(shown, faces.images)
         if self.config.adversarial:
-            losses["adversarial"] = fooling_loss([self.critic(shown)])
+            losses["adversarial"] = generator_loss([self.discriminator(shown)])
         return losses
 
-    def _critic_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
+    def _discriminator_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         with torch.no_grad():
             shown = self._shown(faces)
-        losses = {"critic": critic_loss(self.critic(faces.images), [self.critic(shown)])}
+        losses = {"discriminator": discriminator_loss(self.discriminator(faces.images), [self.discriminator(shown)])}
         if self.config.penalty:
-            losses["penalty"] = gradient_penalty(self.critic, faces.images)
+            losses["penalty"] = gradient_penalty(self.discriminator, faces.images)
         return losses
 
 
-# --------------------------------------------------------------------------------------------------- optimisation
+# ------------------------------------------------------------------------------------------------------- optimisation
 
 
 def optimise(family: E4S, faces: Faces, steps: int = 50, learning_rate: float = 1e-2) -> torch.Tensor:
-    """RGI-Optim (§5): style codes (B, regions, layers, w) that show some faces better than the encoder's do.
+    """Fit style codes (B, regions, layers, w) that show some faces better than the encoder's do (RGI-Optim, §5).
 
-    The codes of the masked layers descend by Adam on the losses without the critic's, from where the encoder puts them;
-    all weights stay. `family.show` takes them, and `swap_textures` mixes them. Raises as `encode` does, and ValueError
-    where judges have no weights.
+    Adam minimises the losses without the discriminator's over the codes of the masked layers, starting from the
+    encoder's; all weights stay fixed. `family.show` takes the codes, and `swap_textures` mixes them. Raises as `encode`
+    does, and ValueError where judges have no weights.
     """
-    for teacher in (family.embedder, family.parser, getattr(family.distance, "judge", family.parser)):
-        teacher.needed()
+    for model in (family.embedder, family.parser, family.classifier):
+        model.require_weights()
     with torch.no_grad():
         mask = family.labels(faces)
         first = family.styles(family.encoder(faces.images, mask))

@@ -1,4 +1,4 @@
-"""LatentSwap: in a pretrained generator's latent space, swapping faces takes a few linear layers.
+"""LatentSwap: in a pretrained generator's latent space, a few linear layers are enough to swap faces.
 
 Changho Choi, Minho Kim, Junhyeok Lee, Hyoung-Kyu Song, Younggeun Kim, Seungryong Kim: LatentSwap: An Efficient Latent
 Code Mapping Framework for Face Swapping. 2024, arXiv:2402.18351.
@@ -17,16 +17,16 @@ Code Mapping Framework for Face Swapping. 2024, arXiv:2402.18351.
 | 3DMM | `form`, `swaplib.judges.shape`: the source's shape with the target's expression and pose |
 | λ, μ | `Config.latent`, `Config.shape` |
 
-No picture is needed for training: codes are drawn. Each layer of W+ has a mixer of its own, which sees that layer
-alone, so that `amounts` says for each layer how much of the mixer's output is taken.
+Training needs no pictures: codes are drawn. Each layer of W+ has a mixer of its own, which sees only that layer, so
+that `amounts` says for each layer how much of the mixer's output is taken.
 
-Where the paper is silent or where we differ, and why:
-- Codes are drawn with truncation 0.5 in the first 8 layers and AdamW decays weights by 0.01, as the authors' code has
-  it. That code pairs a code with itself in a fifth of the cases, the paper in an eighth, as here; it cuts gradients off
-  at a norm of 1, which is left out here.
-- Mixers of other depths (the paper's appendix) are as wide as twice a code in their first half, and as wide as a code
-  in the second.
-- Landmarks come from our own regressor, in pixels of a picture of 224, as the authors' code counts them.
+Where we differ from the paper, and why:
+- Codes are drawn with truncation 0.5 in the first 8 layers and AdamW's weight decay is 0.01, as in the authors' code.
+  That code pairs a code with itself in a fifth of the cases, the paper in an eighth, as here; it clips gradients to a
+  norm of 1, which is left out here.
+- Mixers of other depths (the paper's appendix) are as wide as two codes in their first half, and as wide as one in the
+  second.
+- Landmarks come from our own regressor, in pixels of a 224-px picture, as in the authors' code.
 - Pictures are encoded by a small encoder; the paper inverts them by optimisation (`swaplib.latent.inversion`).
 """
 
@@ -40,10 +40,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from swaplib import generators, judges
 from swaplib.faces import Faces
 from swaplib.families.base import Codes, Family, Part
-from swaplib.judges.identity import identity_loss
+from swaplib.generators.encoder import StyleEncoder
+from swaplib.generators.stylegan2 import StyleGAN2
+from swaplib.judges.identity import Identity, identity_loss
+from swaplib.judges.shape import Shape
 from swaplib.networks.stylegan2 import Noise
 from swaplib.training.model import Phase
 
@@ -60,8 +62,8 @@ class Config:
     space: Literal["z", "w", "w+"] = "w+"  # what is mixed, Fig. 5
     depth: int = 5  # linear layers of a mixer
     residual: float = 1  # c: the target's share in the output
-    truncation: float = 0.5  # ψ of the codes that it learns from …
-    cutoff: int = 8  # … in so many first layers
+    truncation: float = 0.5  # ψ of its training codes …
+    cutoff: int = 8  # … in this many first layers
     same_pairs: float = 1 / 8  # share of pairs of a code with itself
     # Weights of the losses
     identity: float = 1
@@ -79,7 +81,10 @@ class Config:
 
     @classmethod
     def demo(cls) -> Config:
-        """64 px, for a CPU. Codes of its generator lie elsewhere than the paper's, so does a λ that swaps."""
+        """Return sizes for a CPU: 64 px.
+
+        Its generator's codes are distributed differently from the paper's, and so the λ that swaps is another.
+        """
         return cls(
             size=64, generator_preset="demo", encoder_preset="demo", judges_preset="demo", latent=1, learning_rate=3e-4,
             batch=16, steps=8000,
@@ -87,7 +92,7 @@ class Config:
 
     @classmethod
     def study(cls, **changes) -> Config:
-        """The demo's networks, trained more shortly, to compare variants."""
+        """Return the demo's networks with a shorter training, to compare variants."""
         return replace(cls.demo(), **{"latent": 100, "learning_rate": 1e-3, "steps": 300, **changes})
 
     @classmethod
@@ -98,11 +103,11 @@ class Config:
         )  # fmt: skip
 
 
-# --------------------------------------------------------------------------------------------------------- mixers
+# ----------------------------------------------------------------------------------------------------------- networks
 
 
 class Mixer(nn.Module):
-    """A small network for each layer: codes (B, layers, w) of source and target to mixed ones.
+    """A small network for each layer, from codes (B, layers, w) of source and target to mixed ones.
 
     depth: linear layers, SiLU between them. residual: c.
     """
@@ -115,70 +120,50 @@ class Mixer(nn.Module):
         self.weights = nn.ParameterList(_uniform(inputs, layers, wide, inputs) for inputs, wide in shapes)
         self.biases = nn.ParameterList(_uniform(inputs, layers, 1, wide) for inputs, wide in shapes)
 
-    def forward(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def forward(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:  # (B, L, w) twice -> (B, L, w)
         x = torch.cat([source, target], 2).transpose(0, 1)  # (layers, B, 2 w)
         for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = torch.baddbmm(bias, F.silu(x) if k else x, weight.transpose(1, 2))
         return x.transpose(0, 1) + self.residual * target
 
-    def load_official(self, tensors: Mapping[str, torch.Tensor]) -> Mixer:
-        """Take over the mixers of the authors' checkpoint, `weights.tensors` of it.
-
-        Raises ValueError for one of other mixers.
-        """
-        names = {name.removeprefix("identity_mixer."): value for name, value in tensors.items()}
-        layers = len(self.weights[0])
-        try:
-            for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-                found = (torch.stack([names[f"mixer.{layer}.{2 * k}.{what}"] for layer in range(layers)])
-                         for what in ("weight", "bias"))  # fmt: skip
-                for mine, theirs in zip((weight, bias), found, strict=True):
-                    mine.data.copy_(theirs if theirs.ndim == 3 else theirs[:, None])
-        except (KeyError, RuntimeError) as error:
-            raise ValueError(
-                f"these are not the weights of {layers} mixers of {len(self.weights)} layers ({error}): choose "
-                "LatentSwap's checkpoint for this generator"
-            ) from error
-        return self
-
 
 def _uniform(inputs: int, *shape: int) -> nn.Parameter:
-    """As torch begins linear layers of so many inputs."""
+    """Draw a parameter as torch initialises linear layers with this many inputs."""
     return nn.Parameter((2 * torch.rand(shape) - 1) * inputs**-0.5)
 
 
-# --------------------------------------------------------------------------------------------------------- losses
+# ------------------------------------------------------------------------------------------------------------- losses
 
 
 def latent_loss(found: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """L_lp: mean squared difference of codes (B, layers, w) in W+."""
+    """Return L_lp: the mean squared difference of codes (B, layers, w) in W+."""
     return F.mse_loss(found, target)
 
 
-def shape_loss(judge: judges.Judge, found: Codes, source: Codes, target: Codes) -> torch.Tensor:
-    """L_s: mean absolute difference of landmarks, in pixels of a picture of 224, to those of the source's shape with
-    the target's expression and pose. Codes are the judge's."""
+def shape_loss(judge: Shape, found: Codes, source: Codes, target: Codes) -> torch.Tensor:
+    """Return L_s: the mean absolute difference of landmarks, in pixels of a 224-px picture.
+
+    Those wanted are of the source's shape with the target's expression and pose. Codes are the judge's.
+    """
     wanted = judge.landmarks({**target, "shape": source["shape"]})
     return (judge.landmarks(found) - wanted).abs().mean() * 112
 
 
-# --------------------------------------------------------------------------------------------------------- family
+# ------------------------------------------------------------------------------------------------------------- family
 
 
 class LatentSwap(Family):
-    """Faces at any size in portrait framing. Training ignores the faces that it is given, but for their number."""
+    """Faces at any size in portrait framing. Training ignores the faces that it is given, except for their number."""
 
     name = "latent_swap"
+    paper: ClassVar[tuple[str, str]] = ("LatentSwap", "2402.18351")
     Config = Config
     training_only: ClassVar[tuple[str, ...]] = ("embedder", "form")
+    official: ClassVar[tuple[str, ...]] = ("mixer",)
     counted: ClassVar[Mapping[str, str]] = {"latent_mixers_1024": "mixer"}
 
-    def __init__(self, config: Config):
-        super().__init__(config)
-        self.generator = generators.frozen("stylegan2", config.generator_preset).lean()
-        self.encoder = generators.frozen("stylegan2_encoder", config.encoder_preset).lean()
-        self.embedder = judges.frozen(config.embedder, config.judges_preset)
-        self.form = judges.frozen("shape", config.judges_preset)
+    def __init__(self, config: Config, generator: StyleGAN2, encoder: StyleEncoder, embedder: Identity, form: Shape):
+        super().__init__(config, generator=generator, encoder=encoder, embedder=embedder, form=form)
         made, layers = self.generator.config, self.generator.network.layers
         names = [f"w{k:02}" for k in range(layers)] if config.space == "w+" else [config.space]
         dimensions = made.z if config.space == "z" else made.w
@@ -188,15 +173,24 @@ class LatentSwap(Family):
 
     # -- the contract
 
+    @classmethod
+    def frozen_models(cls, config: Config) -> dict[str, tuple[str, str]]:
+        return {
+            "generator": ("stylegan2", config.generator_preset),
+            "encoder": ("stylegan2_encoder", config.encoder_preset),
+            "embedder": (config.embedder, config.judges_preset),
+            "form": ("shape", config.judges_preset),
+        }
+
     def encode(self, faces: Faces) -> Codes:
-        """What the encoder reads. Raises ValueError in Z, from which there is no way back."""
+        """Return the codes that the encoder reads, or raise ValueError in Z, whose mapping can't be inverted."""
         if self.config.space == "z":
-            raise ValueError("pictures have no code in Z, whose mapping can't be turned back: choose the space w or w+")
+            raise ValueError("pictures have no code in Z, whose mapping can't be inverted: choose the space w or w+")
         ws = self.encoder(faces.images)
         return self._named(ws if self.config.space == "w+" else ws.mean(1, keepdim=True))
 
-    def given(self, source: Codes, target: Codes) -> Codes:
-        """The mixer's answer, layer by layer."""
+    def transfer(self, source: Codes, target: Codes) -> Codes:
+        """Return the mixer's output, layer by layer."""
         return self._named(self.mixer(self._stacked(source), self._stacked(target)))
 
     def decode(self, codes: Codes) -> torch.Tensor:
@@ -204,12 +198,12 @@ class LatentSwap(Family):
 
     @torch.no_grad()
     def sample(self, count: int, seed: int = 0) -> Codes:
-        """Codes as it learned from: truncated."""
+        """Draw codes as in training, truncated."""
         z = torch.randn(count, self.generator.config.z, generator=torch.Generator().manual_seed(seed))
         return self._named(self._codes(z.to(self.mixer.weights[0].device)))
 
     def consumers(self) -> dict[str, list[torch.Tensor]]:
-        """Each layer's affine map to its style; in W, all of them; in Z, the mapping's first layer."""
+        """Return each layer's affine map to its style; in W, all of them; in Z, the mapping's first layer."""
         network = self.generator.network
         if self.config.space == "z":
             return {"z": [network.mapping.fc0.weight.detach()]}
@@ -218,14 +212,7 @@ class LatentSwap(Family):
             return {"w": weights}
         return {part.name: [weight] for part, weight in zip(self.parts, weights, strict=True)}
 
-    def phases(self) -> list[Phase]:
-        for teacher in (self.generator, self.embedder, self.form):
-            teacher.needed()
-        config = self.config
-        rate, betas, decay = config.learning_rate, config.betas, config.weight_decay
-        return [Phase("mixer", [*self.mixer.parameters()], self._losses, 1, rate, betas, decay)]
-
-    # -- codes
+    # -- between pictures and codes
 
     def _named(self, codes: torch.Tensor) -> Codes:
         return {part.name: code for part, code in zip(self.parts, codes.unbind(1), strict=True)}
@@ -234,7 +221,7 @@ class LatentSwap(Family):
         return torch.stack([codes[part.name] for part in self.parts], 1)
 
     def _codes(self, z: torch.Tensor) -> torch.Tensor:
-        """(B, z) to codes of the config's space, (B, parts, dimensions); in W all layers are truncated alike."""
+        """Map z (B, z) to codes of the config's space, (B, parts, dimensions); in W all layers are truncated alike."""
         network, config = self.generator.network, self.config
         if config.space == "z":
             return z[:, None]
@@ -242,13 +229,20 @@ class LatentSwap(Family):
         return ws if config.space == "w+" else ws[:, :1]
 
     def _plus(self, codes: torch.Tensor) -> torch.Tensor:
-        """Codes of the config's space to W+."""
+        """Map codes of the config's space to W+."""
         network, config = self.generator.network, self.config
         if config.space == "z":
             return network.plus(network.mapping(codes[:, 0]), config.truncation, config.cutoff)
         return codes.expand(-1, network.layers, -1)
 
     # -- training
+
+    def phases(self) -> list[Phase]:
+        for model in (self.generator, self.embedder, self.form):
+            model.require_weights()
+        config = self.config
+        rate, betas, decay = config.learning_rate, config.betas, config.weight_decay
+        return [Phase("mixer", [*self.mixer.parameters()], self._losses, 1, rate, betas, decay)]
 
     def _losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         config, count = self.config, len(faces)

@@ -1,4 +1,4 @@
-"""Mask-Guided Portrait Editing: the look of each component in a code of its own, the shape in a mask.
+"""Mask-Guided Portrait Editing: each component's appearance in a code of its own, the shape in a mask.
 
 Shuyang Gu, Jianmin Bao, Hao Yang, Dong Chen, Fang Wen, Lu Yuan: Mask-Guided Portrait Editing with Conditional GANs.
 CVPR 2019, arXiv:1905.10346.
@@ -14,56 +14,163 @@ CVPR 2019, arXiv:1905.10346.
 | E_local^i, G_local^i | `encoders`, `image_decoders` |
 | features of the components | `decoders`, then `placed` |
 | E_m, G_m, E_b, G_b | `generator`: `mask_encoder`, `body`, `background_encoder`, `background_decoder` |
-| D_1, D_2 (two scales), their second set | `critics["paired"]`, `critics["unpaired"]` |
-| P_F | `parser`, `swaplib.judges.parsing`, held still |
-| L_local, L_global, L_sigmoid, L_FM, L_GP | `local`, `whole`, `adversarial`, `features`, `parsing` |
+| D_1, D_2 (two scales), their second set | `discriminators["paired"]`, `discriminators["unpaired"]` |
+| P_F | `parser`, `swaplib.judges.parsing`, frozen |
+| L_local, L_global, L_sigmoid, L_FM, L_GP | `local`, `whole`, `adversarial`, `features_matched`, `parsing` |
 
 Left and right are the picture's here, as in the paper and in Helen's labels: the left eye is the person's right one.
 A swap keeps mask and background of its target and takes eyes, mouth and skin; "swap+" (`swap_plus`) takes hair, too.
 
-Where the paper is silent or where we differ, and why:
-- Layers are those of the authors' code, whose files load (`load_official`). Its normalisations forget nine tenths in
-  every step; ours one tenth, which is torch's own.
-- Losses are means over pixels and features, as in that code; for λ_FM, which isn't given, we take its 10.
+Where we differ from the paper, and why:
+- Layers are those of the authors' code, whose files load (`load_official`). Its batch normalisations have a momentum of
+  0.9; ours have torch's default, 0.1.
+- Losses are means over pixels and features, as in that code; λ_FM, which the paper doesn't give, is that code's 10.
 - Paired and unpaired pictures, which the paper trains on in turn, are the halves of a batch here: in the second half
   every mask and background gets the components of the next face.
-- Critics see generated and real pictures in one batch, since its statistics would otherwise tell them apart.
-- What surrounds a component is grey, as where that code is used; for training it paints the background white.
-- Boxes that reach beyond the picture are moved into it, where the code gives up.
-- Our parser knows 19 classes; the probabilities of those that a class of this mask unites are added.
-- `Config.released` is the code's own objective, as far as it works as meant: codes are drawn around their means though
-  nothing draws them to a normal distribution, eyes and mouths of the mask are enlarged, and pictures are compared by
-  components and by a network's features, too: for VGG's we take those of our classifying embedder. Its sigmoids and
+- Discriminators see generated and real pictures in one batch, since batch statistics would otherwise tell them apart.
+- The surroundings of a component are grey, as in that code's inference; in training it paints the background white.
+- Boxes that reach beyond the picture are moved into it, where the code stops with an error.
+- Our parser knows 19 classes; the probabilities of those that one class of this mask unites are added.
+- `Config.released` is the code's own objective, as far as it works as intended: codes are drawn around their means
+  though nothing draws them to a normal distribution, eyes and mouths of the mask are enlarged, and pictures are also
+  compared by components and by a network's features, our classifying embedder's in the place of VGG's. Its sigmoids and
   softmaxes before losses that take logits are left out.
-- Of the settings that Table 1 compares we know that the first embeds the face as a whole and the second in components
-  as the full model does. We take what is left, the unpaired half, as what only the full model has (`Config.setting`).
-- The demo has its grid at half the size, not at a quarter: at 64 px, features of an eye are 4 x 6 cells so and can be
-  placed to 2 pixels. Its losses of pixels weigh more, since means of squares send too little gradient at this scale
-  beside a critic; the parser, which costs as much as all else, sees an eighth of
-  the pictures, which are unpaired ones.
+- Of the settings in Table 1 we know that the first embeds the face as a whole and the second in components, like the
+  full model. We take the remaining difference, the unpaired half, to be the full model's alone (`Config.setting`).
+- The demo's grid has half the picture's size, not a quarter: at 64 px, an eye's features are then 4 x 6 cells and can
+  be placed to within 2 pixels. Its pixel losses weigh more, since means of squares send too little gradient at this
+  scale beside a discriminator's; the parser, which costs as much as everything else, sees an eighth of the pictures,
+  all of them unpaired.
 """
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from swaplib import judges, weights
 from swaplib.faces import MGPE, Faces, members, one_hot, relabel
 from swaplib.families.base import Codes, Family, Part
 from swaplib.judges import perceptual
-from swaplib.judges.parsing import labelled, parsing_loss
+from swaplib.judges.identity import IdentityLinear
+from swaplib.judges.parsing import Parser, label_faces, parsing_loss
 from swaplib.networks.codes import draw
-from swaplib.networks.pix2pixhd import Critic, Generator, feature_matching, fooling, start_normal, telling
+from swaplib.networks.pix2pixhd import (
+    Generator,
+    MultiscaleDiscriminator,
+    discriminator_loss,
+    feature_matching,
+    generator_loss,
+    start_normal,
+)
 from swaplib.training.model import Phase, Stage, linear
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes (pixels, channels, dimensions), options and loss weights. Sections are the paper's."""
+
+    size: int = 256
+    embedding: Literal["local", "global"] = "local"  # §3.1: a code for each component, or one for the face
+    unpaired: bool = True  # §3.5: half of each batch are pairs of different faces, with discriminators of their own
+    sampled: bool = False  # codes are drawn around their means in training, as in the released code
+    enlarged: float = 1  # factor for eyes and mouth of the mask that generator and discriminators see
+    width_local: int = 64  # channels of the components' encoders after the first convolution; doubling each time
+    most: int = 512  # channels at most
+    hidden: int = 1024  # units between an encoder's last map and the code
+    z: int = 512  # dimensions of a code
+    width: int = 64  # channels of the generator at full size
+    halvings: int = 2  # from full size to the grid on which components are placed
+    features: int = 256  # channels of a component there
+    blocks: int = 9  # residual blocks of the generator
+    width_discriminators: int = 64
+    parser_preset: str = "paper"
+    parsed: float = 1  # share of the pictures that the parser sees
+    judges_preset: str = "paper"  # of the network of the perceptual loss
+    regions: tuple[float, ...] = ()  # weight of each component beside the whole picture, in LOCAL's order
+    classes: tuple[float, ...] = ()  # weight of each class of the mask in the parsing loss
+    squared_features: bool = True  # L_FM compares by squares; else by absolute differences
+    # Weights of the losses, §3.5
+    local: float = 10  # λ_local
+    whole: float = 1  # λ_global
+    adversarial: float = 1  # λ_GD
+    adversarial_unpaired: float = 1
+    features_matched: float = 10  # λ_GD λ_FM
+    parsing: float = 1  # λ_GP
+    perceptual: float = 0
+    discriminator: float = 1
+    discriminator_unpaired: float = 1
+    learning_rate: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    steady: float = 10 / 55  # share of the training at the full rate, which then falls to nothing
+    batch: int = 4
+    steps: int = 302_500  # 55 epochs of 22,000 pictures
+
+    @classmethod
+    def paper(cls) -> Config:
+        """Return the paper's sizes: 256 px, for pictures aligned by five points (`prepare --kind five_point`)."""
+        return cls()
+
+    @classmethod
+    def released(cls) -> Config:
+        """Return the objective of the authors' code."""
+        return cls(
+            sampled=True, enlarged=1.1, regions=(1, 1, 0.5, 0.5, 1), classes=(0.2, 1, 5, 5, 5, 5, 3, 8, 8, 8, 1),
+            squared_features=False, local=10_000, whole=40, features_matched=10, parsing=100, perceptual=300,
+            discriminator=0.5, discriminator_unpaired=0.5,
+        )  # fmt: skip
+
+    @classmethod
+    def demo(cls) -> Config:
+        """Return sizes for a CPU: 64 px in portrait framing.
+
+        In rendered faces of this size, eyes are 2 x 5 pixels and mouths 5 x 11; their boxes, 8 x 12 and 20 x 36, still
+        hold more numbers than a code, and so are worth an auto-encoder each.
+        """
+        return cls(
+            size=64, width_local=16, most=128, hidden=192, z=96, width=24, halvings=1, features=48, blocks=3,
+            width_discriminators=16, parser_preset="demo", judges_preset="demo", parsed=0.125, local=100, whole=100,
+            learning_rate=1e-3, steady=0.5, batch=8, steps=30_000,
+        )  # fmt: skip
+
+    @classmethod
+    def study(cls, **changes) -> Config:
+        """Return a small variant at 32 px, to compare variants in minutes.
+
+        Of the 4 x 6 pixels of an eye's box, two or three are the eye.
+        """
+        small = replace(
+            cls.demo(), size=32, most=96, hidden=128, z=48, blocks=2, parsed=0.125, batch=16, steps=1000,
+        )  # fmt: skip
+        return replace(small, **changes)
+
+    @classmethod
+    def smoke(cls) -> Config:
+        return replace(
+            cls.demo(), size=32, width_local=8, most=16, hidden=16, z=8, width=8, features=8, blocks=1,
+            width_discriminators=8,
+            parser_preset="smoke", judges_preset="smoke", parsed=1, batch=4, steps=20,
+        )  # fmt: skip
+
+    def setting(self, number: Literal[1, 2]) -> Config:
+        """Return setting 1 or 2 of Table 1 (§4.1), which learn from pairs alone.
+
+        Setting 1 embeds the face as a whole, 2 in components. Raises ValueError for another number.
+        """
+        if number not in (1, 2):
+            raise ValueError(f"the paper has settings 1 and 2 besides the full model, not {number!r}")
+        return replace(self, embedding="global" if number == 1 else "local", unpaired=False)
+
+    @property
+    def components(self) -> dict[str, Region]:
+        return LOCAL if self.embedding == "local" else GLOBAL
+
+
+# -------------------------------------------------------------------------------------------------- masks and regions
 
 
 @dataclass(frozen=True)
@@ -95,112 +202,18 @@ SEEDS = {None: (2, 2), (32, 48): (2, 3), (80, 144): (5, 9)}
 """Box -> height and width of the coarsest map of its auto-encoder."""
 
 
-@dataclass(frozen=True)
-class Config:
-    """Sizes (pixels, channels, dimensions), options and loss weights. Sections are the paper's."""
-
-    size: int = 256
-    embedding: Literal["local", "global"] = "local"  # §3.1: a code for each component, or one for the face
-    unpaired: bool = True  # §3.5: half of each batch are pairs of different faces, with critics of their own
-    sampled: bool = False  # codes are drawn around their means in training, as in the released code
-    enlarged: float = 1  # by so much eyes and mouth of the mask are, which generator and critics see
-    width_local: int = 64  # channels of the components' encoders after the first convolution; doubling each time
-    most: int = 512  # of them at most
-    hidden: int = 1024  # units between an encoder's last map and the code
-    z: int = 512  # dimensions of a code
-    width: int = 64  # channels of the generator at full size
-    halvings: int = 2  # from full size to the grid on which components are placed
-    features: int = 256  # channels of a component there
-    blocks: int = 9  # residual ones of the generator
-    width_critics: int = 64
-    parser_preset: str = "paper"
-    parsed: float = 1  # share of the pictures that the parser sees
-    judges_preset: str = "paper"  # of the network of the perceptual loss
-    regions: tuple[float, ...] = ()  # how much each component counts beside the whole picture, in LOCAL's order
-    classes: tuple[float, ...] = ()  # how much each class of the mask counts in the parsing loss
-    squared_features: bool = True  # L_FM
-    # Weights of the losses, §3.5
-    local: float = 10  # λ_local
-    whole: float = 1  # λ_global
-    adversarial: float = 1  # λ_GD
-    adversarial_unpaired: float = 1
-    features_matched: float = 10  # λ_GD λ_FM
-    parsing: float = 1  # λ_GP
-    perceptual: float = 0
-    critic: float = 1
-    critic_unpaired: float = 1
-    learning_rate: float = 2e-4
-    betas: tuple[float, float] = (0.5, 0.999)
-    steady: float = 10 / 55  # share of the training at the full rate, which then falls to nothing
-    batch: int = 4
-    steps: int = 302_500  # 55 epochs of 22,000 pictures
-
-    @classmethod
-    def paper(cls) -> Config:
-        """256 px, for pictures aligned by five points: `swaplib prepare --kind five_point`."""
-        return cls()
-
-    @classmethod
-    def released(cls) -> Config:
-        """The objective of the authors' code."""
-        return cls(
-            sampled=True, enlarged=1.1, regions=(1, 1, 0.5, 0.5, 1), classes=(0.2, 1, 5, 5, 5, 5, 3, 8, 8, 8, 1),
-            squared_features=False, local=10_000, whole=40, features_matched=10, parsing=100, perceptual=300,
-            critic=0.5, critic_unpaired=0.5,
-        )  # fmt: skip
-
-    @classmethod
-    def demo(cls) -> Config:
-        """64 px in portrait framing, for a CPU.
-
-        In rendered faces of this size, eyes are 2 x 5 pixels and mouths 5 x 11; their boxes, 8 x 12 and 20 x 36, still
-        hold more numbers than a code, and so are worth an auto-encoder each.
-        """
-        return cls(
-            size=64, width_local=16, most=128, hidden=192, z=96, width=24, halvings=1, features=48, blocks=3,
-            width_critics=16, parser_preset="demo", judges_preset="demo", parsed=0.125, local=100, whole=100,
-            learning_rate=1e-3, steady=0.5, batch=8, steps=30_000,
-        )  # fmt: skip
-
-    @classmethod
-    def study(cls, **changes) -> Config:
-        """Small, at 32 px, to compare variants in minutes: of an eye's 4 x 6 pixels, two or three are the eye."""
-        small = replace(
-            cls.demo(), size=32, most=96, hidden=128, z=48, blocks=2, parsed=0.125, batch=16, steps=1000,
-        )  # fmt: skip
-        return replace(small, **changes)
-
-    @classmethod
-    def smoke(cls) -> Config:
-        return replace(
-            cls.demo(), size=32, width_local=8, most=16, hidden=16, z=8, width=8, features=8, blocks=1, width_critics=8,
-            parser_preset="smoke", judges_preset="smoke", parsed=1, batch=4, steps=20,
-        )  # fmt: skip
-
-    def setting(self, number: Literal[1, 2]) -> Config:
-        """The variants of §4.1, Table 1: 1 embeds the face as a whole, 2 in components; both learn from pairs alone."""
-        if number not in (1, 2):
-            raise ValueError(f"the paper has settings 1 and 2 besides the full model, not {number!r}")
-        return replace(self, embedding="global" if number == 1 else "local", unpaired=False)
-
-    @property
-    def components(self) -> dict[str, Region]:
-        return LOCAL if self.embedding == "local" else GLOBAL
-
-
-# ------------------------------------------------------------------------------------------- masks and components
-
-
-def inside(mask: torch.Tensor, region: Region) -> torch.Tensor:
-    """Where a mask (B, S, S) shows a component, bool."""
+def find_region(mask: torch.Tensor, region: Region) -> torch.Tensor:
+    """Return where a mask (B, S, S) shows a component, bool."""
     wanted = torch.tensor([MGPE.index(name) for name in region.labels], device=mask.device, dtype=mask.dtype)
     return torch.isin(mask, wanted)
 
 
-def middles(mask: torch.Tensor, region: Region) -> torch.Tensor:
-    """The middle (y, x) of the box around a component in each mask (B, S, S), int64 (B, 2); the region's where it has
-    none."""
-    there, size = inside(mask, region), mask.shape[-1]
+def find_middles(mask: torch.Tensor, region: Region) -> torch.Tensor:
+    """Return the middle (y, x) of the box around a component in each mask (B, S, S), int64 (B, 2).
+
+    Where a mask has no such component, it is the region's own middle.
+    """
+    there, size = find_region(mask, region), mask.shape[-1]
     found = []
     for line, otherwise in zip((there.any(2), there.any(1)), region.middle, strict=True):
         first, last = line.int().argmax(1), size - 1 - line.flip(1).int().argmax(1)
@@ -208,8 +221,8 @@ def middles(mask: torch.Tensor, region: Region) -> torch.Tensor:
     return torch.stack(found, 1)
 
 
-def corners(middle: torch.Tensor, box: tuple[int, int], size: int) -> list[tuple[int, int]]:
-    """Top left corners (y, x) of boxes around middles (B, 2), moved into a square of `size`."""
+def place_boxes(middle: torch.Tensor, box: tuple[int, int], size: int) -> list[tuple[int, int]]:
+    """Return the top left corners (y, x) of boxes around middles (B, 2), moved into a square of `size`."""
     height, width = box
     return [
         (min(max(y - height // 2, 0), size - height), min(max(x - width // 2, 0), size - width))
@@ -217,43 +230,43 @@ def corners(middle: torch.Tensor, box: tuple[int, int], size: int) -> list[tuple
     ]
 
 
-def cropped(images: torch.Tensor, at: list[tuple[int, int]], box: tuple[int, int]) -> torch.Tensor:
-    """Boxes (B, C, h, w) of images (B, C, S, S)."""
+def crop_boxes(images: torch.Tensor, at: list[tuple[int, int]], box: tuple[int, int]) -> torch.Tensor:
+    """Crop boxes (B, C, h, w) from images (B, C, S, S)."""
     (h, w), pairs = box, zip(images, at, strict=True)
     return torch.stack([image[:, y : y + h, x : x + w] for image, (y, x) in pairs])
 
 
-def pasted(features: torch.Tensor, at: list[tuple[int, int]], size: int) -> torch.Tensor:
-    """Features (B, C, h, w) where they belong in a grid (B, C, size, size) of zeros."""
+def paste_boxes(features: torch.Tensor, at: list[tuple[int, int]], size: int) -> torch.Tensor:
+    """Paste features (B, C, h, w) at their places into a grid (B, C, size, size) of zeros."""
     h, w = features.shape[-2:]
     pairs = zip(features, at, strict=True)
     return torch.stack([F.pad(one, (x, size - w - x, y, size - h - y)) for one, (y, x) in pairs])
 
 
 def enlarge(mask: torch.Tensor, factor: float) -> torch.Tensor:
-    """The mask (B, S, S) with eyes and mouth enlarged about their middles."""
+    """Enlarge eyes and mouth of the mask (B, S, S) about their middles."""
     rows = torch.arange(mask.shape[-1], device=mask.device)
     batch = torch.arange(len(mask), device=mask.device)[:, None, None]
     larger = mask
     for name in ("left_eye", "right_eye", "mouth"):
-        middle = middles(mask, LOCAL[name])
+        middle = find_middles(mask, LOCAL[name])
         y, x = ((rows + (1 / factor - 1) * (rows - at[:, None])).round().long() for at in middle.T)
         zoomed = mask[batch, y[:, :, None], x[:, None]]
-        larger = torch.where(inside(zoomed, LOCAL[name]), zoomed, larger)
+        larger = torch.where(find_region(zoomed, LOCAL[name]), zoomed, larger)
     return larger
 
 
-# ------------------------------------------------------------------------------------------------------- networks
+# ----------------------------------------------------------------------------------------------------------- networks
 
 
 def _widths(config: Config, region: Region) -> list[int]:
-    """Channels of a component's encoder after each halving."""
+    """Return the channels of a component's encoder after each halving."""
     halvings = config.size.bit_length() - 2 if region.box is None else (config.size // 16).bit_length() - 1
     return [min(config.width_local << k, config.most) for k in range(halvings)]
 
 
 class Encoder(nn.Module):
-    """A component to its code, and where codes are drawn, to the log-variance."""
+    """Maps a component to its code and, where codes are drawn, to the log-variance."""
 
     def __init__(self, config: Config, region: Region):
         super().__init__()
@@ -276,7 +289,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A code to a map: (B, Z) -> (B, outputs[-1], h, w), doubled from the seed as often as there are outputs.
+    """Maps a code to a map, doubled from the seed once per entry of `outputs`, its channels.
 
     picture: with a last layer to (B, 3, h, w) in [-1, 1], float32 also under bfloat16.
     """
@@ -292,12 +305,12 @@ class Decoder(nn.Module):
         last = [nn.ReflectionPad2d(2), nn.Conv2d(inputs, 3, 5), nn.Tanh()] if picture else []
         self.body = nn.Sequential(*layers, *last)
 
-    def forward(self, codes):
+    def forward(self, codes):  # (B, Z) -> (B, outputs[-1], h, w), or (B, 3, h, w)
         return self.body(self.seed(codes).unflatten(1, self.shape)).float()
 
 
 def _feature_decoder(config: Config, region: Region) -> Decoder:
-    """A code to the component's features on the grid."""
+    """Build the decoder from a code to the component's features on the grid."""
     widths = _widths(config, region)
     doublings = len(widths) - config.halvings
     inputs = widths[-1] if doublings else config.features
@@ -307,26 +320,26 @@ def _feature_decoder(config: Config, region: Region) -> Decoder:
 
 
 def _image_decoder(config: Config, region: Region) -> Decoder:
-    """A code to the component itself."""
+    """Build the decoder from a code to the component itself."""
     widths = _widths(config, region)
     outputs = widths[::-1] if region.box is None else [*widths[-2::-1], widths[0]]
     return Decoder(config.z, SEEDS[region.box], widths[-1], outputs, _biased(region), picture=True)
 
 
 def _biased(region: Region) -> bool:
-    """Whether a decoder's seed has biases: those of the eyes have none in the authors' files."""
+    """Return whether a decoder's seed has biases: those of the eyes have none in the authors' files."""
     return region.masked
 
 
-# --------------------------------------------------------------------------------------------------------- losses
+# ------------------------------------------------------------------------------------------------------------- losses
 
 
-def half_square(images: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """½ (x' − x)², mean over pixels: L_local, of each component, and L_global (§3.5)."""
+def half_square_loss(images: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Return ½ (x' − x)², mean over pixels: L_local, of each component, and L_global (§3.5)."""
     return 0.5 * F.mse_loss(images, truth)
 
 
-# --------------------------------------------------------------------------------------------------------- family
+# ------------------------------------------------------------------------------------------------------------- family
 
 
 class MaskGuided(Family):
@@ -337,11 +350,13 @@ class MaskGuided(Family):
     """
 
     name = "mask_guided"
+    paper: ClassVar[tuple[str, str]] = ("Mask-Guided Portrait Editing", "1905.10346")
     Config = Config
-    training_only: ClassVar[tuple[str, ...]] = ("image_decoders", "critics", "parser", "distance")
+    training_only: ClassVar[tuple[str, ...]] = ("image_decoders", "discriminators", "classifier", "distance")
+    official: ClassVar[tuple[str, ...]] = ("generator", "encoders", "decoders")
 
-    def __init__(self, config: Config):
-        super().__init__(config)
+    def __init__(self, config: Config, parser: Parser, classifier: IdentityLinear | None = None):
+        super().__init__(config, parser=parser, classifier=classifier)
         _check_size(config)
         regions = self.regions = config.components
         names = [name for name in ("left_eye", "right_eye", "mouth", "skin", "hair", "face") if name in regions]
@@ -357,20 +372,24 @@ class MaskGuided(Family):
         self.image_decoders = nn.ModuleDict({name: _image_decoder(config, region) for name, region in regions.items()})
         features = len(regions) * config.features
         self.generator = Generator(len(MGPE), config.width, config.halvings, config.blocks, features)
-        self.critics = nn.ModuleDict({
-            name: Critic(len(MGPE) + 3, config.width_critics) for name in ("paired", "unpaired")[: 1 + config.unpaired]
+        self.discriminators = nn.ModuleDict({
+            name: MultiscaleDiscriminator(len(MGPE) + 3, config.width_discriminators)
+            for name in ("paired", "unpaired")[: 1 + config.unpaired]
         })  # fmt: skip
         for network in list(self.children()):
             start_normal(network)
-        self.parser = judges.frozen("parser", config.parser_preset)
-        self.distance = None
-        if config.perceptual:
-            self.distance = perceptual.FeatureDistance(judges.frozen("identity_linear", config.judges_preset))
+        if classifier is not None:
+            self.frozen["distance"] = perceptual.feature_distance(classifier)
 
     # -- the contract
 
+    @classmethod
+    def frozen_models(cls, config: Config) -> dict[str, tuple[str, str]]:
+        found = {"parser": ("parser", config.parser_preset)}
+        return found | ({"classifier": ("identity_linear", config.judges_preset)} if config.perceptual else {})
+
     def encode(self, faces: Faces) -> Codes:
-        """Codes of the components, the mask and the picture.
+        """Return the components' codes, the mask and the picture.
 
         Raises ValueError for pictures of another size, and for faces without labels where the parser has no weights.
         """
@@ -383,67 +402,65 @@ class MaskGuided(Family):
         return self.generator(self._seen(codes["mask"]), codes["background"], self.placed(codes).values())
 
     def consumers(self) -> dict[str, list[torch.Tensor]]:
-        """The first layer of each component's decoder."""
+        """Return the first layer of each component's decoder."""
         return {name: [decoder.seed.weight.detach()] for name, decoder in self.decoders.items()}
 
+    # -- between pictures and codes
+
+    def components(self, images: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return what the encoders see: each component's box (B, 3, h, w) of images (B, 3, S, S), grey outside it."""
+        found, size = {}, self.config.size
+        for name, region in self.regions.items():
+            shown = images * find_region(mask, region)[:, None] if region.masked else images
+            box = self._box(region)
+            found[name] = (
+                shown if box is None else crop_boxes(shown, place_boxes(find_middles(mask, region), box, size), box)
+            )
+        return found
+
+    def placed(self, codes: Codes) -> dict[str, torch.Tensor]:
+        """Return the components' features where the mask has them, each (B, features, G, G), zero around them."""
+        stride = 1 << self.config.halvings
+        grid, found = self.config.size // stride, {}
+        for name, region in self.regions.items():
+            found[name] = self.decoders[name](codes[name])
+            if region.box is not None:
+                middle = (find_middles(codes["mask"], region) + stride // 2) // stride
+                found[name] = paste_boxes(found[name], place_boxes(middle, found[name].shape[-2:], grid), grid)
+        return found
+
+    def _box(self, region: Region) -> tuple[int, int] | None:
+        """Return a component's box in pixels, or None for the whole picture."""
+        return region.box and tuple(side * self.config.size // 256 for side in region.box)
+
+    def _mask(self, faces: Faces) -> torch.Tensor:
+        self.check_size(faces.images)
+        return relabel(label_faces(faces, self.parser), target="mgpe")
+
+    def _seen(self, mask: torch.Tensor) -> torch.Tensor:
+        """Return the mask as generator and discriminators see it, (B, 11, S, S)."""
+        return one_hot(mask if self.config.enlarged == 1 else enlarge(mask, self.config.enlarged), len(MGPE))
+
+    # -- training
+
     def phases(self) -> list[Phase]:
-        self.parser.needed()
-        if self.distance is not None:
-            self.distance.judge.needed()
+        self.parser.require_weights()
+        if "classifier" in self.frozen:
+            self.classifier.require_weights()
         rate, betas = self.config.learning_rate, self.config.betas
         networks = (self.encoders, self.decoders, self.image_decoders, self.generator)
         generator = [parameter for network in networks for parameter in network.parameters()]
         return [
             Phase("generator", generator, self._generator_losses, 1, rate, betas),
-            Phase("critics", [*self.critics.parameters()], self._critic_losses, 1, rate, betas),
+            Phase("discriminators", [*self.discriminators.parameters()], self._discriminator_losses, 1, rate, betas),
         ]
 
     @classmethod
     def stages(cls, config: Config) -> list[Stage]:
         return [Stage("whole", config, 1.0, linear(config.steady))]
 
-    # -- between pictures and codes
-
-    def components(self, images: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What the encoders see: each component's box (B, 3, h, w) of images (B, 3, S, S), grey outside of it."""
-        found, size = {}, self.config.size
-        for name, region in self.regions.items():
-            shown = images * inside(mask, region)[:, None] if region.masked else images
-            box = self._box(region)
-            found[name] = shown if box is None else cropped(shown, corners(middles(mask, region), box, size), box)
-        return found
-
-    def placed(self, codes: Codes) -> dict[str, torch.Tensor]:
-        """Features of the components where the mask has them, each (B, features, G, G), nothing around them."""
-        stride = 1 << self.config.halvings
-        grid, found = self.config.size // stride, {}
-        for name, region in self.regions.items():
-            found[name] = self.decoders[name](codes[name])
-            if region.box is not None:
-                middle = (middles(codes["mask"], region) + stride // 2) // stride
-                found[name] = pasted(found[name], corners(middle, found[name].shape[-2:], grid), grid)
-        return found
-
-    def _box(self, region: Region) -> tuple[int, int] | None:
-        """A component's box in pixels."""
-        return region.box and tuple(side * self.config.size // 256 for side in region.box)
-
-    def _mask(self, faces: Faces) -> torch.Tensor:
-        self.check_size(faces.images)
-        return relabel(labelled(faces, self._own_parser), target="mgpe")
-
-    def _own_parser(self) -> judges.Judge:
-        """Its parser; a copy without what only training needs has none."""
-        return self._modules.get("parser") or judges.frozen("parser", self.config.parser_preset)
-
-    def _seen(self, mask: torch.Tensor) -> torch.Tensor:
-        """The mask as generator and critics see it, (B, 11, S, S)."""
-        return one_hot(mask if self.config.enlarged == 1 else enlarge(mask, self.config.enlarged), len(MGPE))
-
-    # -- training
-
     def _pictures(self, codes: Codes, mask: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-        """The paired pictures, and then those with the components of the next face."""
+        """Return the paired pictures, and then those with the components of the next face."""
         order = torch.arange(len(images))
         order[self._paired(len(images)) :] = order.roll(-1)[self._paired(len(images)) :]
         order = order.to(images.device)
@@ -451,14 +468,14 @@ class MaskGuided(Family):
         return self.decode(moved | {"mask": mask, "background": images})
 
     def _paired(self, count: int) -> int:
-        """How many faces of a batch are paired with themselves."""
+        """Return how many faces of a batch are paired with themselves, or raise ValueError for fewer than 2."""
         if count < 2:
             raise ValueError("Mask-Guided Portrait Editing learns from pairs: give batches of at least 2 faces")
         return count - count // 2 if self.config.unpaired else count
 
     def _halves(self, count: int) -> dict[str, slice]:
         paired = self._paired(count)
-        return {name: {"paired": slice(paired), "unpaired": slice(paired, None)}[name] for name in self.critics}
+        return {name: {"paired": slice(paired), "unpaired": slice(paired, None)}[name] for name in self.discriminators}
 
     def _drawn(self, components: Mapping[str, torch.Tensor]) -> Codes:
         distributions = {name: self.encoders[name](component) for name, component in components.items()}
@@ -472,113 +489,55 @@ class MaskGuided(Family):
         codes = self._drawn(components)
         fakes = self._pictures(codes, mask, images)
         losses = {
-            "local": sum(half_square(self.image_decoders[name](codes[name]), components[name]) for name in components),
+            "local": sum(
+                half_square_loss(self.image_decoders[name](codes[name]), components[name]) for name in components
+            ),
             "whole": self._whole(fakes[:paired], images[:paired], mask[:paired]),
         }
         given = self._seen(mask)
         for name, half in self._halves(len(images)).items():
-            opinions = self.critics[name].compared(given[half], fakes[half], images[half])
-            losses["adversarial" if name == "paired" else "adversarial_unpaired"] = fooling(opinions)
+            outputs = self.discriminators[name].compared(given[half], fakes[half], images[half])
+            losses["adversarial" if name == "paired" else "adversarial_unpaired"] = generator_loss(outputs)
             if name == "paired":
-                losses["features_matched"] = feature_matching(opinions, config.squared_features)
+                losses["features_matched"] = feature_matching(outputs, config.squared_features)
         if config.parsing:
             last = slice(len(images) - max(1, round(config.parsed * len(images))), None)
             counts = torch.tensor(config.classes, device=images.device) if config.classes else None
             losses["parsing"] = parsing_loss(self.parser, fakes[last], mask[last], "mgpe", counts)
-        if self.distance is not None:
+        if "distance" in self.frozen:
             losses["perceptual"] = self._perceptual(fakes[:paired], images[:paired], mask[:paired])
         return losses
 
-    def _critic_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
+    def _discriminator_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         mask, images = self._mask(faces), faces.images
         with torch.no_grad():
             fakes = self._pictures(self._drawn(self.components(images, mask)), mask, images)
             given = self._seen(mask)
         losses = {}
         for name, half in self._halves(len(images)).items():
-            opinions = self.critics[name].compared(given[half], fakes[half], images[half])
-            losses["critic" if name == "paired" else "critic_unpaired"] = telling(opinions)
+            outputs = self.discriminators[name].compared(given[half], fakes[half], images[half])
+            losses["discriminator" if name == "paired" else "discriminator_unpaired"] = discriminator_loss(outputs)
         return losses
 
     def _shares(self, mask: torch.Tensor) -> list[tuple[float, torch.Tensor]]:
-        """How much each component counts, and where it is, (B, 1, S, S)."""
+        """Return each component's weight, and where it is, (B, 1, S, S)."""
         counts = zip(self.config.regions, self.regions.values(), strict=False)
-        return [(count, inside(mask, region)[:, None].float()) for count, region in counts]
+        return [(count, find_region(mask, region)[:, None].float()) for count, region in counts]
 
     def _whole(self, fakes: torch.Tensor, images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """L_global, and the same of each component where they count."""
+        """Return L_global, and the same of each component where components count."""
         there = self._shares(mask)
-        return half_square(fakes, images) + sum(count * half_square(fakes * at, images * at) for count, at in there)
+        return half_square_loss(fakes, images) + sum(
+            count * half_square_loss(fakes * at, images * at) for count, at in there
+        )
 
     def _perceptual(self, fakes: torch.Tensor, images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Distances of a network's features, of each component by itself."""
+        """Return the distances of a network's features, of each component by itself."""
         return sum(count * self.distance(fakes * at, images * at).mean() for count, at in self._shares(mask))
-
-    # -- the authors' files
-
-    def load_official(self, folder: str | os.PathLike, epoch: str = "latest") -> MaskGuided:
-        """Take over the networks that the authors' code wrote into a folder, a file for each: `latest_net_G.pth`, ….
-
-        Needs the generator, the encoders and the decoders; critics and image decoders are taken where they are there.
-        Nothing in the files is executed. Raises FileNotFoundError, and ValueError for files of other networks.
-        """
-        for name, network in official_networks(self).items():
-            path = Path(folder) / f"{epoch}_net_{name}.pth"
-            if path.exists() or not (name.startswith("D") or name.endswith("_image")):
-                _fill(network, weights.tensors(path), path)
-        return self
-
-
-def official_networks(family: MaskGuided) -> dict[str, nn.Module]:
-    """The authors' name of each network -> ours."""
-    found: dict[str, nn.Module] = {"G": family.generator}
-    for kind, networks in (("encoder_{}", family.encoders), ("decoder_{}", family.decoders)):
-        found |= {kind.format(name): network for name, network in networks.items()}
-    found |= {f"decoder_{name}_image": network for name, network in family.image_decoders.items()}
-    return found | {{"paired": "D", "unpaired": "D2"}[name]: network for name, network in family.critics.items()}
-
-
-_RENAMED = (
-    (r"^downsample_model\.", "mask_encoder."),
-    (r"^bg_encoder\.", "background_encoder."),
-    (r"^bg_decoder\.", "background_decoder."),
-    (r"^model\.", "body."),
-    (r"\.conv_block\.", ".layers."),
-    (r"^scale0_layer", "scales.1."),  # theirs begin with the coarsest
-    (r"^scale1_layer", "scales.0."),
-    (r"^conv\.(\d+)\.conv\.(?=\d)", r"body.\1."),
-    (r"^conv\.(\d+)\.conv\.", r"body.\1.0."),
-    (r"^conv\.(\d+)\.bn\.", r"body.\1.1."),
-    (r"^conv\.", "body."),
-    (r"^fc_mu\.", "mean."),
-    (r"^fc_var\.", "log_variance."),
-    (r"^fc\.0\.", "seed."),
-)
-
-
-def our_name(name: str) -> str:
-    """The authors' name of a tensor, in ours."""
-    for pattern, new in _RENAMED:
-        name = re.sub(pattern, new, name)
-    return name
-
-
-def _fill(network: nn.Module, tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Give a network the tensors of the authors' file; those of the log-variance only where it has one."""
-    own = network.state_dict()
-    found = {our_name(name): value for name, value in tensors.items()}
-    found = {name: value for name, value in found.items() if name in own or not name.startswith("log_variance.")}
-    kept = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")}
-    try:
-        network.load_state_dict(kept | found)
-    except RuntimeError as error:
-        raise ValueError(
-            f"{path} holds another network than this config's: build the family as Config.released() or Config.paper()"
-        ) from error
 
 
 def _check_size(config: Config) -> None:
-    """Boxes must come out in whole pixels, and on the grid in whole cells."""
+    """Raise ValueError unless boxes come out in whole pixels, and on the grid in whole cells."""
     local = (config.size // 16).bit_length() - 1
     if config.size != 16 << local or local < 1 or not 0 <= config.halvings <= local:
         raise ValueError(

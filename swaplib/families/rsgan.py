@@ -1,4 +1,4 @@
-"""RSGAN: a face and its hair in latent spaces of their own.
+"""RSGAN: a face and its hair in separate latent spaces.
 
 Ryota Natsume, Tatsuya Yatagawa, Shigeo Morishima: RSGAN: Face Swapping and Editing using Face and Hair Representation
 in Latent Spaces. 2018, arXiv:1804.03447.
@@ -12,28 +12,28 @@ in Latent Spaces. 2018, arXiv:1804.03447.
 | paper | here | paper | here |
 |---|---|---|---|
 | FE-xf, FE-xh | `encoders["face"]`, `["hair"]` | G | `composer` |
-| FE-cf, FE-ch | `encoders["face_attributes"]`, `["hair_attributes"]` | D_g, D_p | `critics["global"]`, `["patch"]` |
+| FE-cf, FE-ch | `encoders["face_attributes"]`, `["hair_attributes"]` | D_g, D_p | `discriminators` |
 | FD-f, FD-h | `decoders["face"]`, `["hair"]` | C | `classifier` |
 | M_BG, β | `background`, `Config.spare` | λ | the fields of `Config` under the losses' names |
 
-Where the paper is silent or where we differ, and why:
+Where we differ from the paper, and why:
 - Layers and latent sizes are not given: stride-2 4 x 4 convolutions down to 4 x 4, batch normalisation, 128 and 64
-  dimensions a region. All sizes are fields of the config.
-- λ_rec = 4000 balances a KL divergence summed over dimensions only if L1 is a mean over pixels: so it is here.
-- The printed adversarial loss is the critics'; encoders, decoders and composer take the non-saturating form.
+  dimensions per region. All sizes are fields of the config.
+- λ_rec = 4000 balances a KL divergence summed over dimensions only if L1 is a mean over pixels, as it is here.
+- The printed adversarial loss is the discriminators'; encoders, decoders and composer use the non-saturating form.
 - A random picture keeps the batch's attribute codes and draws the two appearance codes, so that the classifier's loss
   on it has a target.
 - Attributes that a picture lacks (NaN) count as absent where they are an input and are left out of the losses.
-- Encoders, decoders and composer normalise by batch, and get real and random codes in one batch, so that what they
-  learned to expect holds when they are used; the judges see real and generated pictures in turn and normalise
-  otherwise: the critics spectrally (Miyato et al. 2018), the classifier by groups of channels.
-- Of the variant with an LSTM (§4.2, Figs A5 and A6) we know no layout: ours reads face and hair codes as a sequence of
-  two, and the composer shows its states.
+- Encoders, decoders and composer use batch normalisation and get real and random codes in one batch, so that the
+  statistics they learn hold when they are used. Discriminators and classifier see real and generated pictures in turn
+  and are normalised differently: the former spectrally (Miyato et al. 2018), the latter by groups of channels.
+- The layout of the variant with an LSTM (§4.2, Figs A5 and A6) is not given: ours reads face and hair codes as a
+  sequence of two and passes its states to the composer.
 - The demo's hull covers brows and cheeks too: the paper's, of landmarks 27 to 67, leaves two-tone faces at its scale.
-  Its encoders see their own region alone. Its losses count the face's region twice and ask for colours by themselves,
-  which its encoders see amplified: red, green and blue nearly go together, so that the sign of an L1 loss tells of
-  brightness alone, and grey pictures are a saddle that a short training doesn't leave. Its codes are held to the normal
-  distribution more loosely, it grows from half its size, and the critics come late.
+  Its encoders see only their own region. Its losses count the face's region twice and also compare colours separately,
+  which its encoders see amplified: red, green and blue are so correlated that the sign of an L1 loss reflects only
+  brightness, and grey pictures are a saddle that a short training doesn't leave. Its codes' KL weight is lower, it
+  grows from half its size, and the discriminators come late.
 """
 
 from __future__ import annotations
@@ -51,18 +51,8 @@ from swaplib.faces import CELEBA_ATTRIBUTES, Faces, region
 from swaplib.families.base import Codes, Family, Part
 from swaplib.networks import blocks
 from swaplib.networks.codes import draw, kl_divergence
-from swaplib.networks.discriminators import Critic, critic_loss, fooling_loss
+from swaplib.networks.discriminators import PatchDiscriminator, discriminator_loss, generator_loss
 from swaplib.training.model import Phase, Stage, cosine
-
-EDITS = {
-    "face": ("Smiling", "Male", "Young", "Pale_Skin", "No_Beard", "Eyeglasses"),
-    "hair": ("Black_Hair", "Blond_Hair", "Gray_Hair", "Bald", "Bangs", "Straight_Hair"),
-}
-"""Attributes that `RSGAN.directions` offers to edit, by region."""
-
-
-def _edits() -> list[tuple[str, str]]:
-    return [(part, name) for part, names in EDITS.items() for name in names]
 
 
 @dataclass(frozen=True)
@@ -73,7 +63,7 @@ class Config:
     width: int = 64  # channels of the encoders after the first convolution; doubling each time
     width_parts: int = 64  # channels of the part decoders at their last resolution
     width_composer: int = 64  # the same of the composer
-    width_critics: int = 64  # channels of the critics after the first convolution
+    width_discriminators: int = 64  # channels of the discriminators after the first convolution
     width_classifier: int = 64  # the same of the classifier
     most: int = 512  # channels at most
     z_x: int = 128  # dimensions of an appearance code
@@ -85,49 +75,54 @@ class Config:
     variational: bool = True  # §4.2: the other variant reconstructs better and can't sample
     random_branch: bool = True  # §3: without random codes the composer ignores the face's
     lstm: bool = False  # §4.2: an LSTM between the codes and the composer
-    regional: bool = False  # each appearance encoder sees its own region alone, not the whole picture
-    chroma: float = 0  # appearance encoders get luminance, and so many times what red and blue differ from it; 0: RGB
-    emphasis: float = 0  # by how much more the pixels of the face count in the reconstruction
-    grown: bool = False  # trained at half the size first (§4.2), and with the critics at last
-    judges_every: int = 1  # steps from one training of the critics and the classifier to the next
+    regional: bool = False  # each appearance encoder sees only its own region, not the whole picture
+    chroma: float = 0  # appearance encoders get luminance, and red's and blue's differences from it times this; 0: RGB
+    emphasis: float = 0  # additional weight of the face's pixels in the reconstruction
+    grown: bool = False  # train at half the size first (§4.2), and with the discriminators only at the end
+    discriminators_every: int = 1  # steps from one training of the discriminators and the classifier to the next
     # Weights of the losses, §3.1.
     reconstruction: float = 4000
     face_reconstruction: float = 4000
     hair_reconstruction: float = 4000
-    colours: float = 0  # the same of all three pictures' colours by themselves
+    colours: float = 0  # the same of all three pictures' colours alone
     kl: float = 1
     adversarial_global: float = 20
     adversarial_patch: float = 30
     generated_classification: float = 50
-    critic_global: float = 20
-    critic_patch: float = 30
+    discriminator_global: float = 20
+    discriminator_patch: float = 30
     classification: float = 1
     # §3.1, §4
     learning_rate: float = 2e-4
-    judges_learning_rate: float = 2e-4
+    discriminators_learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
     batch: int = 50
     steps: int = 120_000
 
     @classmethod
     def paper(cls) -> Config:
-        """128 px, for the lower square of pictures aligned as CelebA is: `swaplib prepare --kind rsgan`."""
+        """Return the paper's sizes: 128 px, for the lower square of pictures aligned as CelebA is.
+
+        `swaplib prepare --kind rsgan` makes them.
+        """
         return cls()
 
     @classmethod
     def demo(cls) -> Config:
-        """64 px in portrait framing, sized for a CPU."""
+        """Return sizes for a CPU: 64 px in portrait framing."""
         return cls(
-            size=64, width=32, width_parts=24, width_composer=34, width_critics=24, width_classifier=16, most=272,
+            size=64, width=32, width_parts=24, width_composer=34, width_discriminators=24, width_classifier=16,
+            most=272,
             z_c=16, face_crop=(0.165, 0.2425, 0.675), hull=0, regional=True, chroma=4, emphasis=1, grown=True,
-            judges_every=2, colours=8000, kl=0.02, generated_classification=20, adversarial_global=10,
-            adversarial_patch=15, critic_global=10, critic_patch=15, learning_rate=1e-3, betas=(0.9, 0.999), batch=16,
+            discriminators_every=2, colours=8000, kl=0.02, generated_classification=20, adversarial_global=10,
+            adversarial_patch=15, discriminator_global=10, discriminator_patch=15, learning_rate=1e-3, betas=(0.9,
+            0.999), batch=16,
             steps=40_000,
         )  # fmt: skip
 
     @classmethod
     def study(cls, **changes) -> Config:
-        """Small, at 32 px, the paper's losses from the first step and its encoders: to compare variants in minutes."""
+        """Return a small variant at 32 px, with the paper's losses and encoders, to compare variants in minutes."""
         small = replace(
             cls.demo(), size=32, chroma=0, colours=0, kl=0.05, width=24, width_composer=24, most=96, z_x=48,
             regional=False, grown=False, learning_rate=5e-4, steps=2000,
@@ -137,17 +132,18 @@ class Config:
     @classmethod
     def smoke(cls) -> Config:
         return replace(
-            cls.demo(), size=32, width=8, width_parts=8, width_composer=8, width_critics=8, width_classifier=8, most=32,
+            cls.demo(), size=32, width=8, width_parts=8, width_composer=8, width_discriminators=8, width_classifier=8,
+            most=32,
             z_x=16, z_c=8, grown=False, batch=4, steps=20,
         )  # fmt: skip
 
 
-# ------------------------------------------------------------------------------------------------------- networks
-# All of them answer in float32, also under bfloat16: the losses need the digits.
+# ----------------------------------------------------------------------------------------------------------- networks
+# All of them return float32, also under bfloat16: the losses need the precision.
 
 
 class Encoder(nn.Module):
-    """Picture and attributes to mean and log-variance of an appearance code."""
+    """Maps picture and attributes to mean and log-variance of an appearance code."""
 
     def __init__(self, config: Config):
         super().__init__()
@@ -158,14 +154,14 @@ class Encoder(nn.Module):
 
     def forward(self, images, attributes):  # (B, 3, S, S), (B, A) -> (B, Z), (B, Z)
         if self.chroma:
-            images = torch.cat([images.mean(1, keepdim=True), self.chroma * colours(images)], 1)
+            images = torch.cat([images.mean(1, keepdim=True), self.chroma * split_colours(images)], 1)
         planes = attributes[:, :, None, None].expand(-1, -1, *images.shape[-2:])
         mean, log_variance = self.head(self.body(torch.cat([images, planes], 1)).flatten(1)).float().chunk(2, 1)
         return mean, log_variance
 
 
 class AttributeEncoder(nn.Module):
-    """Attributes to mean and log-variance of an attribute code."""
+    """Maps attributes to mean and log-variance of an attribute code."""
 
     def __init__(self, config: Config):
         super().__init__()
@@ -179,7 +175,7 @@ class AttributeEncoder(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Picture to the logits of its attributes."""
+    """Maps a picture to the logits of its attributes."""
 
     def __init__(self, config: Config):
         super().__init__()
@@ -191,40 +187,52 @@ class Classifier(nn.Module):
         return self.head(self.body(images).flatten(1)).float()
 
 
-# --------------------------------------------------------------------------------------------------------- losses
+# ------------------------------------------------------------------------------------------------------------- losses
 
 
-def weighted_l1(images: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor | float = 1.0) -> torch.Tensor:
-    """Mean of |x' − x| W with weights W (B, 1, H, W); in §3.1 they are 1 − β M, M the background."""
+def weighted_l1_loss(images: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor | float = 1.0) -> torch.Tensor:
+    """Return the mean of |x' − x| W with weights W (B, 1, H, W); in §3.1, W = 1 − β M, M the background."""
     return ((images - truth).abs() * weight).mean()
 
 
-def colours(images: torch.Tensor) -> torch.Tensor:
-    """By how much red and blue differ from the mean of all three, (B, 2, H, W)."""
+def split_colours(images: torch.Tensor) -> torch.Tensor:
+    """Return how much red and blue differ from the mean of all three channels, (B, 2, H, W)."""
     return images[:, ::2] - images.mean(1, keepdim=True)
 
 
 def attribute_loss(logits: torch.Tensor, attributes: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy, mean over the attributes that are known (not NaN)."""
+    """Return the binary cross-entropy, mean over the known attributes (not NaN): the classification losses of §3.1."""
     known = ~attributes.isnan()
     terms = F.binary_cross_entropy_with_logits(logits, attributes.nan_to_num(0), reduction="none")
     return (terms * known).sum() / known.sum().clamp(min=1)
 
 
-# --------------------------------------------------------------------------------------------------------- family
+# ------------------------------------------------------------------------------------------------------------- family
+
+
+EDITS = {
+    "face": ("Smiling", "Male", "Young", "Pale_Skin", "No_Beard", "Eyeglasses"),
+    "hair": ("Black_Hair", "Blond_Hair", "Gray_Hair", "Bald", "Bangs", "Straight_Hair"),
+}
+"""Attributes that `RSGAN.directions` offers to edit, by region."""
+
+
+def _edits() -> list[tuple[str, str]]:
+    return [(part, name) for part, names in EDITS.items() for name in names]
 
 
 class RSGAN(Family):
     """Faces at the config's size. Encoding estimates their attributes by the classifier.
 
-    Where the config is `regional`, encoding needs landmarks: they say which region is the face.
-    Training also needs attributes, and labels to tell the background (without them nothing is spared).
+    Where the config is `regional`, encoding needs landmarks, which say which region is the face. Training also needs
+    attributes, and labels to tell the background (without them all pixels count fully).
     """
 
     name = "rsgan"
+    paper: ClassVar[tuple[str, str]] = ("RSGAN", "1804.03447")
     Config = Config
     swap_parts = ("face", "face_attributes")
-    training_only: ClassVar[tuple[str, ...]] = ("critics", "decoders")
+    training_only: ClassVar[tuple[str, ...]] = ("discriminators", "decoders")
 
     def __init__(self, config: Config):
         super().__init__(config)
@@ -245,8 +253,9 @@ class RSGAN(Family):
         })  # fmt: skip
         self.reader = nn.LSTM(both, both, batch_first=True) if config.lstm else None
         self.composer = blocks.Decoder(size, 2 * both, config.width_composer, most)
-        self.critics = nn.ModuleDict({
-            name: Critic(size, config.width_critics, most, patches=name == "patch") for name in ("global", "patch")
+        self.discriminators = nn.ModuleDict({
+            name: PatchDiscriminator(size, config.width_discriminators, most, patches=name == "patch")
+            for name in ("global", "patch")
         })  # fmt: skip
         self.classifier = Classifier(config)
         self.register_buffer("edits", torch.zeros(len(_edits()), both))
@@ -256,19 +265,15 @@ class RSGAN(Family):
     # -- the contract
 
     def encode(self, faces: Faces, attributes: torch.Tensor | None = None) -> Codes:
-        """Means of the four codes. attributes (B, A), 0 to 1: others than the classifier's estimate, to edit a face.
+        """Return the means of the four codes.
 
-        Raises ValueError for pictures of another size, and for faces without landmarks where the config is regional.
+        attributes (B, A), 0 to 1: used instead of the classifier's estimate, to edit a face. Raises ValueError for
+        pictures of another size, and for faces without landmarks where the config is regional.
         """
         self.check_size(faces.images)
         if attributes is None:
             attributes = self.attributes(faces)
         return {name: mean for name, (mean, _) in self._distributions(faces, attributes).items()}
-
-    def attributes(self, faces: Faces) -> torch.Tensor:
-        """The classifier's estimate c* of the config's attributes, (B, A) in 0 to 1 (§3.3)."""
-        self.check_size(faces.images)
-        return self.classifier(faces.images).sigmoid()
 
     def decode(self, codes: Codes) -> torch.Tensor:
         ordered = [codes[part.name] for part in self.parts]
@@ -285,7 +290,7 @@ class RSGAN(Family):
         return {part.name: torch.randn(count, *part.shape, generator=generator).to(device) for part in self.parts}
 
     def directions(self) -> dict[str, Codes]:
-        """The edits that `finish` measured: what an attribute changes in its region's codes."""
+        """Return the edits that `on_train_end` measured: how an attribute changes its region's codes."""
         sizes = self.config.z_x, self.config.z_c
         found = {}
         for (part, name), edit in zip(_edits(), self.edits, strict=True):
@@ -295,7 +300,7 @@ class RSGAN(Family):
         return found
 
     def consumers(self) -> dict[str, list[torch.Tensor]]:
-        """The composer's first layer; the LSTM's, where there is one."""
+        """Return the composer's first layer, or the LSTM's where there is one."""
         sizes = [part.shape[0] for part in self.parts]
         if self.reader is None:
             weights = self.composer.seed.weight.detach().split(sizes, 1)
@@ -303,57 +308,18 @@ class RSGAN(Family):
             weights = 2 * self.reader.weight_ih_l0.detach().split(sizes[:2], 1)
         return {part.name: [weight] for part, weight in zip(self.parts, weights, strict=True)}
 
-    @torch.no_grad()
-    def finish(self, faces: Faces) -> None:
-        """Attribute vectors, as VAE-GAN edits with (Larsen et al. 2016, §4.1): the mean code of the faces that have an
-        attribute less that of those without. An attribute with fewer than 4 faces on one side gets none."""
-        chunks = [faces[k : k + 64] for k in range(0, len(faces), 64)]
-        encoded = [self.encode(chunk.to(self.edits.device)) for chunk in chunks]
-        codes = {part.name: torch.cat([code[part.name] for code in encoded]) for part in self.parts}
-        for row, (part, name) in enumerate(_edits()):
-            has = faces.attributes[:, CELEBA_ATTRIBUTES.index(name)].to(self.edits.device)
-            if min((has == 1).sum(), (has == 0).sum()) >= 4:
-                both = torch.cat([codes[part], codes[f"{part}_attributes"]], 1)
-                self.edits[row] = both[has == 1].mean(0) - both[has == 0].mean(0)
-
     def tunable(self) -> Iterable[nn.Parameter]:
         return [*self.composer.parameters(), *(() if self.reader is None else self.reader.parameters())]
 
-    def phases(self) -> list[Phase]:
-        autoencoder = [*self.encoders.parameters(), *self.decoders.parameters(), *self.composer.parameters()]
-        if self.reader is not None:
-            autoencoder += self.reader.parameters()
-        judges = [*self.critics.parameters(), *self.classifier.parameters()]
-        rate, betas = self.config.learning_rate, self.config.betas
-        rate_judges, every = self.config.judges_learning_rate, self.config.judges_every
-        return [
-            Phase("autoencoder", autoencoder, self._autoencoder_losses, learning_rate=rate, betas=betas),
-            Phase("judges", judges, self._judge_losses, every, rate_judges, betas),
-        ]
+    # -- between pictures and codes
 
-    @classmethod
-    def stages(cls, config: Config) -> list[Stage]:
-        """The whole at once; a grown one at half its size, then without the critics, then as it is."""
-        if not config.grown:
-            return [Stage("whole", config, 1.0)]
-        off = ("adversarial_global", "adversarial_patch", "generated_classification", "critic_global", "critic_patch")
-        alone = replace(config, **dict.fromkeys(off, 0))
-        twice = {name: 2 * getattr(config, name) for name in vars(config) if name.startswith("width")}
-        half = replace(alone, size=config.size // 2, **twice)
-        return [
-            Stage("half", half, 0.2, cosine(1.0, 0.9)),
-            Stage("alone", alone, 0.5, cosine(0.9, 0.3)),
-            Stage("whole", config, 0.3, cosine(0.3, 0.02)),
-        ]
-
-    def adopt(self, other: RSGAN) -> None:
-        """Take over what an RSGAN of this or of half the size has learned."""
-        blocks.adopt(self, other)
-
-    # -- training (Algorithm A1)
+    def attributes(self, faces: Faces) -> torch.Tensor:
+        """Return the classifier's estimate c* of the config's attributes, (B, A) from 0 to 1 (§3.3)."""
+        self.check_size(faces.images)
+        return self.classifier(faces.images).sigmoid()
 
     def regions(self, faces: Faces) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Face crop (its outside grey), picture with the face grey, and the face's hull, bool (B, 1, S, S)."""
+        """Return face crop (grey outside), picture with the face grey, and the face's hull, bool (B, 1, S, S)."""
         if faces.landmarks is None:
             raise ValueError(
                 "this RSGAN needs faces.landmarks, which say where the face is: prepare the photographs first"
@@ -365,7 +331,10 @@ class RSGAN(Family):
         return F.interpolate(crop, (size, size), mode="bilinear", antialias=True), faces.images * ~hull, hull
 
     def _distributions(self, faces: Faces, attributes, regions=None) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """Mean and log-variance of each part. regions: as from `regions`, where the caller has them already."""
+        """Return mean and log-variance of each part.
+
+        regions: as from `regions`, where the caller has them already.
+        """
         attributes = attributes.nan_to_num(0)
         seen = {"face": faces.images, "hair": faces.images}
         if self.config.regional:
@@ -376,14 +345,69 @@ class RSGAN(Family):
             for name, encoder in self.encoders.items()
         }
 
+    # -- training (Algorithm A1)
+
+    def phases(self) -> list[Phase]:
+        autoencoder = [*self.encoders.parameters(), *self.decoders.parameters(), *self.composer.parameters()]
+        if self.reader is not None:
+            autoencoder += self.reader.parameters()
+        judges = [*self.discriminators.parameters(), *self.classifier.parameters()]
+        rate, betas = self.config.learning_rate, self.config.betas
+        rate_judges, every = self.config.discriminators_learning_rate, self.config.discriminators_every
+        return [
+            Phase("autoencoder", autoencoder, self._autoencoder_losses, learning_rate=rate, betas=betas),
+            Phase("discriminators", judges, self._discriminator_losses, every, rate_judges, betas),
+        ]
+
+    @classmethod
+    def stages(cls, config: Config) -> list[Stage]:
+        """Return one stage; if grown, first half the size, then without the discriminators, then as it is."""
+        if not config.grown:
+            return [Stage("whole", config, 1.0)]
+        off = (
+            "adversarial_global",
+            "adversarial_patch",
+            "generated_classification",
+            "discriminator_global",
+            "discriminator_patch",
+        )
+        alone = replace(config, **dict.fromkeys(off, 0))
+        twice = {name: 2 * getattr(config, name) for name in vars(config) if name.startswith("width")}
+        half = replace(alone, size=config.size // 2, **twice)
+        return [
+            Stage("half", half, 0.2, cosine(1.0, 0.9)),
+            Stage("alone", alone, 0.5, cosine(0.9, 0.3)),
+            Stage("whole", config, 0.3, cosine(0.3, 0.02)),
+        ]
+
+    def init_from(self, other: RSGAN) -> None:
+        """Copy what an RSGAN of this or of half the size has learned."""
+        blocks.copy_layers(self, other)
+
+    @torch.no_grad()
+    def on_train_end(self, faces: Faces) -> None:
+        """Measure attribute vectors, as VAE-GAN edits with (Larsen et al. 2016, §4.1).
+
+        Each is the mean code of the faces that have an attribute less that of those without. An attribute with fewer
+        than 4 faces on one side gets none.
+        """
+        chunks = [faces[k : k + 64] for k in range(0, len(faces), 64)]
+        encoded = [self.encode(chunk.to(self.edits.device)) for chunk in chunks]
+        codes = {part.name: torch.cat([code[part.name] for code in encoded]) for part in self.parts}
+        for row, (part, name) in enumerate(_edits()):
+            has = faces.attributes[:, CELEBA_ATTRIBUTES.index(name)].to(self.edits.device)
+            if min((has == 1).sum(), (has == 0).sum()) >= 4:
+                both = torch.cat([codes[part], codes[f"{part}_attributes"]], 1)
+                self.edits[row] = both[has == 1].mean(0) - both[has == 0].mean(0)
+
     def _draw(self, distributions) -> Codes:
-        """Codes at random from their distributions; the means where the variant is not variational."""
+        """Draw codes from their distributions, or take the means where the config is not variational."""
         if not self.config.variational:
             return {name: mean for name, (mean, _) in distributions.items()}
         return {name: draw(*distribution) for name, distribution in distributions.items()}
 
     def _fakes(self, codes: Codes) -> list[torch.Tensor]:
-        """The reconstruction and, with the random branch, a picture of random appearance."""
+        """Return the reconstruction and, with the random branch, a picture of random appearance."""
         if not (self.config.random_branch and self.config.variational and self._judged):
             return [self.decode(codes)]
         random = codes | {name: torch.randn_like(codes[name]) for name in ("face", "hair")}
@@ -391,7 +415,7 @@ class RSGAN(Family):
 
     @property
     def _judged(self) -> bool:
-        """Whether judges have a say: where all their weights are zero, nothing is generated for them."""
+        """Whether discriminators and classifier count: if all their weights are zero, nothing is generated for them."""
         weights = ("adversarial_global", "adversarial_patch", "generated_classification")
         return any(getattr(self.config, name) for name in weights)
 
@@ -411,30 +435,37 @@ class RSGAN(Family):
             "face_reconstruction": (shown_face, face, 1.0),
             "hair_reconstruction": (shown_hair, hair, spared),
         }
-        losses = {name: weighted_l1(*both) for name, both in compared.items()}
+        losses = {name: weighted_l1_loss(*both) for name, both in compared.items()}
         if config.colours:
             losses["colours"] = sum(
-                weighted_l1(colours(shown), colours(truth), weight) for shown, truth, weight in compared.values()
+                weighted_l1_loss(split_colours(shown), split_colours(truth), weight)
+                for shown, truth, weight in compared.values()
             )
         if config.generated_classification:
             terms = [attribute_loss(self.classifier(fake), attributes) for fake in fakes]
             losses["generated_classification"] = sum(terms)
-        for name, critic in self.critics.items():
+        for name, discriminator in self.discriminators.items():
             if getattr(config, f"adversarial_{name}"):
-                losses[f"adversarial_{name}"] = fooling_loss([critic(fake) for fake in fakes])
+                losses[f"adversarial_{name}"] = generator_loss([discriminator(fake) for fake in fakes])
         if config.variational:
             losses["kl"] = sum(kl_divergence(*distribution) for distribution in distributions.values())
         return losses
 
-    def _judge_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
+    def _discriminator_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         attributes = self._known(faces)
         losses = {"classification": attribute_loss(self.classifier(faces.images), attributes)}
-        weighted = {name: critic for name, critic in self.critics.items() if getattr(self.config, f"critic_{name}")}
+        weighted = {
+            name: discriminator
+            for name, discriminator in self.discriminators.items()
+            if getattr(self.config, f"discriminator_{name}")
+        }
         if weighted:
             with torch.no_grad():
                 fakes = self._fakes(self._draw(self._distributions(faces, attributes)))
-        for name, critic in weighted.items():
-            losses[f"critic_{name}"] = critic_loss(critic(faces.images), [critic(fake) for fake in fakes])
+        for name, discriminator in weighted.items():
+            losses[f"discriminator_{name}"] = discriminator_loss(
+                discriminator(faces.images), [discriminator(fake) for fake in fakes]
+            )
         return losses
 
     def _known(self, faces: Faces) -> torch.Tensor:

@@ -1,8 +1,10 @@
-"""Figures: drawn, and saved with the story of how they came about.
+"""Figures: drawn, and saved with a record of how they were made.
 
 Drawing       grid, swap_grid, sheet, heat_map, colour_labels, label_legend, draw_landmarks
-Saving        save (figures), save_table (data frames), save_picture (single pictures)
-The gallery   manifest.json holds one entry for each figure; `write_gallery` makes README.md of it
+Saving        save (figures), save_table (data frames), save_picture (single pictures), into the run's `folder`
+Reading       manifest, index, find, read_story: the run's own figures, otherwise the committed ones
+The gallery   manifest.json holds one entry for each figure; `write_gallery` makes README.md from it
+Refreshing    `refresh` updates what is committed, and only what changed
 """
 
 from __future__ import annotations
@@ -24,10 +26,22 @@ from swaplib.figures.drawing import (
     swap_grid,
 )
 from swaplib.figures.gallery import index, write_gallery
-from swaplib.figures.saving import folder, manifest, markdown_table, save, save_picture, save_table
+from swaplib.figures.refreshing import refresh
+from swaplib.figures.saving import (
+    committed,
+    find,
+    folder,
+    layers,
+    manifest,
+    markdown_table,
+    read_story,
+    save,
+    save_picture,
+    save_table,
+)
 
 __all__ = (
-    "INK", "MUTED", "SOURCE", "STYLE", "TARGET", "colour_labels", "dim", "draw_landmarks", "folder", "grid",
-    "heat_map", "index", "label_legend", "manifest", "markdown_table", "save", "save_picture", "save_table", "sheet",
-    "style", "swap_grid", "write_gallery",
+    "INK", "MUTED", "SOURCE", "STYLE", "TARGET", "colour_labels", "committed", "dim", "draw_landmarks", "find",
+    "folder", "grid", "heat_map", "index", "label_legend", "layers", "manifest", "markdown_table", "read_story",
+    "refresh", "save", "save_picture", "save_table", "sheet", "style", "swap_grid", "write_gallery",
 )  # fmt: skip

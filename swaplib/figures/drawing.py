@@ -1,4 +1,4 @@
-"""Arrays in, figure out."""
+"""Figures drawn from arrays."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ INK, MUTED, SOURCE, TARGET = "#22272e", "#6b737c", "#2f5d8a", "#d1693b"
 
 
 def style(jpeg: bool = True) -> None:
-    """Use the workbook's look in this process. In a notebook, previews become JPEG, which keeps the file small."""
+    """Use the workbook's look in this process; in a notebook, previews become JPEG, which keeps the file small."""
     matplotlib.rcParams.update(STYLE)
     if jpeg and "inline" in matplotlib.get_backend():
         from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -51,7 +51,7 @@ def style(jpeg: bool = True) -> None:
 
 
 def as_picture(value: Any) -> np.ndarray:
-    """Whatever shows one picture -> something `imshow` takes: uint8 RGB (H, W, 3), or grey (H, W) in [0, 1]."""
+    """Convert any form of one picture to what `imshow` takes: uint8 RGB (H, W, 3), or grey (H, W) in [0, 1]."""
     if isinstance(value, Faces):
         value = value.images
     if isinstance(value, torch.Tensor):
@@ -69,7 +69,7 @@ def as_picture(value: Any) -> np.ndarray:
 
 
 def _pictures(batch: Any) -> list[np.ndarray]:
-    """A batch of pictures, in any of the forms that `as_picture` takes, to a list of arrays."""
+    """Convert a batch of pictures, in any form that `as_picture` takes, to a list of arrays."""
     if isinstance(batch, Faces):
         batch = batch.images
     if isinstance(batch, (torch.Tensor, np.ndarray)) and batch.ndim < 3:
@@ -78,7 +78,7 @@ def _pictures(batch: Any) -> list[np.ndarray]:
 
 
 def _show(ax: Axes, picture: np.ndarray) -> None:
-    """One picture without axes; a mask is shown in grey, on a fixed scale."""
+    """Show one picture without axes; a mask in grey, on a fixed scale."""
     limits = {"cmap": "gray", "vmin": 0, "vmax": 1} if picture.ndim == 2 else {}
     ax.imshow(picture, **limits)
     ax.set(xticks=[], yticks=[], anchor="N")
@@ -93,12 +93,12 @@ def grid(
     title: str | None = None,
     as_rows: bool = False,
 ) -> Figure:
-    """Pictures in rows and columns, with titles.
+    """Draw pictures in rows and columns, with titles.
 
     images: Faces, a batch (B, 3, H, W), or a list of pictures, filled in row by row; or a dict {title: batch}, one
         batch for each column, or for each row with `as_rows`.
     rows, cols: how many, or their titles. size: width of one picture in inches.
-    Raises ValueError where pictures and titles don't fit together.
+    Raises ValueError where the numbers of pictures and titles don't match.
     """
     if isinstance(images, Mapping):
         batches = [_pictures(batch) for batch in images.values()]
@@ -130,7 +130,7 @@ def grid(
 
 
 def _layout(count: int, rows: int | Sequence[str] | None, cols: int | Sequence[str] | None) -> tuple[int, int]:
-    """Number of rows and columns for `count` pictures."""
+    """Return the numbers of rows and columns for `count` pictures."""
     if count == 0:
         raise ValueError("no pictures to show: the batch is empty")
     down = rows if isinstance(rows, int) or rows is None else len(rows)
@@ -145,7 +145,7 @@ def _layout(count: int, rows: int | Sequence[str] | None, cols: int | Sequence[s
 
 
 def swap_grid(sources: Any, targets: Any, swaps: Any, size: float = 1.15, title: str | None = None) -> Figure:
-    """The table of every source put into every target: sources on top, targets on the left, swaps between.
+    """Draw every source put into every target: sources on top, targets on the left, swaps between.
 
     sources: (S, 3, H, W); targets: (T, 3, H, W); swaps: (T, S, 3, H, W). Raises ValueError for other shapes.
     """
@@ -171,7 +171,7 @@ def swap_grid(sources: Any, targets: Any, swaps: Any, size: float = 1.15, title:
 
 
 def sheet(pictures: Sequence[Any], titles: Sequence[str], columns: int = 3, size: float = 3.0) -> Figure:
-    """Previews of pictures of any shape, uint8 RGB, each below its own title; `size` is a column's width in inches."""
+    """Show pictures of any shape, uint8 RGB, each below its own title; `size` is a column's width in inches."""
     down = -(-len(pictures) // columns)
     figure, axes = plt.subplots(down, columns, squeeze=False, figsize=(size * columns, 0.62 * size * down))
     for ax in axes.flat:
@@ -190,11 +190,11 @@ def heat_map(
     unit: str = "",
     cell: float = 1.0,
 ) -> Figure:
-    """A table as a map of colours, with its numbers: rows down, columns across, named by index and columns.
+    """Draw a table as a map of colours, with its numbers: rows down, columns across, named by index and columns.
 
-    errors: of the numbers, in a table of the same form. unit: of the numbers, beside the colour bar, which begins at 0.
-    cell: width of a column in inches; numbers are written from half an inch on. Raises ValueError for an empty table
-    and for errors of another form.
+    errors: of the numbers, in a table of the same shape. unit: of the numbers, beside the colour bar; it starts at 0.
+    cell: width of a column in inches; numbers are written from half an inch up. Raises ValueError for an empty table
+    and for errors of another shape.
     """
     if values.empty:
         raise ValueError("no numbers to show: the table is empty")
@@ -224,7 +224,7 @@ def heat_map(
 
 
 def colour_labels(labels: torch.Tensor | np.ndarray) -> np.ndarray:
-    """Label maps (..., H, W) in CelebAMask-HQ's order to uint8 colours (..., H, W, 3)."""
+    """Turn label maps (..., H, W) in CelebAMask-HQ's order into uint8 colours (..., H, W, 3)."""
     labels = np.asarray(labels)
     if labels.size and labels.max() >= len(LABEL_COLOURS):
         raise ValueError(
@@ -235,7 +235,7 @@ def colour_labels(labels: torch.Tensor | np.ndarray) -> np.ndarray:
 
 
 def label_legend(figure: Figure, labels: torch.Tensor | np.ndarray, columns: int = 1) -> None:
-    """A legend of the classes that occur in `labels`, to the right of the pictures; the figure grows for it."""
+    """Add a legend of the classes that occur in `labels`, to the right of the pictures; the figure grows for it."""
     present = np.unique(np.asarray(labels))
     handles = [plt.Rectangle((0, 0), 1, 1, facecolor=LABEL_COLOURS[k] / 255, edgecolor="#bbb") for k in present]
     names = [CELEBAMASK_HQ[k].replace("_", " ") for k in present]
@@ -244,7 +244,7 @@ def label_legend(figure: Figure, labels: torch.Tensor | np.ndarray, columns: int
 
 
 def dim(faces: Faces | torch.Tensor, mask: torch.Tensor, strength: float = 0.7) -> torch.Tensor:
-    """Images (B, 3, H, W) darkened outside a mask (B, H, W): what a mask keeps, with its surroundings to see."""
+    """Darken images (B, 3, H, W) outside a mask (B, H, W), to show what it keeps with its surroundings."""
     images = faces.images if isinstance(faces, Faces) else faces
     return torch.where(mask[:, None].bool(), images, (images + 1) * (1 - strength) - 1)
 

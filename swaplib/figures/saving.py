@@ -1,4 +1,8 @@
-"""Figures, tables and pictures, saved with the story of how they came about."""
+"""Figures, tables and pictures, saved with a record of how they were made.
+
+A run writes into its own folder below build/. What it didn't make is read from the checkout's figures/, which
+`refreshing` updates. The commit and the versions are in the manifest alone, so that the same figure is the same file.
+"""
 
 from __future__ import annotations
 
@@ -27,24 +31,42 @@ from swaplib.provenance import (
     sha256,
     software,
     versions,
+    write_text,
     xmp_packet,
 )
+
+JPEG_QUALITY = 90
 
 # ---------------------------------------------------------------------------------------------- the manifest
 
 
 def folder() -> Path:
-    """Where figures go: SWAPLIB_FIGURES, or figures/ in the checkout. Raises FileNotFoundError outside of one."""
+    """Return where figures go: SWAPLIB_FIGURES, or build/figures in the checkout.
+
+    Raises FileNotFoundError outside a checkout.
+    """
     if chosen := os.environ.get("SWAPLIB_FIGURES"):
         return Path(chosen)
     root = checkout()
     if root is None:
         raise FileNotFoundError("swaplib does not run from a checkout: set SWAPLIB_FIGURES to a folder for the figures")
-    return root / "figures"
+    return root / "build" / "figures"
+
+
+def committed() -> Path | None:
+    """Return the checkout's figures/, which runs read and `refresh` updates; None outside a checkout."""
+    root = checkout()
+    return root / "figures" if root else None
+
+
+def layers() -> list[Path]:
+    """List the folders that are read: the run's own, then the committed one."""
+    second = committed()
+    return [folder()] if second is None or second.resolve() == folder().resolve() else [folder(), second]
 
 
 def _entry(name: str, kind: str, paper: str | None, caption: str | None, checkpoints, provenance: dict) -> dict:
-    """The manifest's entry for one figure or table, without its list of files."""
+    """Make the manifest's entry for one figure or table, without its list of files."""
     where = origin()
     parameters = where["parameters"] | {key: value for key, value in provenance.items() if key != "seed"}
     return {
@@ -60,23 +82,50 @@ def _entry(name: str, kind: str, paper: str | None, caption: str | None, checkpo
     }
 
 
+def read_manifest(root: Path) -> dict[str, dict]:
+    """Read the entries of one folder's manifest.json by name; empty where nothing was saved yet.
+
+    Raises ValueError for a damaged one.
+    """
+    path = root / "manifest.json"
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}): delete it and run the notebooks again") from error
+
+
 def manifest() -> dict[str, dict]:
-    """The entries of figures/manifest.json by name; empty where nothing was saved yet."""
-    path = folder() / "manifest.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    """Return the entries of all figures and tables by name: the run's own, otherwise the committed ones."""
+    entries: dict[str, dict] = {}
+    for root in reversed(layers()):
+        entries |= read_manifest(root)
+    return dict(sorted(entries.items()))
+
+
+def find(name: str) -> Path:
+    """Return the picture of a figure, or the CSV of a table, from the first folder that has it.
+
+    Raises FileNotFoundError for one that was never saved.
+    """
+    for root in layers():
+        entry = read_manifest(root).get(name)
+        if entry and (root / entry["files"][0]).exists():
+            return root / entry["files"][0]
+    raise FileNotFoundError(f"no figure or table {name!r}: run the notebook that makes it")
 
 
 @contextmanager
-def writing_manifest():
-    """The manifest's entries, to be changed in place; several processes may do so at once."""
-    root = folder()
+def writing_manifest(root: Path | None = None):
+    """Yield the manifest's entries, to be changed in place; several processes may do so at once."""
+    root = root or folder()
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / ".manifest.lock"):
-        entries = manifest()
+        entries = read_manifest(root)
         yield entries
-        with replacing(root / "manifest.json") as temporary:
-            text = json.dumps(dict(sorted(entries.items())), indent=1, ensure_ascii=False, default=str)
-            temporary.write_text(text + "\n", encoding="utf-8")
+        text = json.dumps(dict(sorted(entries.items())), indent=1, ensure_ascii=False, default=str)
+        write_text(root / "manifest.json", text + "\n")
 
 
 def _record(name: str, entry: dict, files: Sequence[Path]) -> None:
@@ -86,7 +135,7 @@ def _record(name: str, entry: dict, files: Sequence[Path]) -> None:
 
 
 def _base(name: str) -> Path:
-    """The path of a figure, without its ending."""
+    """Return the path of a figure without its extension."""
     parts = Path(name).parts
     if not parts or Path(name).is_absolute() or ".." in parts or Path(name).suffix:
         raise ValueError(f"{name!r} is no name for a figure: write folder/name, without an ending")
@@ -105,29 +154,64 @@ def save(
     source: DigitalSource = "rendered",
     **provenance: Any,
 ) -> Path:
-    """Save a figure as PNG, and as PDF where nothing in it is a raster image; returns the PNG's path.
+    """Save a figure: as JPEG where it shows raster images, otherwise as PNG and PDF; return the first file's path.
 
     name: "folder/name" below `folder()`. paper: the figure or table of a paper that it regenerates, such as
-    "RSGAN Fig. 3". checkpoints: weight files whose hashes belong to the story. provenance: seed, preset, ...
-    Files are written under a temporary name first, so that an interrupted run leaves the old ones whole.
+    "RSGAN Fig. 3". checkpoints: weight files whose hashes are recorded. provenance: seed, preset, ...
+    Files are written under a temporary name first, so that an interrupted run leaves the old ones intact.
     """
     base = _base(name)
     base.parent.mkdir(parents=True, exist_ok=True)
     entry = _entry(name, "figure", paper, caption, checkpoints, provenance)
-    story = json.dumps({"name": name, **entry}, ensure_ascii=False, default=str)
+    story = json.dumps({"name": name, **tell_story(entry)}, ensure_ascii=False, default=str)
+    text = f"Figure with synthetic faces. {caption or name}"
     buffer = BytesIO()
     figure.savefig(buffer, format="png", bbox_inches="tight", facecolor="white", metadata={"Software": None})
-    files = [base.with_name(base.name + ".png")]
+    raster = any(ax.images for ax in figure.axes)
+    files = [base.with_name(base.name + (".jpg" if raster else ".png"))]
     with replacing(files[0]) as temporary, Image.open(buffer) as image:
-        text = f"Figure with synthetic faces. {caption or name}"
-        image.convert("RGB").save(temporary, optimize=True, pnginfo=png_text(source, text, Provenance=story))
-    if not any(ax.images for ax in figure.axes):
+        write_raster(image.convert("RGB"), temporary, source, text, story)
+    if not raster:
         files.append(base.with_name(base.name + ".pdf"))
         facts = {"Title": name, "Creator": software(), "Keywords": story, "CreationDate": None, "ModDate": None}
         with replacing(files[1]) as temporary:
             figure.savefig(temporary, format="pdf", bbox_inches="tight", metadata=facts)
+    for other in {".jpg", ".png", ".pdf"} - {path.suffix for path in files}:
+        base.with_name(base.name + other).unlink(missing_ok=True)  # of an earlier run that drew it differently
     _record(name, entry, files)
     return files[0]
+
+
+def tell_story(entry: dict) -> dict:
+    """Return what a file records about itself: its entry without what may change while the figure doesn't."""
+    return {key: value for key, value in entry.items() if key not in ("files", "commit", "versions")}
+
+
+def write_raster(image: Image.Image, path: Path, source: DigitalSource, text: str, story: str) -> None:
+    """Write the pixels of a figure by the path's extension, with the synthetic mark and its record (JSON).
+
+    A chart as PNG takes 256 colours: a third of the bytes, and almost all of its pixels unchanged; its PDF is exact.
+    """
+    if path.suffix == ".jpg":
+        packet = xmp_packet(source, text).encode()
+        options = {"quality": JPEG_QUALITY, "subsampling": 0, "optimize": True, "progressive": True}
+        image.save(path, format="JPEG", xmp=packet, comment=story.encode(), **options)
+    else:
+        few = image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE, kmeans=1)
+        few.save(path, format="PNG", optimize=True, pnginfo=png_text(source, text, Provenance=story))
+
+
+def read_story(path: str | Path) -> dict[str, Any]:
+    """Read what a saved figure records about itself: name, notebook, parameters, seed, checkpoint hashes.
+
+    Raises ValueError for a picture without a record.
+    """
+    with Image.open(path) as image:
+        story = image.info.get("comment") or getattr(image, "text", {}).get("Provenance")
+    try:
+        return json.loads(story)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no provenance: give a figure that figures.save wrote") from error
 
 
 def save_table(
@@ -139,7 +223,7 @@ def save_table(
     checkpoints: Sequence[str | Path] = (),
     **provenance: Any,
 ) -> Path:
-    """Save a table as CSV (all digits) and as Markdown beside it (to read); returns the CSV's path.
+    """Save a table as CSV (all digits) and as Markdown beside it (to read); return the CSV's path.
 
     markdown: the readable form, where the caller has a better one than `markdown_table`.
     """
@@ -156,7 +240,7 @@ def save_table(
 
 
 def markdown_table(frame: pd.DataFrame) -> str:
-    """A data frame as a Markdown table; numbers with four digits that count, a dash for a missing one."""
+    """Write a data frame as a Markdown table; numbers with four significant digits, a dash for a missing one."""
     if frame.index.name is not None or not isinstance(frame.index, pd.RangeIndex):
         frame = frame.reset_index()
 
@@ -172,10 +256,10 @@ def markdown_table(frame: pd.DataFrame) -> str:
 
 
 def save_picture(image: Any, path: str | Path, source: DigitalSource = "composite", text: str = "") -> Path:
-    """Save one picture as PNG, JPEG or WebP, by the path's ending; its metadata says that it is synthetic.
+    """Save one picture as PNG, JPEG or WebP, by the path's extension; its metadata says that it is synthetic.
 
-    image: (3, H, W) in [-1, 1], or uint8 RGB (H, W, 3). source: how it came about, IPTC's digital source type.
-    Raises ValueError for another ending.
+    image: (3, H, W) in [-1, 1], or uint8 RGB (H, W, 3). source: how it was made, IPTC's digital source type.
+    Raises ValueError for another extension.
     """
     path = Path(path)
     array = as_picture(image)

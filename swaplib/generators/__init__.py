@@ -1,15 +1,16 @@
-"""Generators and their encoders by name: what families edit in. This is the only place that knows which ones exist."""
+"""Generators, whose codes families edit, and their encoders by name. Only this place knows which ones exist."""
 
 from __future__ import annotations
 
+from swaplib import judges
 from swaplib.generators.encoder import StyleEncoder
 from swaplib.generators.stylegan2 import StyleGAN2
-from swaplib.training.model import Teacher
+from swaplib.training.model import FrozenModel
 from swaplib.training.registry import Registry
 
-__all__ = ["ALL", "NAMES", "TRAINED", "build", "config", "frozen", "kind", "load"]
+__all__ = ["ALL", "NAMES", "TRAINED", "build", "config", "frozen", "kind", "load", "start"]
 
-ALL: Registry[Teacher] = Registry("generator", (StyleGAN2, StyleEncoder))
+ALL: Registry[FrozenModel] = Registry("generator", (StyleGAN2, StyleEncoder), below=(judges.ALL,))
 NAMES = tuple(ALL)
 TRAINED = ALL.trained
-kind, config, build, load, frozen = ALL.kind, ALL.config, ALL.build, ALL.load, ALL.frozen
+kind, config, build, start, load, frozen = ALL.kind, ALL.config, ALL.build, ALL.start, ALL.load, ALL.frozen

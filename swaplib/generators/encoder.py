@@ -1,9 +1,9 @@
-"""From a picture to a generator's codes in one step, learned from the generator's own pictures.
+"""An encoder from a picture to a generator's codes in one step, trained on the generator's own pictures.
 
 Elad Richardson et al.: Encoding in Style: a StyleGAN Encoder for Image-to-Image Translation (pSp). CVPR 2021,
 arXiv:2008.00951. As there, coarse layers are read from the coarsest map of a pyramid, fine ones from a fine map, and
-codes are offsets from the mean; unlike there, the truth is known: codes are drawn, shown and read again. Real pictures
-teach by being shown again.
+codes are offsets from the mean; unlike there, the truth is known: codes are drawn, rendered and read back. Real
+pictures teach by being reconstructed.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from swaplib import generators
 from swaplib.data import Dataset
 from swaplib.faces import Faces
+from swaplib.generators.stylegan2 import StyleGAN2
 from swaplib.networks.resnet import Basic, ResNet
-from swaplib.training.model import Phase, Stage, Teacher, cosine
+from swaplib.training.model import FrozenModel, Phase, Stage, cosine
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Config:
 
     size: int = 256
     generator_preset: str = "paper"
-    width: int = 64  # channels of the trunk's first level, doubling thrice
-    blocks: int = 2  # residual blocks a level
-    codes: float = 1  # squared error of codes that are known
-    pictures: float = 5  # absolute error of pictures that are shown again
-    truncation: float = 0.7  # ψ of the codes that it learns from: nearer the mean, where faces are
+    width: int = 64  # channels of the trunk's first level, doubling three times
+    blocks: int = 2  # residual blocks per level
+    codes: float = 1  # squared error of known codes
+    pictures: float = 5  # absolute error of reconstructed pictures
+    truncation: float = 0.7  # ψ of its training codes: nearer the mean, where codes show faces
     learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     batch: int = 16
@@ -40,12 +40,12 @@ class Config:
 
     @classmethod
     def paper(cls) -> Config:
-        """Small for its size: the published encoders are `swaplib.networks.psp`."""
+        """Return sizes that are small for 256 px: the published encoders are `swaplib.networks.psp`."""
         return cls()
 
     @classmethod
     def demo(cls) -> Config:
-        """64 px, for a CPU."""
+        """Return sizes for a CPU: 64 px."""
         return cls(size=64, generator_preset="demo", width=24, blocks=1, steps=12_000)
 
     @classmethod
@@ -53,40 +53,45 @@ class Config:
         return replace(cls.demo(), size=32, generator_preset="smoke", width=8, batch=4, steps=20)
 
 
-class StyleEncoder(Teacher):
-    """Pictures in portrait framing to codes (B, layers, w) of the generator of a preset."""
+class StyleEncoder(FrozenModel):
+    """Maps pictures in portrait framing to codes (B, layers, w) of the generator of a preset."""
 
     name = "stylegan2_encoder"
     Config = Config
     training_only: ClassVar[tuple[str, ...]] = ("generator",)
 
-    def __init__(self, config: Config):
-        super().__init__(config)
-        self.generator = generators.frozen("stylegan2", config.generator_preset)
+    def __init__(self, config: Config, generator: StyleGAN2):
+        super().__init__(config, generator=generator)
         layers, w = self.generator.network.layers, self.generator.config.w
         self.trunk = ResNet(Basic, (config.blocks,) * 4, config.width, pool=False)
-        # Coarse, middle and fine layers, as pSp cuts them, by the trunk's level that they are read from.
+        # The trunk's level that coarse, middle and fine layers, split as in pSp, are read from.
         self.levels = [3 if layer < 3 else 2 if layer < 7 else 1 for layer in range(layers)]
         self.heads = nn.ModuleList(nn.Linear(16 * (config.width << level), w) for level in self.levels)
         self.register_buffer("mean", self.generator.network.mapping.w_avg.clone())
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) in [-1, 1] -> (B, layers, w), float32."""
+    @classmethod
+    def frozen_models(cls, config: Config) -> dict[str, tuple[str, str]]:
+        return {"generator": ("stylegan2", config.generator_preset)}
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) -> (B, layers, w)
+        """Return the codes, float32, of images in [-1, 1]."""
         maps = self.trunk.features(Faces(images).resize(self.config.size).images)
         seen = [F.adaptive_avg_pool2d(one, 4).flatten(1) for one in maps]
         codes = [head(seen[level]) for head, level in zip(self.heads, self.levels, strict=True)]
         return self.mean + torch.stack(codes, 1).float()
 
     @torch.no_grad()
-    def look(self, faces: Faces) -> torch.Tensor:
-        """Pictures, and what the generator makes of their codes: (2, B, 3, S, S)."""
+    def preview(self, faces: Faces) -> torch.Tensor:
+        """Show pictures, and what the generator makes of their codes: (2, B, 3, S, S)."""
         faces = faces.resize(self.generator.config.size).to(self.mean.device)
         return torch.stack([faces.images, self.generator(self(faces.images))])
 
     @torch.no_grad()
     def report(self, dataset: Dataset) -> dict[str, float]:
-        """Mean absolute difference, of a range of 1, of pictures and what the generator makes of their codes; and the
-        same for random pictures of its own."""
+        """Measure the mean absolute error, of a range of 1, of pictures generated from the codes that it reads.
+
+        Once of the dataset's pictures, once of random pictures of the generator's own.
+        """
         size, count = self.generator.config.size, min(len(dataset), 256)
         own = self.generator.sample(count, truncation=self.config.truncation).split(32)
         missed = {
@@ -99,7 +104,7 @@ class StyleEncoder(Teacher):
         return (self.generator(self(images)) - images).abs().mean((1, 2, 3)) / 2
 
     def phases(self) -> list[Phase]:
-        self.generator.needed()
+        self.generator.require_weights()
         parameters = [*self.trunk.parameters(), *self.heads.parameters()]
         return [Phase("encoder", parameters, self._losses, 1, self.config.learning_rate, self.config.betas)]
 

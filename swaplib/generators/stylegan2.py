@@ -1,34 +1,36 @@
-"""StyleGAN2: pictures out of nothing but a vector, whose layers have each a say of their own.
+"""StyleGAN2: pictures from a random vector, which steers each layer of the generator separately.
 
 Tero Karras et al.: Analyzing and Improving the Image Quality of StyleGAN. CVPR 2020, arXiv:1912.04958.
 
-    z ── mapping ── w ── one copy for each layer, w+ ── synthesis (+ noise) ── picture ── augment ── critic
+    z ── mapping ── w ── one copy for each layer, w+ ── synthesis (+ noise) ── picture ── augment ── discriminator
     L_G = −log D(G(z)) + γ_pl E (‖J_wᵀ y‖ − a)²          L_D = −log D(x) − log(1 − D(G(z))) + γ/2 E ‖∇D(x)‖²
 
 | paper | here |
 |---|---|
-| f, g, D | `network.mapping`, `network.synthesis`, `critic` |
+| f, g, D | `network.mapping`, `network.synthesis`, `discriminator` |
 | path length regulariser, R1 (both lazy, every 4th and 16th step) | phases `path`, `smoothness` |
 | style mixing | `Config.mixing` |
 | ADA (Karras et al. 2020, arXiv:2006.06676) | `augment`, `swaplib.networks.ada` |
 
-Where we differ, and why: R1 is taken at the augmented pictures, not through the augmentation, which is differentiable
-once only. The average of the weights is the training loop's. The demo is narrower and learns without noise: at 64 px
-rendered faces have no detail that is a matter of chance, and the critic's game made specks on their skin of it. Given a
-critic (`adversarial`), it augments, as its set is small, with the γ of ADA's authors' rule (0.0002 · pixels / batch).
+Where we differ from the paper, and why:
+- R1 is taken at the augmented pictures, not through the augmentation, which can be differentiated only once.
+- The training loop averages the weights.
+- The demo is narrower and learns without noise: at 64 px rendered faces have no random detail, and adversarial training
+  turned the noise into specks on their skin. With a discriminator (`adversarial`) it augments, as its data set is
+  small, with γ by the rule of ADA's authors (0.0002 · pixels / batch).
+- A discriminator alone teaches too slowly for a CPU: after 56,000 pictures at 32 px the demo showed masks with dots for
+  eyes. So training begins with the generator as the second half of an autoencoder, first at half its size:
 
-A critic alone teaches too slowly for a CPU: after 56,000 pictures at 32 px the demo showed masks with dots for eyes. So
-it begins as the second half of an autoencoder, at half its size first:
+    picture ── reader ── q(w) ── w ── synthesis ── picture    L = log σ + KL(q ‖ N(0, 1)) / numbers, σ² = mean sq. error
+    z ── mapping ── w', distributed as the w that are read    L = energy distance of w' and w
 
-    picture ── reader ── q(w) ── w ── synthesis ── picture        L = log σ + KL(q ‖ N(0, 1)) / numbers,  σ² the mean
-    z ── mapping ── w', as the w that are read                    L = energy distance of w' and w         squared error
-
-The bound, whose deviation σ follows the error (Rybkin et al. 2021, arXiv:2006.13202), weighs picture and code itself.
-Pixels alone leave pictures soft; so log σ is taken of our classifier's features, too (`judges.perceptual`).
-Codes are not spread as it wishes them to be; the mapping learns how they are, as in two-stage autoencoders (Dai & Wipf
-2019, arXiv:1903.05789), by the energy distance (Székely & Rizzo 2013). Then the critic may come, and reading goes on
-now and then, so that no picture of the data is forgotten. In the demo it doesn't come: after 42 minutes of reading its
-game, for 18 minutes more, moved random faces away from the data's (Fréchet distance 0.97 before, 2.47 after it).
+  The bound, whose deviation σ follows the error (Rybkin et al. 2021, arXiv:2006.13202), balances picture and code by
+  itself. Pixels alone give blurred pictures, so log σ is taken of our classifier's features, too (`judges.perceptual`).
+  Codes are not distributed as the bound wants; the mapping learns their distribution, as in two-stage autoencoders (Dai
+  & Wipf 2019, arXiv:1903.05789), by the energy distance (Székely & Rizzo 2013). Then the discriminator may join in, and
+  reading continues now and then, so that no picture of the data is forgotten. In the demo it doesn't join: after 42
+  minutes of reading, 18 minutes of adversarial training moved random faces away from the data's (Fréchet distance 0.97
+  before, 2.47 after).
 """
 
 from __future__ import annotations
@@ -40,16 +42,17 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from swaplib import judges
 from swaplib.data import Dataset
 from swaplib.faces import Faces
 from swaplib.judges import fidelity, perceptual
+from swaplib.judges.identity import IdentityLinear
 from swaplib.networks import blocks
 from swaplib.networks.ada import Augment
 from swaplib.networks.codes import draw, kl_divergence
-from swaplib.networks.discriminators import critic_loss, fooling_loss
+from swaplib.networks.discriminators import discriminator_loss, generator_loss
 from swaplib.networks.stylegan2 import Discriminator, Generator, Noise, gradient_penalty, path_lengths
-from swaplib.training.model import Phase, Stage, Teacher, cosine
+from swaplib.training.model import FrozenModel, Phase, Stage, cosine
+from swaplib.weights.filling import Fillable
 
 
 @dataclass(frozen=True)
@@ -63,24 +66,24 @@ class Config:
     w: int = 512
     depth: int = 8  # layers of the mapping
     mixing: float = 0.9  # share of pictures whose later layers have another code
-    noise: bool = True  # whether layers are given noise in training; else its strengths stay 0
+    noise: bool = True  # whether layers get noise in training; else its strengths stay 0
     target: float = 0  # r_t of ADA; 0: no augmentation
     adaptation: int = 500_000  # real pictures in which the augmentation can go from never to always
     width: int = 32  # channels of the reader after the first convolution
-    # Weights of the losses. A lazy one counts for the steps between.
+    # Weights of the losses. A lazy one counts for the steps in between.
     read: float = 0  # of the autoencoder's bound, by which training begins; 0: no reader, as in the paper
-    perceptual: float = 0  # of the distance of features in it
+    perceptual: float = 0  # of the feature distance in it
     judges_preset: str = "paper"
     mapping: float = 1
     adversarial: float = 1
     path: float = 8  # γ_pl = 2, times the 4 steps
-    critic: float = 1
+    discriminator: float = 1
     penalty: float = 80  # γ / 2 = 5, times the 16 steps
     path_every: int = 4
     penalty_every: int = 16
     learning_rate: float = 2e-3
     betas: tuple[float, float] = (0.0, 0.99)
-    last_rate: float = 1  # share of the learning rates that is left at the end, along half a cosine
+    last_rate: float = 1  # final share of the learning rates, reached along half a cosine
     batch: int = 32
     steps: int = 781_250  # 25 million pictures
 
@@ -90,7 +93,7 @@ class Config:
 
     @classmethod
     def demo(cls) -> Config:
-        """64 px, for a CPU."""
+        """Return sizes for a CPU: 64 px."""
         return cls(
             size=64, base=1024, most=128, z=128, w=128, depth=4, target=0.6, adaptation=200_000, read=1,
             perceptual=1, judges_preset="demo", adversarial=0, noise=False, penalty=0.4, last_rate=0.1, batch=16,
@@ -105,8 +108,12 @@ class Config:
         )  # fmt: skip
 
 
+# ------------------------------------------------------------------------------------------------------- networks
+# Generator and discriminator are `swaplib.networks.stylegan2`.
+
+
 class Reader(nn.Module):
-    """Pictures (B, 3, size, size) to mean and log-variance of their w, (B, w) each."""
+    """Maps pictures to mean and log-variance of their w."""
 
     def __init__(self, config: Config):
         super().__init__()
@@ -114,7 +121,7 @@ class Reader(nn.Module):
         self.pyramid = blocks.down(3, channels)
         self.code = nn.Linear(channels[-1] * 16, 2 * config.w)
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # (B, 3, S, S) -> (B, w), (B, w)
         return self.code(self.pyramid(images).flatten(1)).float().chunk(2, 1)
 
 
@@ -125,75 +132,103 @@ class Mean(nn.Module):
         super().__init__()
         self.register_buffer("value", torch.zeros(()))
 
-    def forward(self, lengths: torch.Tensor) -> torch.Tensor:
+    def forward(self, lengths: torch.Tensor) -> torch.Tensor:  # (B,) -> ()
         self.value.lerp_(lengths.detach().mean(), 0.01)
         return self.value
 
 
 class Recent(nn.Module):
-    """The last codes that were read, (1024, w): a batch alone says too little about how they are spread."""
+    """The last codes that were read, (1024, w): a batch alone says too little about their distribution."""
 
     def __init__(self, w: int):
         super().__init__()
         self.register_buffer("codes", torch.zeros(1024, w))
 
-    def forward(self, codes: torch.Tensor) -> torch.Tensor:
+    def forward(self, codes: torch.Tensor) -> torch.Tensor:  # (B, w) -> (1024, w)
         self.codes.copy_(torch.cat([self.codes, codes])[-len(self.codes) :])
         return self.codes
 
 
-class StyleGAN2(Teacher):
-    """Pictures from codes in W+. Training needs nothing but pictures."""
+# ------------------------------------------------------------------------------------------------------- losses
+# The adversarial ones are `swaplib.networks.discriminators`; path lengths (eq. 4) and R1 `swaplib.networks.stylegan2`.
+
+
+# ------------------------------------------------------------------------------------------------------- generator
+
+
+class StyleGAN2(Fillable, FrozenModel):
+    """Pictures from codes in W+. Training needs only pictures."""
 
     name = "stylegan2"
     Config = Config
-    training_only: ClassVar[tuple[str, ...]] = ("critic", "augment", "mean", "reader", "recent", "distance")
+    training_only: ClassVar[tuple[str, ...]] = (
+        "discriminator",
+        "augment",
+        "mean",
+        "reader",
+        "recent",
+        "classifier",
+        "distance",
+    )
+    official: ClassVar[tuple[str, ...]] = ("network",)
     counted: ClassVar[Mapping[str, str]] = {
-        "stylegan2_generator_1024": "network", "stylegan2_discriminator_1024": "critic"
+        "stylegan2_generator_1024": "network", "stylegan2_discriminator_1024": "discriminator"
     }  # fmt: skip
 
-    def __init__(self, config: Config):
-        super().__init__(config)
+    def __init__(self, config: Config, classifier: IdentityLinear | None = None):
+        super().__init__(config, classifier=classifier)
         self.network = Generator(config.size, config.base, config.most, config.z, config.w, config.depth)
-        self.critic = Discriminator(config.size, config.base, config.most)
+        self.discriminator = Discriminator(config.size, config.base, config.most)
         self.augment = Augment(config.target, config.adaptation)
         self.mean = Mean()
         self.reader, self.recent = (Reader(config), Recent(config.w)) if config.read else (None, None)
-        self.distance = None
-        if config.read and config.perceptual:
-            self.distance = perceptual.features(judges.frozen("identity_linear", config.judges_preset), own_size=True)
+        if classifier is not None:
+            self.frozen["distance"] = perceptual.feature_distance(classifier, own_size=True)
 
-    def forward(self, ws: torch.Tensor) -> torch.Tensor:
-        """(B, layers, w) to pictures (B, 3, S, S), cut off at -1 and 1, always with the same noise."""
+    # -- the contract
+
+    @classmethod
+    def frozen_models(cls, config: Config) -> dict[str, tuple[str, str]]:
+        compares = config.read and config.perceptual
+        return {"classifier": ("identity_linear", config.judges_preset)} if compares else {}
+
+    def forward(self, ws: torch.Tensor) -> torch.Tensor:  # (B, layers, w) -> (B, 3, S, S)
+        """Generate pictures, clamped to [-1, 1], always with the same noise."""
         return self.network.synthesis(ws).clamp(-1, 1)
 
     @torch.no_grad()
     def sample(self, count: int, seed: int = 0, truncation: float = 1.0, cutoff: int | None = None) -> torch.Tensor:
-        """Random codes (count, layers, w), truncated as `Generator.plus` says."""
+        """Draw random codes (count, layers, w), truncated as in `Generator.plus`."""
         z = torch.randn(count, self.config.z, generator=torch.Generator().manual_seed(seed))
         w = self.network.mapping(z.to(self.network.mapping.w_avg.device))
         return self.network.plus(w, truncation, cutoff)
 
     @torch.no_grad()
-    def look(self, faces: Faces) -> torch.Tensor:
-        """The same random codes always; more truncated from row to row: (3, B, 3, S, S)."""
+    def preview(self, faces: Faces) -> torch.Tensor:
+        """Show the same random codes every time, more truncated from row to row: (3, B, 3, S, S)."""
         return torch.stack([self(self.sample(len(faces), 0, truncation)) for truncation in (1.0, 0.7, 0.4)])
 
     def report(self, dataset: Dataset) -> dict[str, float]:
-        """How far as many random pictures as the dataset has are from its own, by `judges.fidelity`."""
-        features, size = fidelity.trunk(), self.config.size
-        own = fidelity.gather((faces.resize(size).images for faces in dataset.batches(32)), features)
-        drawn = fidelity.gather((self(ws) for ws in self.sample(len(dataset)).split(32)), features)
-        return {"frechet": fidelity.frechet(drawn, own), "kernel": fidelity.kernel(drawn, own)[0], "pictures": len(own)}
+        """Measure how far random pictures, as many as the dataset has, are from the dataset's, by `judges.fidelity`."""
+        features, size = fidelity.load_features(), self.config.size
+        own = fidelity.gather_features((faces.resize(size).images for faces in dataset.batches(32)), features)
+        drawn = fidelity.gather_features((self(ws) for ws in self.sample(len(dataset)).split(32)), features)
+        return {
+            "frechet": fidelity.frechet_distance(drawn, own),
+            "kernel": fidelity.kernel_distance(drawn, own)[0],
+            "pictures": len(own),
+        }
+
+    # -- training
 
     def phases(self) -> list[Phase]:
-        generator, critic = [*self.network.parameters()], [*self.critic.parameters()]
+        generator, discriminator = [*self.network.parameters()], [*self.discriminator.parameters()]
         rate_g, betas_g = self._lazily(self.config.path_every)
         rate_d, betas_d = self._lazily(self.config.penalty_every)
         every_g, every_d = self.config.path_every, self.config.penalty_every
         phases = []
-        if self.distance is not None:
-            self.distance.judge.needed()
+        if "classifier" in self.frozen:
+            self.classifier.require_weights()
         if self.reader is not None:
             every, rate = every_g if self.config.adversarial else 1, self.config.learning_rate
             learned = [*self.reader.parameters(), *self.network.synthesis.parameters()]
@@ -205,12 +240,12 @@ class StyleGAN2(Teacher):
             *phases,
             Phase("generator", generator, self._generator_losses, 1, rate_g, betas_g),
             Phase("path", generator, self._path_losses, every_g, rate_g, betas_g, shares="generator"),
-            Phase("critic", critic, self._critic_losses, 1, rate_d, betas_d),
-            Phase("smoothness", critic, self._penalty, every_d, rate_d, betas_d, shares="critic"),
+            Phase("discriminator", discriminator, self._discriminator_losses, 1, rate_d, betas_d),
+            Phase("smoothness", discriminator, self._penalty, every_d, rate_d, betas_d, shares="discriminator"),
         ]
 
     def _lazily(self, every: int) -> tuple[float, tuple[float, float]]:
-        """Learning rate and betas, corrected for the optimiser's additional steps (Appendix B)."""
+        """Return learning rate and betas, corrected for the optimiser's additional steps (Appendix B)."""
         share = every / (every + 1)
         return self.config.learning_rate * share, tuple(beta**share for beta in self.config.betas)
 
@@ -223,19 +258,17 @@ class StyleGAN2(Teacher):
         whole = Stage("whole", config, 0.3, cosine(1, config.last_rate))
         return [Stage("half", half, 0.2), Stage("reading", reading, 0.5), *([whole] if config.adversarial else [])]
 
-    def adopt(self, other: StyleGAN2) -> None:
-        """All that pictures of both sizes need. What larger ones need besides adds nothing at first."""
-        blocks.adopt_by_name(self, other)
+    def init_from(self, other: StyleGAN2) -> None:
+        """Copy all that pictures of both sizes need; what larger ones need in addition adds nothing at first."""
+        blocks.copy_by_name(self, other)
         if self.reader is not None:
-            blocks.adopt(self.reader, other.reader)
+            blocks.copy_layers(self.reader, other.reader)
         for size in set(self.network.synthesis.sizes) - set(other.network.synthesis.sizes):
             torgb = self.network.synthesis.get_submodule(f"b{size}.torgb")
             nn.init.zeros_(torgb.weight)
 
-    # -- training
-
     def _codes(self, count: int) -> torch.Tensor:
-        """Random codes (count, layers, w); of some, the layers from a random one on are another's."""
+        """Draw random codes (count, layers, w), some of which change to another code at a random layer."""
         layers, device = self.network.layers, self.mean.value.device
         codes = self.network.mapping(torch.randn(2 * count, self.config.z, device=device))
         first, second = self.network.plus(codes).chunk(2)
@@ -251,24 +284,24 @@ class StyleGAN2(Teacher):
         return self.augment(self.network.synthesis(self._codes(count), self._noise))
 
     def _reading_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
-        """The bound per number of a picture, and log σ of features."""
+        """Return the bound per number of a picture, and log σ of features (Rybkin et al. 2021)."""
         mean, log_variance = self.reader(faces.images)
         shown = self.network.synthesis(self.network.plus(draw(mean, log_variance)), self._noise)
         error = (shown - faces.images).square().mean()
         losses = {"read": error.log() / 2 + kl_divergence(mean, log_variance) / faces.images[0].numel()}
-        if self.distance is not None:
+        if "distance" in self.frozen:
             losses["perceptual"] = self.distance(shown, faces.images).mean().log() / 2
         return losses
 
     def _mapping_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
-        """The energy distance between what the mapping gives and the codes that are read, less a part of the latter."""
+        """Return the energy distance of mapped and read codes, less the read codes' own, constant term."""
         with torch.no_grad():
             read = self.recent(draw(*self.reader(faces.images)))
         codes = self.network.mapping(torch.randn(256, self.config.z, device=read.device)).float()
         return {"mapping": 2 * torch.cdist(codes, read).mean() - torch.pdist(codes).mean()}
 
     def _generator_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
-        return {"adversarial": fooling_loss([self.critic(self._fakes(len(faces)))])}
+        return {"adversarial": generator_loss([self.discriminator(self._fakes(len(faces)))])}
 
     def _path_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         ws = self._codes(max(1, len(faces) // 2))  # half a batch: second derivatives need memory
@@ -276,12 +309,12 @@ class StyleGAN2(Teacher):
         lengths = path_lengths(self.network.synthesis, ws, shown, self._noise)
         return {"path": (lengths - self.mean(lengths)).square().mean()}
 
-    def _critic_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
+    def _discriminator_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         with torch.no_grad():
             fakes = self._fakes(len(faces))
-        real = self.critic(self.augment(faces.images))
+        real = self.discriminator(self.augment(faces.images))
         self.augment.follow(real)
-        return {"critic": critic_loss(real, [self.critic(fakes)])}
+        return {"discriminator": discriminator_loss(real, [self.discriminator(fakes)])}
 
     def _penalty(self, faces: Faces) -> dict[str, torch.Tensor]:
-        return {"penalty": gradient_penalty(self.critic, self.augment(faces.images))}
+        return {"penalty": gradient_penalty(self.discriminator, self.augment(faces.images))}

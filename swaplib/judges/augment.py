@@ -1,4 +1,4 @@
-"""What photographs do to a face, done to training pictures by chance: framing, light, colour, blur, noise, covers."""
+"""Random changes of training pictures, as photographs show them: framing, light, colour, blur, noise, occlusion."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ def augment(
     strength: float = 1.0,
     mirror: bool = True,
 ) -> Faces:
-    """A batch, each face changed in its own way; labels and landmarks move along, at random from torch's generator.
+    """Change each face of a batch in its own way, moving labels and landmarks along.
 
     turn: degrees; shift: share of the picture; scale: share. strength: of changes in colour and sharpness.
-    mirror: every other face, too.
-    What the picture's edge doesn't reach is filled by reflection, labels there too.
+    mirror: flip each face with probability 1/2.
+    Random numbers come from torch's global generator. What lies beyond the picture's edge is filled by reflection, in
+    labels too.
     """
     faces = _mirrored(faces) if mirror else faces
     kornia = _kornia()
@@ -46,7 +47,7 @@ def augment(
 
 
 def _kornia():
-    with warnings.catch_warnings():  # it uses names that torch calls old
+    with warnings.catch_warnings():  # kornia uses names that torch has deprecated
         warnings.simplefilter("ignore")
         import kornia
         import kornia.augmentation

@@ -1,11 +1,12 @@
-"""How much does a set of pictures look like another set? Distances of the distributions of their features.
+"""Distances between two sets of pictures: how much the distributions of their features differ.
 
     Fréchet   ‖μ − μ'‖² + tr(Σ + Σ' − 2 (Σ Σ')^½)           FID, Heusel et al. 2017, arXiv:1706.08500, eq. 6
     kernel    MMD² with k(x, y) = (x·y / D + 1)³, unbiased     KID, Bińkowski et al. 2018, arXiv:1801.01401, §4
 
-The papers take features of Inception; here they are those of our classifying embedder's trunk, which knows faces and
-is at hand. So the numbers compare with each other, not with those of papers. The Fréchet distance of few pictures is
-too large: compare it only among sets of equal sizes. The kernel distance has no such bias, and may fall below 0.
+The papers take Inception's features; here they come from the trunk of our classifying embedder, which knows faces and
+is available. So the numbers can be compared with each other, not with those of papers. The Fréchet distance of few
+pictures is too large: compare it only among sets of equal size. The kernel distance has no such bias, and may fall
+below 0.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ Features = Callable[[torch.Tensor], torch.Tensor]
 """Images (B, 3, H, W) in [-1, 1], portrait framing -> (B, D)."""
 
 
-def trunk(name: str = "identity_linear", preset: str = "demo") -> Features:
-    """The pooled features of a released embedder's trunk."""
+def load_features(name: str = "identity_linear", preset: str = "demo") -> Features:
+    """Return a function that gives the pooled features of a released embedder's trunk."""
     judge = judges.load(name, preset)
 
     @torch.no_grad()
@@ -31,31 +32,34 @@ def trunk(name: str = "identity_linear", preset: str = "demo") -> Features:
     return pooled
 
 
-def gather(batches: Iterable[torch.Tensor], features: Features | None = None) -> torch.Tensor:
-    """Features of all pictures of some batches (B, 3, H, W), float64 (N, D). features: `trunk` by default."""
-    features = trunk() if features is None else features
+def gather_features(batches: Iterable[torch.Tensor], features: Features | None = None) -> torch.Tensor:
+    """Return the features of all pictures in some batches (B, 3, H, W), float64 (N, D).
+
+    features: `load_features()` by default.
+    """
+    features = load_features() if features is None else features
     return torch.cat([features(images).cpu() for images in batches]).double()
 
 
-def frechet(features: torch.Tensor, others: torch.Tensor) -> float:
-    """Fréchet distance of the normal distributions that fit two sets of features (N, D) and (M, D).
+def frechet_distance(features: torch.Tensor, others: torch.Tensor) -> float:
+    """Return the Fréchet distance of the normal distributions that fit features (N, D) and (M, D) (FID, eq. 6).
 
     Raises ValueError for fewer than two pictures in a set.
     """
     _enough(features, others)
     shift = features.mean(0) - others.mean(0)
     mine, theirs = (torch.cov(one.double().T).reshape(one.shape[1], -1) for one in (features, others))
-    # The roots of Σ Σ' have the eigenvalues of those of Σ^½ Σ' Σ^½, which is symmetric.
+    # The root of Σ Σ' has the eigenvalues of that of Σ^½ Σ' Σ^½, which is symmetric.
     values, vectors = torch.linalg.eigh(mine)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
     both = torch.linalg.eigvalsh(root @ theirs @ root).clamp(min=0).sqrt().sum()
     return float(shift.double().square().sum() + mine.trace() + theirs.trace() - 2 * both)
 
 
-def kernel(
+def kernel_distance(
     features: torch.Tensor, others: torch.Tensor, size: int = 1000, subsets: int = 50, seed: int = 0
 ) -> tuple[float, float]:
-    """Kernel distance of two sets of features (N, D) and (M, D): mean and standard deviation over random subsets.
+    """Return mean and standard deviation of the kernel distance over random subsets of features (N, D) and (M, D).
 
     size: pictures of each set in a subset, at most. Raises ValueError for fewer than two pictures in a set.
     """
@@ -74,7 +78,7 @@ def _mmd(features: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
         return (one @ other.T / one.shape[1] + 1) ** 3
 
     def among(one: torch.Tensor) -> torch.Tensor:
-        """Mean over the pairs of two different pictures."""
+        """Return the mean over the pairs of two different pictures."""
         table = alike(one, one)
         return (table.sum() - table.trace()) / (len(one) * (len(one) - 1))
 

@@ -1,12 +1,12 @@
-"""Who is in a picture? Embedders: a picture to a unit vector, near for one person and far for two.
+"""Identity embedders: a picture to a unit vector, near for one person and far for two.
 
 Jiseob Kim, Jihoon Lee, Byoung-Tak Zhang: Smooth-Swap: A Simple Enhancement for Face-Swapping with Smoothness. CVPR
-2022, arXiv:2112.05907, §4.1: trained by a supervised contrastive loss, an embedder changes smoothly along a path from
-one person to another; trained to tell classes apart, above all with a margin, it doesn't.
+2022, arXiv:2112.05907, §4.1: an embedder trained by a supervised contrastive loss changes smoothly along a path from
+one person to another; one trained to tell classes apart, above all with a margin, doesn't.
 
     x ── trunk ── pooled vector ── linear, BN, LeakyReLU, linear, BN ── ‖·‖ = 1 ── z
 
-Four judges of one build that differ in what they are trained by:
+Four judges of one build that differ in their training loss:
 
 | name | loss | in the paper |
 |---|---|---|
@@ -15,30 +15,30 @@ Four judges of one build that differ in what they are trained by:
 | `identity_linear` | cross-entropy of a linear classifier | CE-Lin |
 | `identity_margin` | cross-entropy with ArcFace's angular margin (Deng et al. 2019) | CE-Arc |
 
-Where we differ from the paper and why: the demo's trunk is a narrow residual network with one block a level and
-without a first pool, its pictures are smaller than the paper's 256 px, and it learns from rendered people (for whom we
-know everything) and a few photographed ones. Many of the rendered ones are relatives, four people to one skin: where
-all people differ in skin, an embedder learns skin and little else, and a swapper that it teaches paints. Slope 0.01 of
-the leaky ReLU, which the paper doesn't name, is that of LatentSwap's authors, who publish such an embedder;
-`from_latentswap` loads it.
+Where we differ from the paper, and why: the demo's trunk is a narrow residual network with one block per level and no
+initial pooling, its pictures are smaller than the paper's 256 px, and it learns from rendered people (for whom we know
+everything) and a few photographed ones. Many of the rendered ones are relatives, four people sharing one skin: where
+all people differ in skin, an embedder learns skin and little else, and a swapper that it trains only paints. The leaky
+ReLU's slope of 0.01, which the paper doesn't give, is that of LatentSwap's authors, who publish such an embedder; it
+fills `LatentSwapEmbedder`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from swaplib import photos, weights
+from swaplib import photos
 from swaplib.data import Dataset, Shots
 from swaplib.faces import Faces
 from swaplib.judges import smoothness
 from swaplib.judges.augment import augment
-from swaplib.judges.base import Judge
+from swaplib.judges.base import Judge, PublishedJudge
 from swaplib.networks.ir_se import IRSE50
 from swaplib.networks.resnet import Basic, ResNet, resnet50
 from swaplib.training.model import Phase, Stage, cosine, drops
@@ -46,7 +46,7 @@ from swaplib.training.model import Phase, Stage, cosine, drops
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes, and how to train. Sections are the paper's."""
+    """Sizes and training. Sections are the paper's."""
 
     size: int = 256  # pixels, §5.1
     trunk: Literal["resnet50", "narrow"] = "resnet50"
@@ -72,7 +72,7 @@ class Config:
 
     @classmethod
     def demo(cls) -> Config:
-        """64 px, for a CPU."""
+        """Return sizes for a CPU: 64 px."""
         return cls(
             size=64, trunk="narrow", width=24, hidden=256, dimensions=128, people=7000, augmented=True, scale=24,
             margin=0.3, stepwise=False, steps=6000,
@@ -92,11 +92,11 @@ class Config:
 def contrastive_loss(
     codes: torch.Tensor, people: torch.Tensor, temperature: float = 0.07, positives: bool = False
 ) -> torch.Tensor:
-    """Supervised contrastive loss of unit vectors (B, D) of the people (B,).
+    """Return the supervised contrastive loss of unit vectors (B, D) of the people (B,) (Smooth-Swap, §4.1).
 
     −log( e^{z·z⁺/τ} / (e^{z·z⁺/τ} + Σ_negatives e^{z·z⁻/τ}) ), mean over the positives of each picture, then over
-    the pictures (Smooth-Swap, §4.1). positives: all other positives stand in the denominator, too (Khosla et al.
-    2020, eq. 2). With two pictures of each person both are the same. Pictures without a positive count as 0.
+    the pictures. positives: put all other positives into the denominator, too (Khosla et al. 2020, eq. 2). With two
+    pictures of each person both forms are equal. Pictures without a positive count as 0.
     """
     logits = codes @ codes.T / temperature
     itself = torch.eye(len(codes), dtype=torch.bool, device=codes.device)
@@ -114,9 +114,10 @@ def contrastive_loss(
 def margin_logits(
     codes: torch.Tensor, centres: torch.Tensor, people: torch.Tensor, scale: float = 64, margin: float = 0.5
 ) -> torch.Tensor:
-    """s cos θ to the centres of the other people, s cos(θ + m) to one's own (Deng et al. 2019, eq. 3), (B, P).
+    """Return s cos(θ + m) to each picture's own centre, s cos θ to the others, (B, P) (Deng et al. 2019, eq. 3).
 
-    codes: unit vectors (B, D); centres (D, P), normalised here. Where θ + m passes π, cos θ − m sin m goes on falling.
+    codes: unit vectors (B, D); centres (D, P), normalised here. Where θ + m exceeds π, cos θ − m sin m continues the
+    decrease.
     """
     cosines = (codes @ F.normalize(centres, dim=0)).clamp(-1, 1)
     angle = torch.tensor(margin)
@@ -128,7 +129,7 @@ def margin_logits(
 
 
 def identity_loss(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """What swappers learn an identity by: one minus the cosine of unit vectors (B, D), mean (Smooth-Swap, eq. 3)."""
+    """Return one minus the cosine of unit vectors (B, D), mean: the identity loss of swaps (Smooth-Swap, eq. 3)."""
     return 1 - (found * wanted).sum(1).mean()
 
 
@@ -136,7 +137,7 @@ def identity_loss(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
 
 
 class Identity(Judge):
-    """Pictures in portrait framing to unit vectors. Training needs `Faces.identity`: `data.Shots` gives it."""
+    """Maps pictures in portrait framing to unit vectors. Training needs `Faces.identity`, which `data.Shots` gives."""
 
     name = "identity"
     Config = Config
@@ -157,22 +158,22 @@ class Identity(Judge):
         if self.objective in ("linear", "margin"):
             self.classes = nn.Linear(config.dimensions, config.people, bias=False)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) in [-1, 1] -> (B, D) of unit length."""
+    def forward(self, images: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) -> (B, D)
+        """Embed images in [-1, 1] as unit vectors."""
         return F.normalize(self.head(self.trunk(self.seen(images))).float(), dim=1)
 
     def embed(self, faces: Faces) -> torch.Tensor:
-        """The same of faces; no gradients."""
+        """Embed faces as unit vectors, without gradients."""
         with torch.no_grad():
             return self(faces.images)
 
     def report(self, dataset: Dataset) -> dict[str, float]:
-        """Verification, and smoothness by samples: half of the pictures as pairs, the others as the gallery."""
-        codes, people = smoothness.embeddings(self, dataset)
+        """Measure verification, and smoothness with half of the pictures as pairs, the others as the gallery."""
+        codes, people = smoothness.embed_dataset(self, dataset)
         pairs, gallery = codes[::2], codes[1::2]
         return {
-            "auc": smoothness.verification(codes, people),
-            "d_smooth": float(smoothness.by_samples(pairs, gallery, 0.5).mean()),
+            "auc": smoothness.measure_verification(codes, people),
+            "d_smooth": float(smoothness.measure_by_samples(pairs, gallery, 0.5).mean()),
         }
 
     def phases(self) -> list[Phase]:
@@ -184,8 +185,8 @@ class Identity(Judge):
         return [Stage("whole", config, 1.0, drops(0.1, 0.6, 0.75, 0.9) if config.stepwise else cosine(1, 0.02))]
 
     @classmethod
-    def lesson(cls, config: Config, datasets: Sequence[Dataset]) -> Shots:
-        """All people of all datasets. Raises ValueError for more of them than the config has classes."""
+    def training_data(cls, config: Config, datasets: Sequence[Dataset]) -> Shots:
+        """Take all people of all datasets, or raise ValueError for more of them than the config has classes."""
         shots = Shots(datasets, config.shots)
         if shots.people > config.people:
             raise ValueError(
@@ -209,28 +210,28 @@ class Identity(Judge):
 
 
 class IdentitySupCon(Identity):
-    """Khosla's form of the contrastive loss."""
+    """The embedder trained by Khosla's form of the contrastive loss."""
 
     name = "identity_supcon"
     objective = "supcon"
 
 
 class IdentityLinear(Identity):
-    """CE-Lin."""
+    """The embedder trained by a linear classifier, the paper's CE-Lin."""
 
     name = "identity_linear"
     objective = "linear"
 
 
 class IdentityMargin(Identity):
-    """CE-Arc."""
+    """The embedder trained with an angular margin, the paper's CE-Arc."""
 
     name = "identity_margin"
     objective = "margin"
 
     @classmethod
     def stages(cls, config: Config) -> list[Stage]:
-        """A small network that meets the margin at once learns nothing: without stepwise rates it starts without."""
+        """Start without the margin unless rates are stepwise: a small network that meets it at once learns nothing."""
         (whole,) = super().stages(config)
         if config.stepwise:
             return [whole]
@@ -241,18 +242,20 @@ class IdentityMargin(Identity):
 
 
 class Dlib:
-    """dlib's descriptor (128 dimensions, nearly of unit length) behind the embedders' interface: the judge that never
-    trained anybody here."""
+    """dlib's descriptor (128 dimensions, nearly of unit length) with the embedders' interface.
+
+    It is the judge that trains none of our models.
+    """
 
     name = "dlib"
 
     def embed(self, faces: Faces) -> torch.Tensor:
-        """(B, 128); rows of faces that it doesn't find are NaN."""
+        """Return descriptors (B, 128), NaN for faces that dlib doesn't find."""
         return photos.descriptor(faces)
 
 
-class ArcFace(nn.Module):
-    """IR-SE50 trained with ArcFace: model_ir_se50.pth, which the user must have. Needs pictures aligned "arcface"."""
+class ArcFace(PublishedJudge):
+    """IR-SE50 trained with ArcFace: model_ir_se50.pth, which the user must supply. Needs pictures aligned "arcface"."""
 
     name = "ir_se50"
 
@@ -260,30 +263,22 @@ class ArcFace(nn.Module):
         super().__init__()
         self.network = IRSE50()
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) in [-1, 1] of the five-point crop -> (B, 512) of unit length."""
+    def forward(self, images: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) -> (B, 512)
+        """Embed five-point crops in [-1, 1] as unit vectors."""
         return self.network(Faces(images).resize(112).images)
 
     def embed(self, faces: Faces) -> torch.Tensor:
-        """The crop is made here, by landmarks where the faces have any. No gradients."""
+        """Crop faces, by landmarks where they have any, and embed them, without gradients."""
         with torch.no_grad():
-            return self(faces.images if faces.landmarks is None else photos.align(faces, "arcface", 112).images)
+            crops = faces.images if faces.landmarks is None else photos.align(faces, "arcface", 112).images
+            return self(crops.to(faces.images.device))  # photos are aligned on the CPU
 
 
-def ir_se50(path) -> ArcFace:
-    """IR-SE50 with the published weights of a file; nothing in it is executed.
-
-    Raises FileNotFoundError, and ValueError for a file of something else.
-    """
-    judge = ArcFace()
-    _load(judge.network, weights.tensors(path), path, "IR-SE50")
-    return judge.requires_grad_(False).eval()
-
-
-class LatentSwapEmbedder(nn.Module):
-    """The one published embedder that was trained as Smooth-Swap's, by LatentSwap's authors: 256 px, in [0, 1]."""
+class LatentSwapEmbedder(PublishedJudge):
+    """The only published embedder that was trained like Smooth-Swap's, by LatentSwap's authors: 256 px, in [0, 1]."""
 
     name = "latentswap_embedder"
+    official = ("resnet", "last")
 
     def __init__(self):
         super().__init__()
@@ -293,28 +288,11 @@ class LatentSwapEmbedder(nn.Module):
             nn.Linear(2048, 1024), nn.BatchNorm1d(1024), nn.LeakyReLU(0.01), nn.Linear(1024, 512), nn.BatchNorm1d(512)
         )
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) in [-1, 1] -> (B, 512) of unit length."""
+    def forward(self, images: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) -> (B, 512)
+        """Embed images in [-1, 1] as unit vectors."""
         seen = (Faces(images).resize(256).images + 1) / 2
         return F.normalize(self.last(self.resnet.fc(self.resnet(seen))), dim=1)
 
     def embed(self, faces: Faces) -> torch.Tensor:
         with torch.no_grad():
             return self(faces.images)
-
-
-def from_latentswap(path) -> LatentSwapEmbedder:
-    """LatentSwap's embedder from its checkpoint; nothing in it is executed. Raises as `ir_se50` does."""
-    judge = LatentSwapEmbedder()
-    tensors = {
-        name.removeprefix("net."): value for name, value in weights.tensors(path).items() if name.startswith("net.")
-    }
-    _load(judge, tensors, path, "LatentSwap's embedder")
-    return judge.requires_grad_(False).eval()
-
-
-def _load(network: nn.Module, tensors: Mapping[str, Any], path, what: str) -> None:
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ValueError(f"{path} doesn't hold {what}: its tensors have other names or shapes") from error

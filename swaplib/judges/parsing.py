@@ -1,16 +1,15 @@
-"""Which pixel shows what? Parsers: a picture to the 19 classes of CelebAMask-HQ.
+"""Face parsers: a picture to the 19 classes of CelebAMask-HQ.
 
-The U-Net is the one whose encoder E4S takes for its parsing loss (Liu et al. 2023; Lee et al. 2020 trained it on
+The U-Net is the one whose encoder E4S uses for its parsing loss (Liu et al. 2023; Lee et al. 2020 trained it on
 CelebAMask-HQ): 16, 32, 64, 128 and 256 channels, 1,944,355 parameters. Ours learns from rendered faces, whose labels
-are exact, and from labelled photographs, both under strong augmentation.
+are exact, and from labelled photographs, both with strong augmentation.
 
-`bisenet` loads the public BiSeNet parser's weights behind the same interface; `helen` those of Mask-Guided Portrait
-Editing's parser, which knows fewer classes.
+Published files fill two more with the same interface: `PublicParser` is the public BiSeNet, `HelenParser` that of
+Mask-Guided Portrait Editing, which knows fewer classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -18,12 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from swaplib import weights
 from swaplib.data import Dataset
 from swaplib.faces import CELEBAMASK_HQ, LABELS, Faces, label_table, one_hot
 from swaplib.judges.augment import augment
-from swaplib.judges.base import Judge
-from swaplib.networks import unet
+from swaplib.judges.base import Judge, PublishedJudge
 from swaplib.networks.bisenet import BiSeNet
 from swaplib.networks.unet import UNet
 from swaplib.training.model import Phase, Stage, cosine
@@ -33,7 +30,7 @@ CLASSES = len(CELEBAMASK_HQ)
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes, and how to train."""
+    """Sizes and training."""
 
     size: int = 512  # pixels
     width: int = 16  # channels at full size, doubling four times
@@ -48,12 +45,12 @@ class Config:
 
     @classmethod
     def paper(cls) -> Config:
-        """E4S's parser."""
+        """Return E4S's parser."""
         return cls()
 
     @classmethod
     def demo(cls) -> Config:
-        """128 px, for a CPU."""
+        """Return sizes for a CPU: 128 px."""
         return cls(size=128, overlap=1, grown=True, learning_rate=2e-3, steps=6000)
 
     @classmethod
@@ -72,19 +69,19 @@ class Double(nn.Sequential):
 
 
 class Up(nn.Module):
-    """Doubles a map and joins it with the finer one."""
+    """Doubles a map's size and joins it with the finer one."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
         self.up = nn.ConvTranspose2d(inputs, outputs, 2, 2)
         self.join = Double(inputs, outputs)
 
-    def forward(self, fine, coarse):
+    def forward(self, fine, coarse):  # (B, C, 2 H, 2 W), (B, 2 C, H, W) -> (B, C, 2 H, 2 W)
         return self.join(torch.cat([fine, self.up(coarse)], 1))
 
 
 def overlap_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """1 − Dice coefficient, mean over the classes that the batch shows (Milletari et al. 2016).
+    """Return 1 − Dice coefficient, mean over the classes that the batch shows (Milletari et al. 2016).
 
     logits (B, C, H, W), labels (B, H, W).
     """
@@ -96,7 +93,7 @@ def overlap_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 class Parser(Judge):
-    """Pictures to labels. Training needs `Faces.labels`."""
+    """Maps pictures to labels. Training needs `Faces.labels`."""
 
     name = "parser"
     Config = Config
@@ -112,34 +109,34 @@ class Parser(Judge):
         self.last = nn.Conv2d(widths[0], CLASSES, 1)
 
     def features(self, images: torch.Tensor, size: int | None = None) -> list[torch.Tensor]:
-        """The encoder's five maps, finest first: what E4S's parsing loss compares.
+        """Return the encoder's five maps, finest first, which E4S's parsing loss compares.
 
-        size: pixels at which it looks; the config's own where None.
+        size: pixels to which images are resized; the config's own where None.
         """
         maps, x = [], self.seen(images) if size is None else Faces(images).resize(size).images
         for level, double in enumerate(self.downs):
             maps.append(double(x if level == 0 else F.max_pool2d(maps[-1], 2)))
         return maps
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) in [-1, 1] -> logits (B, 19, S, S) at the config's size S, float32."""
+    def forward(self, images: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) -> (B, 19, S, S)
+        """Return logits, float32, at the config's size S for images in [-1, 1]."""
         *fine, x = self.features(images)
         for finer, up in zip(fine[::-1], self.ups[::-1], strict=True):
             x = up(finer, x)
         return self.last(x).float()
 
     def parse(self, images: torch.Tensor) -> torch.Tensor:
-        """Labels (B, H, W) at the pictures' own size, uint8; no gradients."""
+        """Return labels (B, H, W) at the pictures' own size, uint8, without gradients."""
         return _labels(self, images)
 
     def report(self, dataset: Dataset) -> dict[str, float]:
-        """Share of right pixels; F1 and intersection over union, mean over the classes that the dataset shows."""
+        """Measure the share of correct pixels, and F1 and IoU, mean over the classes that the dataset shows."""
         found, truth = [], []
         for faces in dataset.batches(32):
             faces = faces.resize(self.config.size)
             found.append(self.parse(faces.images))
             truth.append(faces.labels)
-        table = scores(torch.cat(found), torch.cat(truth))
+        table = score_labels(torch.cat(found), torch.cat(truth))
         shown = torch.cat(truth).flatten().long().bincount(minlength=CLASSES) > 0
         means = {name: float(table[name][shown].mean()) for name in ("f1", "iou")}
         return {"accuracy": float(table["accuracy"]), **means}
@@ -166,8 +163,8 @@ class Parser(Judge):
         return losses
 
     @torch.no_grad()
-    def look(self, faces: Faces) -> torch.Tensor:
-        """Pictures, their labels, and the labels found, a grey for each class: (3, B, 3, S, S)."""
+    def preview(self, faces: Faces) -> torch.Tensor:
+        """Show pictures, their labels and the labels found, a grey for each class: (3, B, 3, S, S)."""
         faces = faces.resize(self.config.size).to(next(self.parameters()).device)
         found = self.parse(faces.images)
         truth = found if faces.labels is None else faces.labels
@@ -183,8 +180,8 @@ def _labels(parser: nn.Module, images: torch.Tensor) -> torch.Tensor:
     return logits.argmax(1).to(torch.uint8)
 
 
-class PublicParser(nn.Module):
-    """BiSeNet, trained on CelebAMask-HQ: 79999_iter.pth, which the user must have. Takes 512 px, ImageNet's scale."""
+class PublicParser(PublishedJudge):
+    """BiSeNet, trained on CelebAMask-HQ: 79999_iter.pth, which the user must supply. Takes 512 px, ImageNet's scale."""
 
     name = "bisenet"
 
@@ -195,35 +192,20 @@ class PublicParser(nn.Module):
         self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225])[:, None, None], persistent=False)
         self.register_buffer("order", label_table("bisenet", "celebamask_hq").long().argsort(), persistent=False)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) in [-1, 1] -> logits (B, 19, 512, 512), the classes in CelebAMask-HQ's order."""
+    def forward(self, images: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) -> (B, 19, 512, 512)
+        """Return logits, the classes in CelebAMask-HQ's order, for images in [-1, 1]."""
         seen = (Faces(images).resize(512).images + 1) / 2
         return self.network((seen - self.mean) / self.deviation)[:, self.order]
 
     def parse(self, images: torch.Tensor) -> torch.Tensor:
-        """Labels (B, H, W) at the pictures' own size, uint8; no gradients."""
+        """Return labels (B, H, W) at the pictures' own size, uint8, without gradients."""
         return _labels(self, images)
 
 
-def bisenet(path) -> PublicParser:
-    """The public parser with the weights of a file; nothing in it is executed.
+class HelenParser(PublishedJudge):
+    """The parser of Mask-Guided Portrait Editing (Gu et al. 2019), trained on Helen, with 11 classes only.
 
-    Raises FileNotFoundError, and ValueError for a file of something else.
-    """
-    judge = PublicParser()
-    try:
-        judge.network.load_state_dict(weights.tensors(path))
-    except RuntimeError as error:
-        raise ValueError(
-            f"{path} doesn't hold BiSeNet with 19 classes: its tensors have other names or shapes"
-        ) from error
-    return judge.requires_grad_(False).eval()
-
-
-class HelenParser(nn.Module):
-    """The parser of Mask-Guided Portrait Editing (Gu et al. 2019), trained on Helen, whose 11 classes it knows alone.
-
-    latest_net_P.pth of its authors, which the user must have. Takes 256 px.
+    Its weights are the authors' latest_net_P.pth, which the user must supply. Sees 256 px.
     """
 
     name = "helen"
@@ -232,51 +214,35 @@ class HelenParser(nn.Module):
         super().__init__()
         self.network = UNet(len(LABELS["mgpe"]))
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) in [-1, 1] -> logits (B, 11, 256, 256), each between -1 and 1."""
+    def forward(self, images: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) -> (B, 11, 256, 256)
+        """Return logits, each between -1 and 1, for images in [-1, 1]."""
         return self.network(Faces(images).resize(256).images)
 
     def parse(self, images: torch.Tensor) -> torch.Tensor:
-        """MGPE's labels (B, H, W) at the pictures' own size, uint8; no gradients."""
+        """Return MGPE's labels (B, H, W) at the pictures' own size, uint8, without gradients."""
         return _labels(self, images)
 
 
-def helen(path) -> HelenParser:
-    """That parser with the weights of a file; nothing in it is executed.
-
-    Raises FileNotFoundError, and ValueError for a file of something else.
-    """
-    judge = HelenParser()
-    tensors = weights.tensors(path)
-    kept = {name: value for name, value in judge.network.state_dict().items() if name.endswith("num_batches_tracked")}
-    try:
-        judge.network.load_state_dict(kept | {unet.our_name(name): value for name, value in tensors.items()})
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise ValueError(f"{path} doesn't hold that parser: choose the file latest_net_P.pth of its authors") from error
-    return judge.requires_grad_(False).eval()
+# ---------------------------------------------------------------------------------------------- for other models
 
 
-# ---------------------------------------------------------------------------------------------- for other learners
+def label_faces(faces: Faces, parser: Parser) -> torch.Tensor:
+    """Return the faces' labels, uint8 (B, H, W), or what a parser finds where they have none.
 
-
-def labelled(faces: Faces, parser: Callable[[], Parser]) -> torch.Tensor:
-    """The faces' labels, uint8 (B, H, W); where they have none, what a parser finds, which is asked for only then.
-
-    Raises ValueError where neither is there.
+    Raises ValueError where the faces have no labels and the parser has no weights.
     """
     if faces.labels is not None:
         return faces.labels
-    judge = parser()
-    if not judge.trained:
+    if not parser.trained:
         raise ValueError(
             "the pictures have no labels (faces.labels), and the parser that would find them has no weights: prepare "
             "them with swaplib prepare --parse, or train it (swaplib train parser)"
         )
-    return judge.to(faces.images.device).parse(faces.images)
+    return parser.parse(faces.images)
 
 
-def merged(logits: torch.Tensor, order: str) -> torch.Tensor:
-    """Log-probabilities (B, C, H, W) of the classes of a coarser label order, of logits (B, 19, H, W)."""
+def merge_classes(logits: torch.Tensor, order: str) -> torch.Tensor:
+    """Return log-probabilities (B, C, H, W) of a coarser label order's classes from logits (B, 19, H, W)."""
     table = label_table("celebamask_hq", order).to(logits.device)
     shares = logits.log_softmax(1)
     return torch.stack([shares[:, table == k].logsumexp(1) for k in range(int(table.max()) + 1)], 1)
@@ -285,23 +251,23 @@ def merged(logits: torch.Tensor, order: str) -> torch.Tensor:
 def parsing_loss(
     parser: Parser, images: torch.Tensor, labels: torch.Tensor, order: str, weights: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Cross-entropy of what the parser finds in images (B, 3, H, W), to labels (B, H, W) of an order.
+    """Return the cross-entropy of the parser's logits of images (B, 3, H, W) to labels (B, H, W): L_GP of MGPE.
 
-    weights: of the order's classes, (C,); then the mean is weighted.
+    order: of the labels. weights: of the order's classes, (C,); then the mean is weighted.
     """
     logits = parser(images)
     if logits.shape[-2:] != labels.shape[-2:]:
         logits = F.interpolate(logits, labels.shape[-2:], mode="bilinear")
-    return F.nll_loss(merged(logits, order), labels.long(), weights)
+    return F.nll_loss(merge_classes(logits, order), labels.long(), weights)
 
 
-# ---------------------------------------------------------------------------------------------- how well it parses
+# ---------------------------------------------------------------------------------------------- scores
 
 
-def scores(found: torch.Tensor, truth: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Of label maps (B, H, W): each class's intersection over union and F1, (19,), and the share of right pixels.
+def score_labels(found: torch.Tensor, truth: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return each class's intersection over union and F1, (19,), and the share of correct pixels, of maps (B, H, W).
 
-    Summed over all pictures; NaN for a class that neither shows.
+    Summed over all pictures; NaN for a class that neither map shows.
     """
     pairs = truth.long().flatten() * CLASSES + found.long().flatten()
     table = torch.bincount(pairs, minlength=CLASSES**2).reshape(CLASSES, CLASSES).double()

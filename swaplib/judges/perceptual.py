@@ -1,21 +1,17 @@
-"""How different do two pictures look? Distances of features, at several scales, of a network that knows faces.
+"""Perceptual distances of two pictures: distances of features, at several scales, of a network that knows faces.
 
     d(x, y) = mean over levels of ‖ φ(x)/‖φ(x)‖ − φ(y)/‖φ(y)‖ ‖²,  channels normalised at each pixel, mean over pixels
 
-as in LPIPS (Zhang et al. 2018, arXiv:1801.03924), but without learned weights: `features` takes the trunk of our
-classifying embedder, as face papers take VGGFace's. `alexnet` is LPIPS itself, where its weights are at hand.
+as in LPIPS (Zhang et al. 2018, arXiv:1801.03924), but without learned weights: `feature_distance` uses the trunk of our
+classifying embedder, as face papers use VGGFace's. `AlexNetDistance` is LPIPS itself, where its weights are available.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
-from pathlib import Path
-
 import torch
 from torch import nn
 
-from swaplib import weights
+from swaplib.judges.base import PublishedJudge
 from swaplib.judges.identity import IdentityLinear
 
 
@@ -24,24 +20,31 @@ def _unit(features: torch.Tensor) -> torch.Tensor:
 
 
 class FeatureDistance(nn.Module):
-    """(B, 3, H, W) twice, in [-1, 1] -> (B,): 0 for equal pictures, symmetric, differentiable.
+    """The distance (B,) of images (B, 3, H, W) in [-1, 1]: 0 for equal pictures, symmetric, differentiable.
 
-    own_size: the judge sees pictures at their own size instead of its own.
+    own_size: the judge sees pictures at their own size instead of its config's.
     """
 
     def __init__(self, judge: IdentityLinear, own_size: bool = False):
         super().__init__()
         self.judge, self.own_size = judge, own_size
 
-    def forward(self, images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) twice -> (B,)
         seen = (one if self.own_size else self.judge.seen(one) for one in (images, others))
         pairs = zip(*(self.judge.trunk.features(one) for one in seen), strict=True)
         levels = [(_unit(a.float()) - _unit(b.float())).square().sum(1).mean((1, 2)) for a, b in pairs]
         return torch.stack(levels).mean(0)
 
 
-class AlexNetDistance(nn.Module):
-    """LPIPS v0.1 on AlexNet's five maps after their ReLUs; the same interface. Pictures at their own size."""
+class AlexNetDistance(PublishedJudge):
+    """LPIPS v0.1 on AlexNet's five maps after their ReLUs, with the same interface. Pictures keep their size.
+
+    AlexNet's published weights fill it (alexnet-owt-7be5be79.pth, which the user must supply); LPIPS's own ship with
+    torchmetrics.
+    """
+
+    name = "lpips"
+    official = ("features", "weights")
 
     def __init__(self):
         super().__init__()
@@ -64,36 +67,11 @@ class AlexNetDistance(nn.Module):
                 maps.append(x)
         return maps
 
-    def forward(self, images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) twice -> (B,)
         pairs = zip(self._maps(images), self._maps(others), self.weights, strict=True)
         return sum((weight * (_unit(a) - _unit(b)).square()).sum(1).mean((1, 2)) for a, b, weight in pairs)
 
 
-def features(judge: IdentityLinear, own_size: bool = False) -> FeatureDistance:
-    """The distance on a classifying embedder, which is held still."""
+def feature_distance(judge: IdentityLinear, own_size: bool = False) -> FeatureDistance:
+    """Freeze a classifying embedder and return the distance of its features."""
     return FeatureDistance(judge.freeze(), own_size)
-
-
-def alexnet(network: str | os.PathLike, linear: str | os.PathLike | None = None) -> AlexNetDistance:
-    """LPIPS: AlexNet's published weights (alexnet-owt-7be5be79.pth) and LPIPS's own (alex.pth).
-
-    linear: torchmetrics brings a copy of it along, which is taken where none is named. Nothing in the files is
-    executed. Raises FileNotFoundError, and ValueError for files of something else.
-    """
-    distance = AlexNetDistance()
-    found = weights.tensors(network)
-    own = {name.removeprefix("features."): value for name, value in found.items() if name.startswith("features.")}
-    linear = _torchmetrics() if linear is None else Path(linear)
-    lines = weights.tensors(linear)
-    try:
-        distance.features.load_state_dict(own)
-        for k, weight in enumerate(distance.weights):
-            weight.data.copy_(lines[f"lin{k}.model.1.weight"])
-    except (RuntimeError, KeyError) as error:
-        raise ValueError(f"{network} and {linear} don't hold AlexNet and LPIPS's weights for it: check them") from error
-    return distance.requires_grad_(False).eval()
-
-
-def _torchmetrics() -> Path:
-    spec = importlib.util.find_spec("torchmetrics")
-    return Path(spec.origin).parent / "functional" / "image" / "lpips_models" / "alex.pth"

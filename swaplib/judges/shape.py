@@ -1,4 +1,4 @@
-"""What form, expression and pose does a head have? A regressor to a linear model of the parametric head.
+"""Head shape, expression and pose from a picture: a regressor to a linear model of the parametric head.
 
     x ── trunk ── linear ──┬─ shape s (whitened)        neutral points  X(s) = X₀ + S s
                            ├─ expression e (whitened)   displacements   E e
@@ -7,8 +7,8 @@
 
 It takes the place of the licence-bound 3-D morphable models that Smooth-Swap measures with and LatentSwap learns from:
 S and E are the principal components of our own head's shapes and expressions, at the 68 landmarks and at points spread
-over the face. All that it learns from is known of rendered faces; photographs, where some are mixed in, only teach
-landmarks.
+over the face. Everything that it learns from is known for rendered faces; photographs, where some are mixed in, teach
+only landmarks.
 
 Distances are in millimetres, relative to the midpoint of the eyeballs.
 """
@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -34,13 +35,13 @@ from swaplib.training.model import Phase, Stage, cosine
 
 _MM = 100  # millimetres in the head's unit, a decimetre
 Codes = dict[str, torch.Tensor]
-"""shape (B, S), expression (B, E), pose (B, 3) in degrees: pitch, yaw, roll; camera (B, 3): pixels of a picture 2 wide
-for a millimetre · 100, and where the eyes' midpoint lies, in [-1, 1]."""
+"""shape (B, S), expression (B, E), pose (B, 3) in degrees: pitch, yaw, roll; camera (B, 3): half-widths of the picture
+per 100 mm, and the place of the eyes' midpoint, in [-1, 1]."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes, weights of the losses, and how to train."""
+    """Sizes, loss weights and training."""
 
     size: int = 224  # pixels, as Deep3DFaceRecon's
     trunk: Literal["resnet50", "narrow"] = "resnet50"
@@ -51,7 +52,7 @@ class Config:
     shape: float = 1  # mean distance of the neutral points, mm
     expression: float = 1  # of the displacements, mm
     pose: float = 0.5  # mean absolute difference, degrees
-    landmarks: float = 100  # mean distance in the picture, halves of its width
+    landmarks: float = 100  # mean distance in the picture, in half-widths
     learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     augmented: bool = True
@@ -60,12 +61,12 @@ class Config:
 
     @classmethod
     def paper(cls) -> Config:
-        """As large as the regressor that LatentSwap learns from."""
+        """Return a regressor as large as the one that LatentSwap learns from."""
         return cls()
 
     @classmethod
     def demo(cls) -> Config:
-        """64 px, for a CPU."""
+        """Return sizes for a CPU: 64 px."""
         return cls(size=64, trunk="narrow", width=24, shapes=40, expressions=16, batch=48, steps=8000)
 
     @classmethod
@@ -80,7 +81,7 @@ class Config:
 
 @cache
 def _spread(count: int) -> torch.Tensor:
-    """Numbers of vertices spread over the face: each the farthest from those before it."""
+    """Return numbers of vertices spread over the face, each the farthest from those before it."""
     baked = head.tensors()
     points, skin = baked["vertices"], baked["triangles"][baked["materials"] == 0].unique()
     front = skin[(points[skin, 2] > 0.35) & (points[skin, 1] > 6.35)]
@@ -93,7 +94,7 @@ def _spread(count: int) -> torch.Tensor:
 
 @cache
 def _contour() -> torch.Tensor:
-    """Which of each jaw point's candidates lies farthest out on the mean head seen from the front, (17,)."""
+    """Return which of each jaw point's candidates lies farthest out on the mean head seen from the front, (17,)."""
     baked = head.tensors()
     points = head.vertices(head.weights(synthetic.sample_factors(200, seed=1, groups=("shape",))["shape"])).mean(
         0, keepdim=True
@@ -103,10 +104,10 @@ def _contour() -> torch.Tensor:
     return ((flat - flat.mean((0, 1))) * outward[:, None]).sum(-1).argmax(1)
 
 
-def model_points(vertices: torch.Tensor, count: int) -> torch.Tensor:
-    """The 68 landmarks and `count` points of heads (B, V, 3), mm from the eyes' midpoint, (B, 68 + count, 3).
+def take_points(vertices: torch.Tensor, count: int) -> torch.Tensor:
+    """Return the 68 landmarks and `count` points of heads (B, V, 3), mm from the eyes' midpoint, (B, 68 + count, 3).
 
-    The jaw's landmarks are fixed points of the head here, those that a frontal picture shows at its edge.
+    The jaw's landmarks are fixed points of the head here: those on its outline in a frontal picture.
     """
     baked = head.tensors(str(vertices.device))
     chosen = torch.arange(17), _contour()
@@ -116,27 +117,34 @@ def model_points(vertices: torch.Tensor, count: int) -> torch.Tensor:
     return (points - head.eye_midpoint(vertices)[:, None]) * _MM
 
 
-def true_points(factors: synthetic.Factors, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Neutral points and their displacement by the expression, of rendered faces, (B, 68 + count, 3) each, mm."""
-    still = model_points(head.vertices(head.weights(factors["shape"])), count)
-    moved = model_points(head.vertices(head.weights(factors["shape"], factors["expression"])), count)
+def find_true_points(factors: synthetic.Factors, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return neutral points of rendered faces and their displacements by expression, (B, 68 + count, 3) each, mm."""
+    still = take_points(head.vertices(head.weights(factors["shape"])), count)
+    moved = take_points(head.vertices(head.weights(factors["shape"], factors["expression"])), count)
     return still, moved - still
 
 
 @cache
+def find_mean_landmarks() -> np.ndarray:
+    """Return the 68 landmarks of the mean head, (68, 3), mm from the eyes' midpoint."""
+    factors = synthetic.sample_factors(200, seed=1, groups=("shape", "expression"))
+    return find_true_points(factors, 1)[0].mean(0)[:68].double().numpy()
+
+
+@cache
 def _heads(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """`true_points` of 1,500 heads, half of each world."""
+    """Return `find_true_points` of 1,500 heads, half from each world."""
     groups = ("shape", "expression")
     drawn = [synthetic.sample_factors(750, 1, world=world, groups=groups) for world in ("calm", "wild")]
-    parts = [true_points({group: one[group][k : k + 125] for group in groups}, count)
+    parts = [find_true_points({group: one[group][k : k + 125] for group in groups}, count)
              for one in drawn for k in range(0, 750, 125)]  # fmt: skip
     return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
 
 @cache
 def _model(shapes: int, expressions: int, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Mean points (P, 3), whitened shape components (S, P, 3) and expression components (E, P, 3), mm."""
-    with torch.device("cpu"):  # even where a network is only built to be counted
+    """Return mean points (P, 3) and whitened components of shape (S, P, 3) and expression (E, P, 3), mm."""
+    with torch.device("cpu"):  # even where a network is built only to count its parameters
         still, moved = _heads(count)
     mean = still.mean(0)
 
@@ -145,12 +153,15 @@ def _model(shapes: int, expressions: int, count: int) -> tuple[torch.Tensor, tor
         scale = strengths[:number, None] / len(centred) ** 0.5
         return (directions[:number] * scale).unflatten(1, mean.shape)
 
-    # Expressions are not centred: no expression has the code 0.
+    # Expressions are not centred: the code 0 means no expression.
     return mean, components(still - mean, shapes), components(moved, expressions)
 
 
 def fit_camera(view: torch.Tensor, marks: torch.Tensor) -> torch.Tensor:
-    """Least-squares scale and shift (B, 3) from points in view (B, N, 3), mm, to landmarks (B, N, 2) in [-1, 1]."""
+    """Return scale and shift (B, 3) that best map points in view (B, N, 3), mm, to landmarks (B, N, 2) in [-1, 1].
+
+    By least squares.
+    """
     flat = view[..., :2] * view.new_tensor([1, -1]) / _MM
     centre, middle = flat.mean(1, keepdim=True), marks.mean(1, keepdim=True)
     scale = ((flat - centre) * (marks - middle)).sum((1, 2)) / (flat - centre).square().sum((1, 2))
@@ -161,9 +172,9 @@ def fit_camera(view: torch.Tensor, marks: torch.Tensor) -> torch.Tensor:
 
 
 class Shape(Judge):
-    """Pictures in portrait framing to form, expression, pose.
+    """Maps pictures in portrait framing to shape, expression and pose.
 
-    Training needs landmarks, and factors as rendered faces have them; where they are NaN, only the landmarks teach.
+    Training needs landmarks, and factors as rendered faces have them; where these are NaN, only the landmarks teach.
     """
 
     name = "shape"
@@ -179,8 +190,8 @@ class Shape(Judge):
                                                                         config.points), strict=True):  # fmt: skip
             self.register_buffer(name, part)
 
-    def forward(self, images: torch.Tensor) -> Codes:
-        """(B, 3, H, W) in [-1, 1] -> codes, float32."""
+    def forward(self, images: torch.Tensor) -> Codes:  # (B, 3, H, W) -> (B, S), (B, E), (B, 3), (B, 3)
+        """Return codes, float32, of images (B, 3, H, W) in [-1, 1]."""
         out = self.head(self.trunk(self.seen(images))).float()
         codes = dict(zip(self.sizes, out.split(tuple(self.sizes.values()), 1), strict=True))
         codes["pose"] = codes["pose"] * 10
@@ -188,34 +199,37 @@ class Shape(Judge):
         return codes
 
     def neutral(self, shape: torch.Tensor) -> torch.Tensor:
-        """X(s): points of the face at rest, (B, P, 3), mm."""
+        """Return X(s): points of the face at rest, (B, P, 3), mm."""
         return self.mean + torch.einsum("bs,spc->bpc", shape, self.shapes)
 
     def displacement(self, expression: torch.Tensor) -> torch.Tensor:
-        """E e: what the expression adds, (B, P, 3), mm."""
+        """Return E e: what the expression adds, (B, P, 3), mm."""
         return torch.einsum("be,epc->bpc", expression, self.expressions)
 
     def view(self, codes: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """R (X(s) + E e): points as they stand before the camera, (B, P, 3), mm; the first 68 are the landmarks.
+        """Return R (X(s) + E e): points as the camera sees them, (B, P, 3), mm; the first 68 are the landmarks.
 
-        Codes of two faces may be put together: LatentSwap's shape loss takes one's shape, the other's rest.
+        Codes of two faces may be combined: LatentSwap's shape loss takes one's shape, the other's rest.
         """
         points = self.neutral(codes["shape"]) + self.displacement(codes["expression"])
         return points @ head.rotation(codes["pose"]).transpose(1, 2)
 
     def landmarks(self, codes: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """The 68 landmarks in the picture, (B, 68, 2), in [-1, 1] over its width."""
+        """Return the 68 landmarks in the picture, (B, 68, 2), in [-1, 1] over its width."""
         scale, shift = codes["camera"][:, :1, None], codes["camera"][:, None, 1:]
         return self.view(codes)[:, :68, :2] * codes["camera"].new_tensor([1, -1]) / _MM * scale + shift
 
     @torch.no_grad()
     def measure(self, images: torch.Tensor) -> Codes:
-        """Codes without gradients."""
+        """Return codes, without gradients."""
         return self(images)
 
     def report(self, dataset: Dataset) -> dict[str, float]:
-        """Mean errors: inner landmarks in % of the distance of the outer corners of the eyes; of rendered faces also
-        form and expression in mm, yaw, pitch and roll in degrees."""
+        """Measure mean errors on a dataset.
+
+        Inner landmarks in % of the distance of the outer corners of the eyes; for rendered faces also shape and
+        expression in mm, yaw, pitch and roll in degrees.
+        """
         sums: dict[str, list[torch.Tensor]] = {}
         for faces in dataset.batches(32):
             for name, values in self.errors(faces).items():
@@ -223,14 +237,14 @@ class Shape(Judge):
         return {name: float(torch.cat(values).mean()) for name, values in sums.items()}
 
     def errors(self, faces: Faces) -> dict[str, torch.Tensor]:
-        """The same for each face, (B,)."""
+        """Measure the same errors for each face, (B,)."""
         codes = self.measure(faces.images)
         marks = (faces.landmarks + 0.5) / faces.size[1] * 2 - 1
         eyes = (marks[:, 36] - marks[:, 45]).norm(dim=1)
         missed = (self.landmarks(codes) - marks)[:, 17:].norm(dim=-1).mean(1)
         found = {"landmarks": 100 * missed / eyes}
         if faces.factors is not None:
-            still, moved = true_points(faces.factors, self.config.points)
+            still, moved = find_true_points(faces.factors, self.config.points)
             found["shape"] = (self.neutral(codes["shape"]) - still).norm(dim=-1).mean(1)
             found["expression"] = (self.displacement(codes["expression"]) - moved).norm(dim=-1).mean(1)
             turns = (codes["pose"] - faces.factors["pose"]).abs().unbind(1)
@@ -253,7 +267,7 @@ class Shape(Judge):
         codes = self(faces.images)
         known = ~faces.factors["pose"].isnan().any(1)
         factors = {group: values[known] for group, values in faces.factors.items()}
-        still, moved = true_points(factors, self.config.points)
+        still, moved = find_true_points(factors, self.config.points)
         found = {name: code[known] for name, code in codes.items()}
         marks = (faces.landmarks + 0.5) / faces.size[1] * 2 - 1
         # The visible contour of a turned head is not at fixed points: the jaw is left out.
@@ -272,9 +286,10 @@ class Shape(Judge):
 
 
 def differences(judge: Shape, one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> Codes:
-    """How far two faces are apart: shape and expression in mm (mean over the points), pose in degrees, (B,) each.
+    """Return how far two faces are apart: shape and expression in mm, pose in degrees, (B,) each.
 
-    The pose's is the angle of the rotation that turns one head into the other.
+    Shape and expression are means over the points. The pose's is the angle of the rotation that turns one head into the
+    other.
     """
     turn = head.rotation(one["pose"]).transpose(1, 2) @ head.rotation(other["pose"])
     cosine = (turn.diagonal(dim1=1, dim2=2).sum(1) - 1) / 2

@@ -1,7 +1,7 @@
-"""Does an embedder see who somebody is, and change smoothly between two? (Smooth-Swap, §4.1, Table 2, Fig. 9)
+"""Measures of identity embedders: verification, and smoothness between two people (Smooth-Swap, §4.1, Table 2, Fig. 9).
 
-An embedder is anything with `embed(faces) -> (B, D)`. All measures work on embeddings, so that each picture is
-embedded once: `embeddings` does it for a whole dataset.
+An embedder is anything with `embed(faces) -> (B, D)`. All measures work on embeddings, so that each picture is embedded
+only once: `embed_dataset` does it for a whole dataset.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ class Embedder(Protocol):
     def embed(self, faces: Faces) -> torch.Tensor: ...
 
 
-def embeddings(embedder: Embedder, dataset: Dataset, batch: int = 64) -> tuple[torch.Tensor, np.ndarray]:
-    """Unit vectors (N, D) of a dataset's pictures, and their subjects (N,); pictures without one are left out."""
+def embed_dataset(embedder: Embedder, dataset: Dataset, batch: int = 64) -> tuple[torch.Tensor, np.ndarray]:
+    """Return unit vectors (N, D) of a dataset's pictures and their subjects (N,), without pictures that have none."""
     codes = torch.cat([embedder.embed(faces) for faces in dataset.batches(batch)])
     known = codes.isfinite().all(1)
     return torch.nn.functional.normalize(codes[known], dim=1), dataset.metadata["subject"].to_numpy()[known.numpy()]
 
 
-def verification(
+def measure_verification(
     codes: torch.Tensor, people: np.ndarray, pairs: int = 3000, seed: int = 0, families: np.ndarray | None = None
 ) -> float:
-    """Area under the ROC curve of telling pairs of one person from pairs of two, by the cosine of their vectors.
+    """Return the area under the ROC curve of telling pairs of one person from pairs of two by their vectors' cosine.
 
-    pairs: of each kind, at random, people of many pictures as often as others. families: each picture's; two people
-    are then always of one family, such as the relatives that `synthetic.faces` renders.
+    pairs: of each kind, drawn at random; every person is equally likely. families: each picture's; the two people of a
+    pair are then always of one family, such as the relatives that `synthetic.render_faces` renders. Raises ValueError
+    where no person has several pictures.
     """
     rng = np.random.default_rng(seed)
     families = np.zeros(len(people), dtype=int) if families is None else families
@@ -56,22 +57,22 @@ def verification(
     return float(roc_auc_score([1] * pairs + [0] * pairs, scores.numpy()))
 
 
-def smoothness(ends: torch.Tensor, others: torch.Tensor, between: torch.Tensor, amount: float) -> torch.Tensor:
-    """d_smooth: ‖Slerp(z_A, z_B; r) − z_C‖ / ‖z_A − z_B‖, (N,); unit vectors (N, D) each, r = amount."""
+def measure_smoothness(ends: torch.Tensor, others: torch.Tensor, between: torch.Tensor, amount: float) -> torch.Tensor:
+    """Return d_smooth = ‖Slerp(z_A, z_B; r) − z_C‖ / ‖z_A − z_B‖, (N,); unit vectors (N, D) each, r = amount."""
     return (slerp(ends, others, amount) - between).norm(dim=1) / (ends - others).norm(dim=1)
 
 
-def by_samples(
+def measure_by_samples(
     codes: torch.Tensor, gallery: torch.Tensor, amount: float, pairs: int = 1000, seed: int = 0
 ) -> torch.Tensor:
-    """d_smooth where z_C is the vector in a gallery nearest to the point between, (pairs,) (Table 2, "samples").
+    """Return d_smooth with z_C the vector in a gallery nearest to the point between, (pairs,) (Table 2, "samples").
 
     codes: unit vectors (N, D) that pairs are drawn from; gallery: those of other pictures (M, D).
     """
     picks = torch.from_numpy(_couples(len(codes), pairs, seed))
     ends, others = codes[picks[:, 0]], codes[picks[:, 1]]
     nearest = (slerp(ends, others, amount) @ gallery.T).argmax(1)
-    return smoothness(ends, others, gallery[nearest], amount)
+    return measure_smoothness(ends, others, gallery[nearest], amount)
 
 
 def _couples(count: int, pairs: int, seed: int) -> np.ndarray:
@@ -79,11 +80,13 @@ def _couples(count: int, pairs: int, seed: int) -> np.ndarray:
     return np.array([rng.choice(count, 2, replace=False) for _ in range(pairs)])
 
 
-def path(amounts: Sequence[float], pairs: int = 100, seed: int = 0, world: str = "calm", size: int = 64) -> Faces:
-    """Rendered people on the way from A to B, in B's shot: what the paper could not have. (2 + amounts) · pairs faces:
-    all A, all B, then for each amount those at its place on the straight line between their shapes and skins.
+def render_paths(
+    amounts: Sequence[float], pairs: int = 100, seed: int = 0, world: str = "calm", size: int = 64
+) -> Faces:
+    """Render people on the way from A to B, in B's shot, which the paper could not do.
 
-    The numbers of the faces lie where no training set reaches.
+    Returns (2 + amounts) · pairs faces: all A, all B, then for each amount those at that point of the straight line
+    between their shapes and skins. The faces' numbers lie outside every training set.
     """
     drawn = synthetic.sample_factors(2 * pairs, seed, synthetic.HELD_OUT, world)
     one, other = ({group: values[k::2] for group, values in drawn.items()} for k in (0, 1))
@@ -94,13 +97,13 @@ def path(amounts: Sequence[float], pairs: int = 100, seed: int = 0, world: str =
                       for k in range(pairs)])  # fmt: skip
 
 
-def by_path(embedder: Embedder, faces: Faces, amounts: Sequence[float]) -> torch.Tensor:
-    """d_smooth along known identities: z_C is the vector of the person in between, (amounts, pairs).
+def measure_by_path(embedder: Embedder, faces: Faces, amounts: Sequence[float]) -> torch.Tensor:
+    """Return d_smooth along known identities, with z_C the vector of the person in between, (amounts, pairs).
 
-    faces, amounts: from `path`.
+    faces, amounts: from `render_paths`.
     """
     ends, others, *between = torch.nn.functional.normalize(embedder.embed(faces), dim=1).chunk(2 + len(amounts))
-    found = [smoothness(ends, others, codes, at) for codes, at in zip(between, amounts, strict=True)]
+    found = [measure_smoothness(ends, others, codes, at) for codes, at in zip(between, amounts, strict=True)]
     return torch.stack(found)
 
 
@@ -110,22 +113,24 @@ class Generator(Protocol):
 
 
 @torch.no_grad()
-def by_generator(
+def measure_by_generator(
     embedder: Embedder, generator: Generator, amount: float, pairs: int = 100, seed: int = 0, batch: int = 32
 ) -> torch.Tensor:
-    """d_smooth where z_C is the vector of what a generator shows between two random codes, at r = amount of the
-    straight line from one to the other, (pairs,) (Table 2, "GAN")."""
+    """Return d_smooth with z_C the vector of a generated picture between two random codes, (pairs,) (Table 2, "GAN").
+
+    The picture's code lies at r = amount of the straight line from one code to the other.
+    """
     codes = generator.sample(2 * pairs, seed)
     one, other = codes[::2], codes[1::2]
     pictures = [generator(part) for part in torch.cat([one, other, one.lerp(other, amount)]).split(batch)]
     found = torch.cat([embedder.embed(Faces(images)) for images in pictures])
-    return smoothness(*torch.nn.functional.normalize(found, dim=1).chunk(3), amount)
+    return measure_smoothness(*torch.nn.functional.normalize(found, dim=1).chunk(3), amount)
 
 
-def unique(
+def count_unique(
     codes: torch.Tensor, gallery: torch.Tensor, people: np.ndarray, pairs: int = 64, seed: int = 0
 ) -> np.ndarray:
-    """How many different people are the nearest at r = 0.1, 0.2 … 0.9 between two faces, (pairs,) (Fig. 9).
+    """Count the different people nearest to the points r = 0.1, 0.2 … 0.9 between two faces, (pairs,) (Fig. 9).
 
     people: of the gallery's vectors (M, D).
     """

@@ -1,15 +1,28 @@
-"""What is done with latent parts, written once for all families.
+"""Operations on latent parts, written once for all families.
 
-`latent.directions`, `latent.layers`, `latent.inversion` and `latent.reenactment` have more.
+More are in `latent.directions`, `latent.layers`, `latent.inversion` and `latent.reenactment`.
 """
 
 from __future__ import annotations
 
-from swaplib.latent.codes import Loss, batches, edit, encode, fit, interpolate, swap, tune
-from swaplib.latent.photographs import Face, Photo, changed, prepared, swap_photographs
+from swaplib.latent.codes import Loss, edit, encode, interpolate, split_batches, swap, tune
+from swaplib.latent.photographs import Face, Photo, mark_changes, prepare_photo, swap_photographs
 from swaplib.latent.wrappers import Driven, Stitched, Wrapped
 
 __all__ = (
-    "Driven", "Face", "Loss", "Photo", "Stitched", "Wrapped", "batches", "changed", "edit", "encode", "fit",
-    "interpolate", "prepared", "swap", "swap_photographs", "tune",
+    "Driven",
+    "Face",
+    "Loss",
+    "Photo",
+    "Stitched",
+    "Wrapped",
+    "edit",
+    "encode",
+    "interpolate",
+    "mark_changes",
+    "prepare_photo",
+    "split_batches",
+    "swap",
+    "swap_photographs",
+    "tune",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The verbs over latent parts that every family shares: swap at any size, interpolate, edit, tune."""
+"""Operations on latent parts that all families share: swap at any size, interpolate, edit, tune."""
 
 from __future__ import annotations
 
@@ -13,22 +13,17 @@ from swaplib.faces import Faces
 from swaplib.families import Codes, Family, Part
 
 
-def fit(family: Family, faces: Faces) -> Faces:
-    """The faces at a size that the family takes: its own, or, where it takes any, as they are."""
-    return faces if family.any_size else faces.resize(family.config.size)
-
-
 @torch.no_grad()
 def encode(family: Family, faces: Faces, batch: int = 32) -> Codes:
-    """The codes of faces of any size, so many at a time."""
+    """Encode faces of any size, `batch` at a time."""
     device = next((parameter.device for parameter in family.parameters()), "cpu")
     chunks = [faces[first : first + batch].to(device) for first in range(0, len(faces), batch)]
-    codes = [family.encode(fit(family, chunk)) for chunk in chunks]
+    codes = [family.encode(family.fit_size(chunk)) for chunk in chunks]
     return {part.name: torch.cat([one[part.name] for one in codes]) for part in family.parts}
 
 
-def batches(codes: Codes, batch: int = 32) -> Iterator[Codes]:
-    """So many faces' codes at a time."""
+def split_batches(codes: Codes, batch: int = 32) -> Iterator[Codes]:
+    """Yield the codes of `batch` faces at a time."""
     for first in range(0, len(next(iter(codes.values()))), batch):
         yield {name: code[first : first + batch] for name, code in codes.items()}
 
@@ -36,8 +31,8 @@ def batches(codes: Codes, batch: int = 32) -> Iterator[Codes]:
 def swap(
     family: Family, source: Faces, target: Faces, amounts: Mapping[str, float | torch.Tensor] | None = None
 ) -> torch.Tensor:
-    """`Family.swap` for faces of any size, images (B, 3, H, W) at the target's size."""
-    images = family.swap(fit(family, source), fit(family, target), amounts)
+    """Swap faces of any size (`Family.swap`); return images (B, 3, H, W) at the target's size."""
+    images = family.swap(family.fit_size(source), family.fit_size(target), amounts)
     return Faces(images).resize(target.size).images
 
 
@@ -45,11 +40,11 @@ def swap(
 def interpolate(
     family: Family, source: Faces, target: Faces, steps: int = 9, parts: Sequence[str] | None = None
 ) -> torch.Tensor:
-    """Pictures on the way from the target (first) to the source (last), images (steps, B, 3, H, W) in [-1, 1].
+    """Return pictures on the path from the target (first) to the source (last), (steps, B, 3, H, W) in [-1, 1].
 
-    parts: those that change, by name, each along its own geometry; the others stay the target's. None: all of them,
-    so that the path ends at all that the source gives (`Family.given`), with most families the source itself. Raises
-    ValueError for an unknown part and for fewer than 2 steps.
+    parts: names of those that change, each along its own geometry; the others stay the target's. None: all of them,
+    so that the path ends at everything the source gives (`Family.transfer`), with most families the source itself.
+    Raises ValueError for an unknown part and for fewer than 2 steps.
     """
     if steps < 2:
         raise ValueError(f"{steps} steps: a path needs at least its two ends")
@@ -65,11 +60,11 @@ def edit(
     directions: Mapping[str, torch.Tensor],
     strengths: float | torch.Tensor | Mapping[str, float | torch.Tensor] = 1.0,
 ) -> Codes:
-    """Codes with strength x direction added to the parts that `directions` names; the other parts are passed on.
+    """Add strength x direction to the parts that `directions` names; the other parts are passed on.
 
     directions: part name -> tensor of the part's shape, or (B, *shape). strengths: one number, a tensor (B,) with one
-    for each face, or either by part name. On a sphere the result is brought back to unit length; pictures stay in
-    [-1, 1]. Raises ValueError for an unknown part, for one of integer labels, and for a direction of another shape.
+    for each face, or either by part name. On a sphere the result is normalised to unit length; images stay in [-1, 1].
+    Raises ValueError for an unknown part, for one of integer labels, and for a direction of another shape.
     """
     known = {part.name: part for part in family.parts}
     edited = dict(codes)
@@ -94,7 +89,7 @@ def _edit_part(part: Part, code: torch.Tensor, direction: torch.Tensor, strength
 
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Images and those that they should be, (B, 3, H, W) each -> a number."""
+"""Images and their desired values, (B, 3, H, W) each -> a number."""
 
 
 def tune(
@@ -107,17 +102,17 @@ def tune(
     loss: Loss = F.l1_loss,
     progress: bool = True,
 ) -> Family:
-    """A copy of the family that shows some faces more as they are: decode(encode(x)) nearer to x (E4S, suppl. 8.4).
+    """Return a copy of the family that reproduces some faces better: decode(encode(x)) nearer to x (E4S, suppl. 8.4).
 
-    faces: the target's, such as the frames of one video. Their codes stay what they are, and so does all but what the
-    family calls `tunable`; Adam takes so many steps, on random batches. The family itself isn't changed.
-    Raises ValueError for one that has nothing to tune.
+    faces: the target's, such as the frames of one video. Their codes stay fixed, and so does everything but what the
+    family calls `tunable`; Adam takes `steps` steps on random batches. The family itself isn't changed.
+    Raises ValueError for a family that has nothing to tune.
     """
-    tuned = deepcopy(family.lean()).eval().requires_grad_(False)
+    tuned = deepcopy(family.for_inference()).eval().requires_grad_(False)
     learning = [parameter.requires_grad_() for parameter in tuned.tunable()]
     if not learning:
         raise ValueError(f"{family.name} has nothing that could be tuned: swap without")
-    codes, wanted = encode(tuned, faces), fit(family, faces).images.to(learning[0].device)
+    codes, wanted = encode(tuned, faces), family.fit_size(faces).images.to(learning[0].device)
     optimiser = torch.optim.Adam(learning, learning_rate)
     draw = torch.Generator().manual_seed(seed)
     for _ in tqdm(range(steps), desc="tuning", unit="step", disable=not progress):

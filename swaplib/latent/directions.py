@@ -1,15 +1,15 @@
 """Directions to edit along, found in the codes of any family whose parts are vectors.
 
     interfacegan   the normal of a linear SVM's boundary between codes of high and of low scores
-                   (Shen et al. 2020, arXiv:1907.10786); `conditional` takes others' shares out of one
-    ganspace       principal components of the codes, or of a network's features, brought back to codes
+                   (Shen et al. 2020, arXiv:1907.10786); `conditional` removes what it shares with others
+    ganspace       principal components of the codes, or of a network's features, mapped back to codes
                    (Härkönen et al. 2020, arXiv:2004.02546)
-    sefa           what moves the first layers that read a code most (Shen & Zhou 2021, arXiv:2007.06600)
+    sefa           the directions that the first layers reading a code amplify most (Shen & Zhou 2021, arXiv:2007.06600)
 
-Each gives a `Direction`, whose `codes` go to `latent.edit`; `sliders` makes the studio's sliders of them.
+Each gives a `Direction`, whose `codes` go to `latent.edit`; `make_sliders` turns them into sliders of the studio.
 
 >>> codes = directions.collect(family, faces)
->>> smile = directions.interfacegan(family, codes, directions.known(faces, "Smiling"), "smile", share=0.2)
+>>> smile = directions.interfacegan(family, codes, directions.find_known_scores(faces, "Smiling"), "smile", share=0.2)
 >>> latent.edit(family, codes, smile.codes, 2 * smile.scale)
 """
 
@@ -31,14 +31,14 @@ from swaplib.synthetic.factors import columns
 
 @dataclass(frozen=True)
 class Direction:
-    """A straight way through the codes of some parts.
+    """A straight line through the codes of some parts.
 
     name     for its slider
-    found    how, in words
+    found    how it was found, in words
     codes    part -> tensor of the part's shape, for `latent.edit`; a unit vector over all the parts together
-    scale    standard deviation of the codes along it: a strength of so much is a step of one
-    offset   of the plane from which `distance` counts: the boundary; without one, that through the mean of the codes
-    quality  from 0 to 1, what `found` says: the accuracy of the boundary, a share of the variance, or of all change
+    scale    standard deviation of the codes along it: a step of one standard deviation is a strength of `scale`
+    offset   of the plane from which `distance` counts: the boundary; without one, the plane through the codes' mean
+    quality  from 0 to 1, as `found` says: the accuracy of the boundary, or the share of the variance or of all change
     """
 
     name: str
@@ -49,12 +49,12 @@ class Direction:
     quality: float = float("nan")
 
     def distance(self, codes: Codes) -> torch.Tensor:
-        """Signed distance of codes from the plane, (N,)."""
+        """Return the signed distances of codes from the plane, (N,)."""
         pairs = ((codes[name].float(), way) for name, way in self.codes.items())
         return sum((code * way.to(code.device)).flatten(1).sum(1) for code, way in pairs) + self.offset
 
     def on(self, parts: Sequence[str]) -> Direction:
-        """The same way for other parts, all alike: a direction of W for chosen layers, whose codes are copies of w.
+        """Return the same direction in other parts, all alike: one of W for chosen layers, whose codes are copies of w.
 
         Raises ValueError for a direction of several parts.
         """
@@ -65,17 +65,20 @@ class Direction:
         return replace(self, codes=codes, scale=self.scale * many, offset=self.offset * many)
 
 
-def sliders(found: Iterable[Direction]) -> dict[str, Codes]:
-    """Name -> codes a standard deviation long: `directions` of the studio, whose sliders then count in deviations."""
+def make_sliders(found: Iterable[Direction]) -> dict[str, Codes]:
+    """Return name -> codes one standard deviation long, for the studio's `directions`.
+
+    Its sliders then count in standard deviations.
+    """
     return {one.name: {part: one.scale * way for part, way in one.codes.items()} for one in found}
 
 
-def reach(family: Family, codes: Codes, direction: Direction, distance: float | torch.Tensor) -> Codes:
-    """The codes moved along a direction to a given distance from its plane, as InterFaceGAN edits in W.
+def move_to(family: Family, codes: Codes, direction: Direction, distance: float | torch.Tensor) -> Codes:
+    """Move codes along a direction to a given distance from its plane, as InterFaceGAN edits in W.
 
-    By a distance, as it edits in W+: `latent.edit(family, codes, direction.codes, distance)`. InterFaceGAN's own code
-    counts from the origin; here the boundary's intercept counts. On a sphere the move ends at unit length again, so
-    that the distance is only nearly reached.
+    To move by a distance, as it edits in W+: `latent.edit(family, codes, direction.codes, distance)`. InterFaceGAN's
+    own code counts from the origin; here the boundary's intercept counts. On a sphere the result is normalised to unit
+    length, so the distance is reached only approximately.
     """
     return latent.edit(family, codes, direction.codes, distance - direction.distance(codes))
 
@@ -84,18 +87,19 @@ def reach(family: Family, codes: Codes, direction: Direction, distance: float | 
 
 
 def collect(family: Family, faces: Faces | None = None, count: int = 1000, seed: int = 0, batch: int = 32) -> Codes:
-    """Codes to look for directions in: those of given faces, of any size; else random ones.
+    """Return codes to look for directions in: those of given faces, of any size, or random ones.
 
     Raises ValueError without faces where the family is not generative.
     """
     return family.sample(count, seed) if faces is None else latent.encode(family, faces, batch)
 
 
-def known(faces: Faces, name: str) -> torch.Tensor:
-    """What is known of faces by a name, (N,): one of CelebA's attributes, such as "Smiling" (1, 0 or NaN), or of a
-    rendered face's factors, such as "pose.yaw" (its group and its column, as `synthetic.factors.columns` lists them).
+def find_known_scores(faces: Faces, name: str) -> torch.Tensor:
+    """Return what is known of faces under a name, (N,).
 
-    Raises ValueError for another name, and where the faces know nothing of the kind.
+    name: one of CelebA's attributes, such as "Smiling" (1, 0 or NaN), or a factor of rendered faces, such as "pose.yaw"
+    (group and column, as `synthetic.factors.columns` lists them).
+    Raises ValueError for another name, and where the faces have no factors or attributes.
     """
     group, dot, column = name.partition(".")
     listed = columns().get(group, ()) if dot else CELEBA_ATTRIBUTES
@@ -110,9 +114,14 @@ def known(faces: Faces, name: str) -> torch.Tensor:
 
 
 @torch.no_grad()
-def score(family: Family, codes: Codes, judge: Callable[[torch.Tensor], torch.Tensor], batch: int = 32) -> torch.Tensor:
-    """What a judge says of the codes' pictures, (N,): judge takes images (B, 3, H, W) in [-1, 1] and gives (B,)."""
-    return torch.cat([judge(family.decode(one)) for one in latent.batches(codes, batch)])
+def score_codes(
+    family: Family, codes: Codes, judge: Callable[[torch.Tensor], torch.Tensor], batch: int = 32
+) -> torch.Tensor:
+    """Return a judge's scores of the codes' pictures, (N,).
+
+    judge: takes images (B, 3, H, W) in [-1, 1] and gives (B,).
+    """
+    return torch.cat([judge(family.decode(one)) for one in latent.split_batches(codes, batch)])
 
 
 # ---------------------------------------------------------------------------------------------- InterFaceGAN
@@ -128,10 +137,10 @@ def interfacegan(
     split: float = 0.7,
     seed: int = 0,
 ) -> Direction:
-    """The unit normal of the boundary that a linear SVM draws between the codes of the highest and lowest scores.
+    """Return the unit normal of a linear SVM's boundary between the codes of the highest and the lowest scores.
 
-    scores: (N,), such as true factors, attributes, or what `score` gives; NaN where nothing is known. parts: by name;
-    None: all that are vectors. share: of the codes with a score, taken at each end. split: share of them that the SVM
+    scores: (N,), such as true factors, attributes, or what `score_codes` gives; NaN where unknown. parts: by name;
+    None: all that are vectors. share: of the codes with a score, taken at each end. split: share of those that the SVM
     learns from; its `quality` is the accuracy on the others. seed: of the split, and of the choice between equal
     scores. Raises ValueError for too few codes, and where both ends have the same score.
     """
@@ -160,7 +169,7 @@ def interfacegan(
 
 
 def _ends(scores: torch.Tensor, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the highest and of the lowest scores; of equal ones, any."""
+    """Return the indices of the highest and of the lowest scores; ties are broken at random."""
     shuffled = rng.permutation(len(scores))
     order = shuffled[scores[shuffled].argsort(descending=True).numpy()]
     count = min(int(len(order) * share), len(order) // 2)
@@ -172,7 +181,7 @@ def _ends(scores: torch.Tensor, share: float, rng: np.random.Generator) -> tuple
 
 
 def conditional(family: Family, codes: Codes, direction: Direction, *others: Direction) -> Direction:
-    """The direction without what it shares with others: its component orthogonal to them all, of unit length again.
+    """Return the direction without what it shares with others: its component orthogonal to them, of unit length again.
 
     codes: those it was found in, for the new scale. Raises ValueError without others, and where nothing is left.
     """
@@ -203,10 +212,10 @@ def ganspace(
     module: str | None = None,
     batch: int = 32,
 ) -> list[Direction]:
-    """The first principal components of codes, the widest first; fewer than `count` where the codes span fewer.
+    """Return the first principal components of codes, the widest first; fewer than `count` where the codes span fewer.
 
-    parts: by name, their codes end to end; None: all that are vectors. module: name of a submodule, as in
-    `get_submodule`, whose output while the codes are decoded is taken apart instead; its components are brought back to
+    parts: by name, their codes concatenated; None: all that are vectors. module: name of a submodule, as in
+    `get_submodule`, whose output while the codes are decoded is analysed instead; its components are mapped back to
     codes by the regression of the codes on their coordinates (§3.1). batch: pictures at a time. `quality` is the share
     of the variance. Signs are such that the largest entry is positive. Raises ValueError for an unknown module and for
     one that decoding does not use.
@@ -231,7 +240,7 @@ def ganspace(
 
 @torch.no_grad()
 def _features(family: Family, codes: Codes, module: str, batch: int) -> torch.Tensor:
-    """A submodule's output for each code, (N, F), float64."""
+    """Return a submodule's output for each code, (N, F), float64."""
     try:
         watched = family.get_submodule(module)
     except AttributeError as error:
@@ -240,7 +249,7 @@ def _features(family: Family, codes: Codes, module: str, batch: int) -> torch.Te
     hook = watched.register_forward_hook(lambda _, given, output: seen.append(_kept(output)))
     kept = []
     try:
-        for one in latent.batches(codes, batch):
+        for one in latent.split_batches(codes, batch):
             seen.clear()
             family.decode(one)
             if not seen:
@@ -252,7 +261,7 @@ def _features(family: Family, codes: Codes, module: str, batch: int) -> torch.Te
 
 
 def _kept(output: torch.Tensor | tuple) -> torch.Tensor:
-    """A copy, since what follows a module may work on its output in place."""
+    """Return a copy, since what follows a module may change its output in place."""
     first = output[0] if isinstance(output, tuple) else output
     return first.flatten(1).to("cpu", torch.float32, copy=True)
 
@@ -263,11 +272,11 @@ def _kept(output: torch.Tensor | tuple) -> torch.Tensor:
 def sefa(
     family: Family, parts: str | Sequence[str] | None = None, count: int = 10, codes: Codes | None = None
 ) -> list[Direction]:
-    """The unit vectors d that change most in the first layers that read the codes, the strongest first.
+    """Return the unit vectors d that the first layers reading the codes amplify most, the strongest first.
 
-    They are the eigenvectors of AᵀA, where A has the rows, each of unit length, of all weights that read the parts
-    (`Family.consumers`). parts: by name, which get one d in common, as layers of a StyleGAN do; None: all that have
-    such weights. codes: for the scale; without, it is 1. `quality` is the share of the sum of the eigenvalues. Signs
+    They are the eigenvectors of AᵀA, where the rows of A, each of unit length, are all weights that read the parts
+    (`Family.consumers`). parts: by name, which share one d, as layers of a StyleGAN do; None: all that have such
+    weights. codes: for the scale; without them it is 1. `quality` is the share of the sum of the eigenvalues. Signs
     are such that the largest entry is positive. Raises ValueError for parts without such weights and for parts of
     different dimensions.
     """
@@ -302,7 +311,7 @@ def sefa(
 
 
 def _matrix(family: Family, codes: Codes, parts: str | Sequence[str] | None) -> tuple[list[Part], np.ndarray]:
-    """The parts in the family's order, and their codes end to end, (N, D), float64."""
+    """Return the parts in the family's order, and their concatenated codes, (N, D), float64."""
     vectors = {part.name: part for part in family.parts if part.geometry in ("euclidean", "sphere")}
     names = vectors if parts is None else _listed(parts)
     for name in names:
@@ -317,7 +326,7 @@ def _matrix(family: Family, codes: Codes, parts: str | Sequence[str] | None) -> 
 def _direction(
     name: str, found: str, vector: torch.Tensor, matrix: torch.Tensor | None, parts: Sequence[Part], quality: float
 ) -> Direction:
-    """A direction of the unit vector along `vector` (D,), its scale by codes (N, D)."""
+    """Make a direction of the unit vector along `vector` (D,), its scale taken from codes (N, D)."""
     vector = vector / vector.norm()
     pieces = vector.float().split([int(np.prod(part.shape)) for part in parts])
     codes = {part.name: piece.reshape(part.shape) for part, piece in zip(parts, pieces, strict=True)}
@@ -328,7 +337,7 @@ def _direction(
 
 
 def _flat(direction: Direction, parts: Sequence[Part]) -> torch.Tensor:
-    """A direction as one vector over all the parts, 0 where it has none."""
+    """Return a direction as one vector over all the parts, 0 for parts it leaves alone."""
     zeros = {part.name: torch.zeros(part.shape) for part in parts}
     return torch.cat([way.flatten() for way in (zeros | dict(direction.codes)).values()]).double()
 

@@ -2,23 +2,23 @@
 
     images ─┬─ encode ──┐
             └─ project ─┴─ codes ─┬─ G ── pictures
-                                  └─ tune ── G', a copy of G that bends until it shows the images at these codes
+                                  └─ tune ── G', a copy of G adapted until it shows the images at these codes
 
 | function | paper |
 |---|---|
 | `project` into W | Karras et al. 2020, arXiv:1912.04958, Appendix D, with the numbers of PTI's authors |
 | `project` into W+ | the same with a code for each layer (Abdal et al. 2019, arXiv:1904.03189) |
-| `encode` | Richardson et al. 2021, arXiv:2008.00951: `generators.encoder`, or `published.codec` |
+| `encode` | Richardson et al. 2021, arXiv:2008.00951: `generators.encoder`, or `published.load_official` |
 | `tune` | PTI: Roich et al. 2021, arXiv:2106.05744; LatentSwap tunes one generator on source and target together |
 
     project   L = d(G(w + jitter), x) + noise · Σ correlation²                                (+ pixels · ‖G(w) − x‖²)
     tune      L = d(G'(w_p), x) + ‖G'(w_p) − x‖²       (+ locality · (d + ‖·‖²) of G'(w_r) and G(w_r), w_r near w_p)
 
-Where we differ from PTI's code, and why: d is by default the distance of our classifier's features, whose weights are
-at hand (`perceptual.alexnet` gives LPIPS); it sees small pictures, so that pixels count as well in the small presets.
-Several pictures are worked on at once: projections don't touch each other, tuning takes one step for all of them where
-that code takes one for each in turn. As there, the noise that a projection finds beside the codes is dropped: it keeps
-out of the codes what no code can show. All pictures are shown with the generator's own noise.
+Where we differ from PTI's code, and why: d is by default the distance of our classifier's features, whose weights we
+have (`perceptual.AlexNetDistance` is LPIPS); it sees small pictures, so the small presets count pixels as well.
+Several pictures are processed at once: projections are independent of each other, and tuning takes one step for all of
+them where that code takes one for each in turn. As there, the noise that a projection optimises beside the codes is
+dropped: it keeps out of the codes what no code can show. All pictures are shown with the generator's own noise.
 """
 
 from __future__ import annotations
@@ -42,29 +42,29 @@ from swaplib.judges import perceptual
 from swaplib.networks.stylegan2 import Generator, Layer
 
 AnyGenerator = StyleGAN2 | Generator
-"""One of `swaplib.generators`, or one that `swaplib.weights.published` has read."""
+"""One of `swaplib.generators`, or one read by `swaplib.weights.published`."""
 Distance = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Two batches of pictures (B, 3, H, W) in [-1, 1] -> (B,): `judges.perceptual` has two of them."""
+"""Two batches of pictures (B, 3, H, W) in [-1, 1] -> (B,); `judges.perceptual` has two such distances."""
 
 
 @dataclass(frozen=True)
 class Config:
     """How to descend, and what counts. The defaults are those of PTI's authors.
 
-    Raises ValueError where there is nothing to do.
+    Raises ValueError for sizes and numbers of steps below 1.
     """
 
     # project
     steps: int = 450
-    samples: int = 600  # codes of W from which mean and spread are taken
-    learning_rate: float = 0.01  # Adam's, at most
-    ramp_up: float = 0.05  # share of the steps in which it rises, along a line …
-    ramp_down: float = 0.25  # … and in which it falls, along half a cosine
-    jitter: float = 0.05  # what is added to codes at first, in spreads of W
+    samples: int = 600  # codes of W whose mean and spread are taken
+    learning_rate: float = 0.01  # Adam's, at its peak
+    ramp_up: float = 0.05  # share of the steps in which it rises linearly …
+    ramp_down: float = 0.25  # … and in which it falls along half a cosine
+    jitter: float = 0.05  # noise added to the codes at first, in spreads of W
     jitter_ramp: float = 0.75  # share of the steps after which nothing is added
     perceptual: float = 1
     pixels: float = 0
-    noise: float = 1e5  # against pictures in the noise; 0: the generator's own noise stays
+    noise: float = 1e5  # weight against pictures in the noise; 0: the generator's own noise stays
     # tune
     tuning_steps: int = 350
     tuning_rate: float = 3e-4
@@ -85,7 +85,7 @@ class Config:
 
     @classmethod
     def demo(cls) -> Config:
-        """64 px, for a CPU."""
+        """Return the config for 64 px on a CPU."""
         return cls(steps=200, learning_rate=0.1, pixels=1, tuning_steps=100, tuning_rate=1e-3, stop=0.02, radius=11)
 
     @classmethod
@@ -95,13 +95,13 @@ class Config:
 
 @dataclass(frozen=True)
 class Step:
-    """How far it has come.
+    """The progress of an inversion.
 
     step, steps   number of steps done, from 1, and of all
     seconds       spent in steps
     losses        name -> (B,), unweighted, before the step
     codes         (B, layers, w) after it
-    generator     that shows them, with `show`; in tuning, it goes on changing
+    generator     that shows them, with `show`; tuning goes on changing it
     """
 
     step: int
@@ -114,12 +114,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Inversion:
-    """What was found for B pictures.
+    """The result for B pictures.
 
     codes       (B, layers, w)
     pictures    (B, 3, S, S) in [-1, 1]: the codes, shown
-    generator   that shows them: a tuned copy, else the one that was given
-    quality     one row for each picture, as `quality` says
+    generator   that shows them: a tuned copy, or the given one
+    quality     one row for each picture, as `measure_quality` returns it
     history     one row for each step and picture: step, seconds (of all pictures together), picture, the losses
                 before the step, and loss, their weighted sum
     """
@@ -133,20 +133,20 @@ class Inversion:
 
 @torch.no_grad()
 def show(generator: AnyGenerator, codes: torch.Tensor) -> torch.Tensor:
-    """Codes (B, layers, w) to pictures (B, 3, S, S), cut off at -1 and 1, always with the same noise."""
+    """Turn codes (B, layers, w) into pictures (B, 3, S, S), clipped to [-1, 1], always with the same noise."""
     return _network(generator).synthesis(codes).clamp(-1, 1)
 
 
 @torch.no_grad()
-def quality(
+def measure_quality(
     pictures: torch.Tensor, images: torch.Tensor, distance: Distance | None = None, identity: Any = None
 ) -> pd.DataFrame:
-    """How near pictures are to the images that they shall show, both (B, 3, H, W) in [-1, 1]; one row for each.
+    """Measure how close pictures are to the images they should show, both (B, 3, H, W) in [-1, 1]; one row for each.
 
     error        mean absolute difference, of a range of 1
     ms_ssim      as in `metrics`; pictures smaller than 128 px are enlarged to it
     perceptual   `distance`; by default that of the released classifier's features
-    identity     cosine of the vectors that an embedder sees, `identity.embed`; by default the released smooth one
+    identity     cosine between an embedder's vectors, `identity.embed`; by default the released smooth one's
     """
     distance, identity = _distance(distance, images.device), _embedder(identity, images.device)
     large = [Faces(one).resize(max(metrics.SIZE, one.shape[-1])).images for one in (pictures, images)]
@@ -171,10 +171,10 @@ def encode(
     distance: Distance | None = None,
     identity: Any = None,
 ) -> Inversion:
-    """Codes that an encoder reads off pictures (B, 3, S, S) in [-1, 1], S the generator's size.
+    """Let an encoder read codes off pictures (B, 3, S, S) in [-1, 1], S the generator's size.
 
-    encoder: pictures -> codes (B, layers, w): the generator's own of `swaplib.generators`, or one of `published.codec`.
-    The other arguments are `quality`'s. Raises ValueError for pictures of another size and for codes of another
+    encoder: pictures -> codes (B, layers, w): the generator's own of `swaplib.generators`, or a published one.
+    The other arguments are `measure_quality`'s. Raises ValueError for pictures of another size and for codes of another
     generator.
     """
     images = _checked(images, _network(generator))
@@ -198,22 +198,22 @@ def project(
     watch: Callable[[Step], None] | None = None,
     progress: bool = True,
 ) -> Inversion:
-    """Codes whose pictures look like the images, by optimisation; the generator isn't changed.
+    """Find codes whose pictures look like the images, by optimisation; the generator isn't changed.
 
-    images     (B, 3, S, S) in [-1, 1], S the generator's size. Each has codes and noise of its own, and all of them
-               the same random numbers, so that company doesn't change what is found but in the last digits. Memory
-               grows with their number: at 1024 px give one at a time
+    images     (B, 3, S, S) in [-1, 1], S the generator's size. Each has its own codes and noise, and all share the same
+               random numbers, so that a picture's result depends on the others in its last digits only. Memory grows
+               with their number: at 1024 px give one at a time
     space      "w": one code for all layers; "w+": one for each
-    start      codes to begin with (B, layers, w), such as an encoder's, without jitter; in W their mean over the
+    start      initial codes (B, layers, w), such as an encoder's, used without jitter; in W their mean over the
                layers. None: the mean of W
     seed       of the samples of W, the jitter and the noise
     config     None: the paper's
-    distance   what is minimised and `quality` reports; by default that of the released classifier's features
-    identity   as in `quality`
+    distance   minimised, and reported by `measure_quality`; by default that of the released classifier's features
+    identity   as in `measure_quality`
     watch      called after each step
 
-    Raises ValueError for pictures and codes that don't fit the generator, FloatingPointError where a loss is no longer
-    finite.
+    Raises ValueError for pictures and codes that don't fit the generator, and FloatingPointError where a loss is no
+    longer finite.
     """
     config = Config() if config is None else config
     if space not in ("w", "w+"):
@@ -254,7 +254,7 @@ def project(
 
 
 def ramp(progress: float, up: float, down: float) -> float:
-    """Factor of a learning rate at some progress, 0 to 1: up along a line, at the end down along half a cosine."""
+    """Return the factor of a learning rate at a progress of 0 to 1: a linear rise, at the end half a cosine down."""
     rising = 1.0 if progress >= up else progress / up
     falling = 1.0 if 1 - progress >= down else (1 - progress) / down
     return rising * (0.5 - 0.5 * math.cos(math.pi * falling))
@@ -262,7 +262,7 @@ def ramp(progress: float, up: float, down: float) -> float:
 
 @torch.no_grad()
 def _statistics(network: Generator, samples: int, random: torch.Generator) -> tuple[torch.Tensor, float]:
-    """The mean of W (w,), and its spread: the root of the mean squared distance from it."""
+    """Return the mean of W (w,), and its spread: the root of the mean squared distance from the mean."""
     z = torch.randn(samples, network.mapping.fc0.weight.shape[1], generator=random)
     w = network.mapping(z.to(network.mapping.w_avg.device))
     mean = w.mean(0)
@@ -270,7 +270,7 @@ def _statistics(network: Generator, samples: int, random: torch.Generator) -> tu
 
 
 def _own_noise(network: Generator, count: int, random: torch.Generator) -> list[torch.Tensor]:
-    """Noise (count, 1, S, S) of each layer in the place of what the network has, to be optimised; alike at first."""
+    """Give each layer noise (count, 1, S, S) to be optimised in place of the network's own; alike at first."""
     noise = []
     for layer in network.synthesis.modules():
         if isinstance(layer, Layer):
@@ -282,15 +282,18 @@ def _own_noise(network: Generator, count: int, random: torch.Generator) -> list[
 
 @torch.no_grad()
 def _normalise(noise: Sequence[torch.Tensor]) -> None:
-    """To mean 0 and variance 1, each picture's each layer."""
+    """Normalise the noise to mean 0 and variance 1, for each picture and layer."""
     for one in noise:
         one -= one.mean((1, 2, 3), keepdim=True)
         one *= one.square().mean((1, 2, 3), keepdim=True).rsqrt()
 
 
 def correlation(noise: Sequence[torch.Tensor]) -> torch.Tensor:
-    """How much of a picture noise is (Karras et al. 2020, Appendix D): the squared mean product of neighbours, summed
-    over both directions, the scales down to 8 pixels and the layers. (B, 1, S, S) each -> (B,)."""
+    """Measure how much of a picture noise holds (Karras et al. 2020, Appendix D); (B, 1, S, S) each -> (B,).
+
+    That is the squared mean product of neighbours, summed over both directions, the scales down to 8 pixels and the
+    layers.
+    """
     total = torch.zeros(len(noise[0]), device=noise[0].device)
     for one in noise:
         while True:
@@ -316,22 +319,25 @@ def tune(
     watch: Callable[[Step], None] | None = None,
     progress: bool = True,
 ) -> Inversion:
-    """A copy of the generator that shows the images at given codes, the pivots (PTI); the generator isn't changed.
+    """Return a copy of the generator that shows the images at given codes, the pivots (PTI).
 
-    images   (B, 3, S, S) in [-1, 1]; all of them by one generator, so that their codes can be mixed in it. Give one
+    The given generator isn't changed.
+
+    images   (B, 3, S, S) in [-1, 1]; all of them share one generator, so that their codes can be mixed in it. Give one
              alone for a generator of its own
     codes    (B, layers, w), as `project` finds them in W
     seed     of the codes at which the locality regulariser keeps the generator as it was
 
-    The other arguments, and what is raised, are as in `project`. Tuning is done after `config.tuning_steps`, or as soon
-    as each picture's perceptual distance is at most `config.stop`.
+    The other arguments and errors are as in `project`. Tuning ends after `config.tuning_steps`, or as soon as each
+    picture's perceptual distance is at most `config.stop`.
     """
     config = Config() if config is None else config
     before = _network(generator)
     images = _checked(images, before)
     codes = _fitting(codes, images, before).detach().clone()
     distance = _distance(distance, images.device)
-    tuned = deepcopy(generator.lean() if isinstance(generator, StyleGAN2) else generator).requires_grad_(False).eval()
+    light = generator.for_inference() if isinstance(generator, StyleGAN2) else generator
+    tuned = deepcopy(light).requires_grad_(False).eval()
     network = _network(tuned)
     learning = [*network.synthesis.requires_grad_().parameters()]
     random = torch.Generator().manual_seed(seed)
@@ -358,7 +364,7 @@ def tune(
 
 @torch.no_grad()
 def _around(network: Generator, codes: torch.Tensor, radius: float, random: torch.Generator) -> torch.Tensor:
-    """Codes w_r at a distance from each pivot, on the way to random truncated ones (PTI, §3.3)."""
+    """Return codes w_r at a distance from each pivot, on the way to random truncated ones (PTI, §3.3)."""
     z = torch.randn(len(codes), network.mapping.fc0.weight.shape[1], generator=random).to(codes.device)
     away = network.plus(network.mapping(z), 0.5) - codes
     return codes + radius * away / away.square().sum((1, 2), keepdim=True).sqrt()
@@ -375,7 +381,7 @@ def _descend(
     weights: dict[str, float],
     stop: float = 0,
 ) -> Iterator[tuple[int, float, dict[str, torch.Tensor]]]:
-    """Adam's steps down the weighted sum of losses (B,) each; gives step, seconds and losses with their sum, `loss`.
+    """Take Adam's steps down the weighted sum of losses (B,); yield step, seconds and losses with their sum, `loss`.
 
     losses, rate: functions of the progress, 0 to 1. The last step is the one in which all perceptual losses are at most
     `stop`: it changes nothing.
@@ -402,7 +408,7 @@ def _descend(
 
 
 def _follow(every: Iterator[Step], steps: int, watch: Callable[[Step], None] | None, progress: bool) -> pd.DataFrame:
-    """Take all steps, show the progress, and note the losses."""
+    """Take all steps, show the progress, and record the losses."""
     rows = []
     for step in tqdm(every, total=steps, unit="step", disable=not progress):
         losses = pd.DataFrame({name: value.cpu().numpy() for name, value in step.losses.items()})
@@ -424,7 +430,7 @@ def _result(
     identity: Any,
 ) -> Inversion:
     pictures = show(generator, codes)
-    return Inversion(codes, pictures, generator, quality(pictures, images, distance, identity), history)
+    return Inversion(codes, pictures, generator, measure_quality(pictures, images, distance, identity), history)
 
 
 # ---------------------------------------------------------------------------------------------- arguments
@@ -435,7 +441,7 @@ def _network(generator: AnyGenerator) -> Generator:
 
 
 def _checked(images: torch.Tensor, network: Generator) -> torch.Tensor:
-    """Pictures at the generator's size, on its device."""
+    """Return pictures on the generator's device, after checking that they have its size."""
     size = network.synthesis.sizes[-1]
     if images.ndim != 4 or images.shape[1] != 3 or not len(images):
         raise ValueError(f"images must be (B, 3, {size}, {size}), got {tuple(images.shape)}: add the batch axis")
@@ -448,7 +454,7 @@ def _checked(images: torch.Tensor, network: Generator) -> torch.Tensor:
 
 
 def _fitting(codes: torch.Tensor, images: torch.Tensor, network: Generator) -> torch.Tensor:
-    """Codes of the generator's, on its device."""
+    """Return codes on the generator's device, after checking that they fit it."""
     wanted = len(images), network.layers, len(network.mapping.w_avg)
     if tuple(codes.shape) != wanted:
         raise ValueError(
@@ -462,12 +468,12 @@ def _distance(given: Distance | None, device: torch.device) -> Distance:
     if given is not None:
         return given
     judge = judges.frozen("identity_linear", "demo")
-    judge.needed()
-    return perceptual.features(judge).to(device)
+    judge.require_weights()
+    return perceptual.feature_distance(judge).to(device)
 
 
 def _embedder(given: Any, device: torch.device) -> Any:
-    """The released embedder, or nothing where it isn't."""
+    """Return the given embedder or the released one; None where that isn't available."""
     if given is not None:
         return given
     judge = judges.frozen("identity", "demo")

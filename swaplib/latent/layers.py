@@ -1,12 +1,12 @@
 """Which part of a code carries what: layers in groups, and what parts, groups and channels change in a picture.
 
-    groups(family)                       coarse, middle, fine1, fine2 -> names of layers; else every part by itself
-    amounts(groups(family), ["middle"])  for `Family.mix`: a swap by groups
-    influence(family, source, target)    what each group changes alone, and what all the others do without it
-    channels(family, codes, part)        what each channel of one part changes
+    group_parts(family)                               coarse, middle, fine1, fine2 -> names of layers; else each part
+    choose_amounts(group_parts(family), ["middle"])   amounts for `Family.mix`: a swap by groups
+    measure_influence(family, source, target)         what each group changes alone, and all the others without it
+    measure_channels(family, codes, part)             what each channel of one part changes
 
-Changes are what our judges see (`panel.read`) and what the pixels say. Layers are parts named w00, w01, …: the codes
-of a StyleGAN, from the coarsest map to the finest.
+Changes are measured by judges (`Judges.read`) and in pixels. Layers are parts named w00, w01, …: the codes of a
+StyleGAN, from the coarsest map to the finest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import torch
 from swaplib import latent
 from swaplib.faces import Faces
 from swaplib.families import Codes, Family
-from swaplib.judges import panel
+from swaplib.judges import Judges
+from swaplib.judges.panel import Reading
 
 Convention = Literal["nominal", "consumed", "each"]
 Groups = Mapping[str, Sequence[str]]
@@ -39,18 +40,20 @@ READINGS = {
     "hair": ("hair colour", "ΔE of CIE 1976"),
     "pixels": ("pixels", "mean absolute difference, of a range of 1"),
 }
-"""What is read of two pictures, as `panel.differences` calls it -> its heading, and the unit of its change."""
+"""Name of a reading of two pictures, as in `Judges.differences` -> its heading, and the unit of its change."""
+NOBODY = Judges()
+"""No judges: only pixels count."""
 
 
 # ---------------------------------------------------------------------------------------------- groups
 
 
-def groups(family: Family, convention: Convention = "nominal") -> dict[str, tuple[str, ...]]:
-    """The family's parts in groups, each part in one: name -> names of parts.
+def group_parts(family: Family, convention: Convention = "nominal") -> dict[str, tuple[str, ...]]:
+    """Sort the family's parts into groups, each part in one: name -> names of parts.
 
     convention, for layers: "nominal", two for each size of the maps; "consumed", by the size of the map that a layer's
     code steers in StyleGAN2, whose first size has one convolution: the nominal groups then begin one layer earlier;
-    "each", every layer by itself. Groups that a small generator has no layers for are left out. Parts that are no
+    "each", every layer by itself. Groups for which a small generator has no layers are left out. Parts that are not
     layers are groups by themselves. Raises ValueError for another convention.
     """
     if convention not in get_args(Convention):
@@ -66,15 +69,15 @@ def groups(family: Family, convention: Convention = "nominal") -> dict[str, tupl
 
 
 def _doublings(layer: int, layers: int, convention: Convention) -> int:
-    """How often the map that a layer's code steers was doubled from 4 pixels."""
-    # Of the last code only the last ToRGB takes any notice.
+    """Return how often the map that a layer's code steers was doubled from 4 pixels."""
+    # Only the last ToRGB reads the last code.
     return layer // 2 if convention == "nominal" else min((layer + 1) // 2, (layers - 1) // 2)
 
 
-def amounts(
+def choose_amounts(
     groups: Groups, chosen: Sequence[str] | Mapping[str, float | torch.Tensor]
 ) -> dict[str, float | torch.Tensor]:
-    """Amounts of parts for `Family.mix`, by groups; other groups stay the target's.
+    """Return the parts' amounts for `Family.mix`, chosen by groups; other groups stay the target's.
 
     chosen: groups to take from the source, or group -> amount. Raises ValueError for an unknown group.
     """
@@ -88,38 +91,45 @@ def amounts(
 
 
 @torch.no_grad()
-def influence(
-    family: Family, source: Faces | Codes, target: Faces | Codes, groups: Groups | None = None, batch: int = 32
+def measure_influence(
+    family: Family,
+    source: Faces | Codes,
+    target: Faces | Codes,
+    groups: Groups | None = None,
+    batch: int = 32,
+    judges: Judges | None = None,
 ) -> pd.DataFrame:
-    """What each group of parts changes in the target's picture when it comes from the source.
+    """Measure what each group of parts changes in the target's picture when it comes from the source.
 
-    source, target: pairs of faces, or of codes. groups: as from `groups`, which is taken by default. batch: pairs at a
-    time. Changes are distances from the picture that the family makes of the target's own code. Columns:
+    source, target: pairs of faces, or of codes. groups: as from `group_parts`, which is the default. batch: pairs
+    at a time. judges: who reads the pictures; our own released ones by default. Changes are distances from the picture
+    that the family makes of the target's own code. Columns:
 
     group, swapped   "alone", or "all but": every other group instead
-    reading, unit    as in `READINGS`; those whose judge is not released are missing
+    reading, unit    as in `READINGS`; those without a judge are missing
     change           mean over the pairs
     full             the same where all groups are swapped
     share, error     change / full, a ratio of means, and its standard error over the pairs (NaN for one pair)
-    pairs            how many; fewer where a reading sees nothing, such as hair on a bald head
+    pairs            how many; fewer where a reading is undefined, such as hair on a bald head
 
     Raises ValueError where there are not as many sources as targets.
     """
     by = _chosen(family, groups)
+    judges = Judges.released() if judges is None else judges
     both = [latent.encode(family, one, batch) if isinstance(one, Faces) else one for one in (source, target)]
     sources, count = (len(next(iter(codes.values()))) for codes in both)
     if sources != count:
         raise ValueError(f"{sources} sources but {count} targets: give one source for each target")
-    every = amounts(by, list(by))
+    every = choose_amounts(by, list(by))
     exchanges = {("", "all"): every}
     for name, parts in by.items():
         exchanges[name, "alone"] = dict.fromkeys(parts, 1.0)
         exchanges[name, "all but"] = {part: 1.0 for part in every if part not in parts}
     found = {key: [] for key in exchanges}
-    for pair in zip(*(latent.batches(codes, batch) for codes in both), strict=True):
-        still = _read(family, family.mix(*pair, {}))
+    for pair in zip(*(latent.split_batches(codes, batch) for codes in both), strict=True):
+        still = _read(judges, family, family.mix(*pair, {}))
         for key, exchange in exchanges.items():
-            found[key].append(_changes(_read(family, family.mix(*pair, exchange)), still))
+            found[key].append(_changes(judges, _read(judges, family, family.mix(*pair, exchange)), still))
     changes = {key: {name: torch.cat([one[name] for one in chunks]) for name in chunks[0]}
                for key, chunks in found.items()}  # fmt: skip
     full = changes.pop(("", "all"))
@@ -129,39 +139,45 @@ def influence(
     ])  # fmt: skip
 
 
-def heat(table: pd.DataFrame, swapped: Literal["alone", "all but"] = "alone") -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The shares of `influence`, groups down and readings across, and their standard errors: for `figures.heat_map`."""
+def make_heat_table(
+    table: pd.DataFrame, swapped: Literal["alone", "all but"] = "alone"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the shares of `measure_influence`, groups down and readings across, and their standard errors.
+
+    Both are for `figures.heat_map`.
+    """
     chosen = table[table["swapped"] == swapped]
     order, readings = chosen["group"].unique(), chosen["reading"].unique()
     shares, errors = (chosen.pivot(index="group", columns="reading", values=what).loc[order, readings]
                       for what in ("share", "error"))  # fmt: skip
-    headings = {name: heading for name, (heading, _) in READINGS.items()}
+    headings = {name: _describe(name)[0] for name in readings}
     return shares.rename(columns=headings), errors.rename(columns=headings)
 
 
 @torch.no_grad()
-def channels(
-    family: Family, codes: Codes, part: str, k: float = 1.0, pictures: int = 16, judges: bool = False
+def measure_channels(
+    family: Family, codes: Codes, part: str, k: float = 1.0, pictures: int = 16, judges: Judges | None = NOBODY
 ) -> pd.DataFrame:
-    """What a picture changes when one channel of a part moves up by k standard deviations.
+    """Measure what changes in a picture when one channel of a part moves up by k standard deviations.
 
-    codes: of many faces, whose standard deviations are taken; the first `pictures` of them are looked at. judges:
-    whether they read the pictures, too; else only the pixels count. Columns: part, channel (of the flattened part),
-    reading and unit, change (mean over the pictures), error (its standard error). Raises ValueError for an unknown
-    part, for one of integer labels, and for fewer than two codes.
+    codes: of many faces, for the standard deviations; the first `pictures` of them are looked at. judges: who also
+    reads the pictures; by default nobody, and only the pixels count; None: our own released ones. Columns: part,
+    channel (of the flattened part), reading and unit, change (mean over the pictures), error (its standard error).
+    Raises ValueError for an unknown part, for one of integer labels, and for fewer than two codes.
     """
     if part not in codes:
         raise ValueError(f"{family.name} has no part {part!r}: its parts are {', '.join(codes)}")
     if len(codes[part]) < 2:
         raise ValueError(f"{len(codes[part])} code: a standard deviation needs two at least")
     deviations = codes[part].float().std(0)
-    shown = next(latent.batches(codes, pictures))
-    still, found = _read(family, shown, judges), []
+    shown = next(latent.split_batches(codes, pictures))
+    judges = Judges.released() if judges is None else judges
+    still, found = _read(judges, family, shown), []
     for channel, deviation in enumerate(deviations.flatten()):
         step = torch.zeros_like(deviations)
         step.view(-1)[channel] = k * deviation
-        moved = _read(family, latent.edit(family, shown, {part: step}), judges)
-        for name, values in _changes(moved, still).items():
+        moved = _read(judges, family, latent.edit(family, shown, {part: step}))
+        for name, values in _changes(judges, moved, still).items():
             found.append({"part": part, "channel": channel, **_reading(name), **_mean(values)})
     return pd.DataFrame(found)
 
@@ -170,21 +186,26 @@ def channels(
 
 
 def _chosen(family: Family, given: Groups | None) -> Groups:
-    return groups(family) if given is None else given
+    return group_parts(family) if given is None else given
+
+
+def _describe(name: str) -> tuple[str, str]:
+    """Return heading and unit of a reading; one missing in `READINGS` is by an embedder that was handed in."""
+    return READINGS.get(name, (f"identity, {name}", "distance of vectors"))
 
 
 def _reading(name: str) -> dict[str, str]:
-    return {"reading": name, "unit": READINGS[name][1]}
+    return {"reading": name, "unit": _describe(name)[1]}
 
 
-def _read(family: Family, codes: Codes, judges: bool = True) -> tuple[torch.Tensor, panel.Reading]:
+def _read(judges: Judges, family: Family, codes: Codes) -> tuple[torch.Tensor, Reading]:
     images = family.decode(codes).float().cpu()
-    return images, panel.read(images) | panel.colours(images) if judges else {}
+    return images, judges.read(images) | judges.colours(images)
 
 
-def _changes(one: tuple, other: tuple) -> dict[str, torch.Tensor]:
-    """Distances of two batches of pictures, reading -> (B,)."""
-    return panel.differences(one[1], other[1]) | {"pixels": (one[0] - other[0]).abs().mean((1, 2, 3)) / 2}
+def _changes(judges: Judges, one: tuple, other: tuple) -> dict[str, torch.Tensor]:
+    """Return the distances between two batches of pictures, reading -> (B,)."""
+    return judges.differences(one[1], other[1]) | {"pixels": (one[0] - other[0]).abs().mean((1, 2, 3)) / 2}
 
 
 def _mean(values: torch.Tensor) -> dict[str, float]:
@@ -194,7 +215,7 @@ def _mean(values: torch.Tensor) -> dict[str, float]:
 
 
 def _ratio(values: torch.Tensor, full: torch.Tensor) -> dict[str, float]:
-    """A ratio of means and its standard error (Cochran 1977, Sampling Techniques, eq. 6.13)."""
+    """Return a ratio of means and its standard error (Cochran 1977, Sampling Techniques, eq. 6.13)."""
     seen = values.isfinite() & full.isfinite()
     values, full, count = values[seen].double(), full[seen].double(), int(seen.sum())
     change, whole = values.mean(), full.mean()

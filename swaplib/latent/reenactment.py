@@ -1,11 +1,11 @@
-"""Reenactment: a person's picture with the pose and the expression of somebody else's.
+"""Reenactment: a person's picture with the pose and the expression of another.
 
-    driven = reenact.load("landmarks").drive(source, driver)
+    driven = reenactment.load("landmarks").drive(source, driver)
 
-E4S swaps only between faces that stand and look alike, so it drives the source by the target first. Four ways to:
+E4S swaps only between faces of like pose and expression, so it first drives the source by the target. Four ways:
 
     identity     nothing is moved
-    rendered     rendered faces, whose factors are known, are rendered anew: the exact answer
+    rendered     rendered faces, whose factors are known, are rendered again: the exact answer
     landmarks    the picture is warped so that its landmarks lie where they should
     facevid2vid  the published network that E4S uses (`networks.facevid2vid`), from its authors' file
 """
@@ -29,7 +29,7 @@ from swaplib.judges.shape import Shape
 from swaplib.weights import published
 
 DRIVEN = ("expression", "pose", "camera")
-"""The groups of a rendered face's factors that its driver gives; all others stay its own."""
+"""Groups of a rendered face's factors that its driver gives; all others stay its own."""
 
 
 class Reenactor(Protocol):
@@ -38,9 +38,10 @@ class Reenactor(Protocol):
     name: ClassVar[str]
 
     def drive(self, source: Faces, driver: Faces) -> Faces:
-        """The sources' people as the drivers stand and look, one driver for each source; both in portrait framing.
+        """Return the sources' people in the drivers' pose and expression, one driver for each source.
 
-        The pictures have the sources' size. What is no longer known is None. Raises ValueError.
+        Both are in portrait framing. The pictures have the sources' size. What is no longer known is None. Raises
+        ValueError.
         """
         ...
 
@@ -51,7 +52,7 @@ def _pairs(source: Faces, driver: Faces) -> None:
 
 
 def _driven(source: Faces, images: torch.Tensor, **known: torch.Tensor | None) -> Faces:
-    """A record of driven pictures: whose they are is known, and what is given."""
+    """Make a record of driven pictures: the sources' identity and names, and what else is given as known."""
     return Faces(images, identity=source.identity, names=source.names, **known)
 
 
@@ -66,7 +67,7 @@ class Identity:
 
 
 class Rendered:
-    """Rendered faces anew, with their driver's expression, pose and camera. Needs both's factors."""
+    """Rendered faces, rendered again with their driver's expression, pose and camera. Needs the factors of both."""
 
     name = "rendered"
 
@@ -74,7 +75,7 @@ class Rendered:
         _pairs(source, driver)
         if source.factors is None or driver.factors is None:
             raise ValueError(
-                "only rendered faces, whose factors are known, are rendered anew: choose another reenactor, such as "
+                "only rendered faces, whose factors are known, are rendered again: choose another reenactor, such as "
                 "landmarks"
             )
         factors = source.factors | {group: driver.factors[group] for group in DRIVEN}
@@ -89,20 +90,23 @@ class Rendered:
 class Landmarks:
     """A thin-plate warp (Bookstein 1989) of the picture, from the source's landmarks to where they should be.
 
-    Where that is, the shape judge's head model says: the source's head at rest with the driver's expression, in the
-    driver's pose, seen by the driver's camera. The source's landmarks move by what that differs from the model of the
-    source itself, so that what the judge errs in both doesn't count. Nothing is uncovered: a mouth that opens shows
+    The shape judge's head model says where that is: the source's head at rest with the driver's expression, in the
+    driver's pose, seen by the driver's camera. The source's landmarks move by the difference between that and the model
+    of the source itself, so that errors the judge makes in both cancel. Nothing is uncovered: a mouth that opens shows
     stretched lips, a head that turns shows no other cheek. Needs landmarks of the source; both in portrait framing.
     """
 
     name = "landmarks"
 
     def __init__(self, judge: Shape | None = None):
-        """judge: of shapes; the released one by default. Raises FileNotFoundError where that has no weights."""
+        """Take a shape judge, by default the released one.
+
+        Raises FileNotFoundError where that has no weights.
+        """
         self.judge = judges.load("shape") if judge is None else judge
 
     def wanted(self, source: Faces, driver: Faces) -> torch.Tensor:
-        """Where the source's landmarks should be, (B, 68, 2), pixels of the source's picture."""
+        """Return where the source's landmarks should be, (B, 68, 2), in pixels of the source's picture."""
         if source.landmarks is None or not bool(source.landmarks.isfinite().all()):
             raise ValueError(
                 "driving by landmarks needs faces.landmarks of every source: prepare the photographs first"
@@ -129,11 +133,11 @@ def _points(landmarks: torch.Tensor) -> np.ndarray:
 
 
 def backward_map(start: np.ndarray, end: np.ndarray, size: tuple[int, int], step: int = 2) -> np.ndarray:
-    """Where each pixel of a warped picture comes from, float32 (H, W, 2): the thin plate through points (N, 2).
+    """Return where each pixel of a warped picture comes from, float32 (H, W, 2), by a thin plate through points (N, 2).
 
-    The points `start` come to lie at `end`; eight on the picture's border stay. Of an exact plate, landmarks that come
-    close to each other would fold the picture, so it is a little stiff. The plate is smooth: it is computed at every
-    `step`-th pixel and interpolated.
+    The points `start` move to `end`; eight on the picture's border stay. The plate is slightly stiff: an exact one
+    would fold the picture where landmarks come close to each other. It is smooth, so it is computed at every `step`-th
+    pixel and interpolated.
     """
     height, width = size
     x, y = np.linspace(0, width - 1, 3), np.linspace(0, height - 1, 3)
@@ -157,7 +161,7 @@ def _warped(picture: torch.Tensor, where: np.ndarray, method: int) -> torch.Tens
 
 
 class FaceVid2Vid:
-    """The published network, at its 256 px; absolute motion, as E4S uses it."""
+    """The published network at its 256 px, with absolute motion, as E4S uses it."""
 
     name = "facevid2vid"
 
@@ -176,9 +180,9 @@ KINDS: Mapping[str, type[Reenactor]] = {kind.name: kind for kind in (Identity, R
 
 
 def load(name: str, file: str | os.PathLike | None = None, device: str | torch.device = "cpu") -> Reenactor:
-    """The reenactor of that name. file: FaceVid2Vid's published one, which only that needs.
+    """Return the reenactor of that name. file: FaceVid2Vid's published one, which no other needs.
 
-    Raises ValueError for an unknown name and as `published.facevid2vid` does, FileNotFoundError without weights.
+    Raises ValueError for an unknown name and as `published.load_official` does, FileNotFoundError without weights.
     """
     if name not in KINDS:
         raise ValueError(f"unknown reenactor {name!r}: choose one of {', '.join(KINDS)}")
@@ -189,4 +193,4 @@ def load(name: str, file: str | os.PathLike | None = None, device: str | torch.d
             "facevid2vid has no released weights: name its published file, 00000189-checkpoint.pth.tar, or choose the "
             "reenactor landmarks"
         )
-    return FaceVid2Vid(published.facevid2vid(file).to(device))
+    return FaceVid2Vid(published.load_official(file)["facevid2vid"].to(device))

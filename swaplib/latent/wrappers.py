@@ -1,4 +1,4 @@
-"""Families with something done before or after their swaps: stitched, driven."""
+"""Families with a step added before or after their swaps: stitched, driven."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from swaplib.photos import blending
 
 
 class Wrapped(Family):
-    """Another family under another name; all that it does is the family's own, but for what subclasses do before or
-    after its swaps. swap_parts: what a plain swap takes from the source; the family's own choice where None."""
+    """Another family under another name; subclasses add steps before or after its swaps.
+
+    Everything else is the family's own. swap_parts: what a plain swap takes from the source; None: the family's choice.
+    """
 
     def __init__(self, family: Family, name: str, swap_parts: Sequence[str] | None = None):
         super().__init__(family.config)
@@ -42,8 +44,8 @@ class Wrapped(Family):
     def tunable(self) -> Iterable[torch.nn.Parameter]:
         return self.family.tunable()
 
-    def given(self, source: Codes, target: Codes) -> Codes:
-        return self.family.given(source, target)
+    def transfer(self, source: Codes, target: Codes) -> Codes:
+        return self.family.transfer(source, target)
 
     def mix(self, source: Codes, target: Codes, amounts: Mapping[str, float | torch.Tensor] | None = None) -> Codes:
         return self.family.mix(source, target, dict.fromkeys(self.swap_parts, 1.0) if amounts is None else amounts)
@@ -53,7 +55,7 @@ class Stitched(Wrapped):
     """A family whose swaps are stitched into the target's picture in the gradient domain (RSGAN-GD, section 3.3).
 
     Within the hull of the target's landmarks a swap keeps the gradients that the family made; outside it, the target's
-    pixels come back bit for bit. first: the first landmark of the hull, as in `photos.rsgan_mask`. Needs
+    pixels are restored bit for bit. first: the first landmark of the hull, as in `photos.rsgan_mask`. Needs
     `faces.landmarks` of the targets.
     """
 
@@ -75,7 +77,7 @@ class Stitched(Wrapped):
 class Driven(Wrapped):
     """A family whose sources take on their targets' pose and expression first (E4S, section 3.1).
 
-    reenactor: one of `reenact.load`; it may need landmarks of the sources, as it says itself.
+    reenactor: as from `reenactment.load`; some need landmarks of the sources and say so.
     """
 
     def __init__(self, family: Family, reenactor: Reenactor):

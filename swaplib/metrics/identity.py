@@ -1,19 +1,27 @@
-"""Who is in a swapped picture, by dlib; and what is left of a face that was swapped and swapped back."""
+"""Who a swapped picture shows, by dlib, and its pose; what is left of a face that was swapped and swapped back."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+import cv2
+import numpy as np
+import pandas as pd
 import torch
 
 from swaplib import photos
 from swaplib.faces import Faces, to_uint8
 from swaplib.families import Family
+from swaplib.judges import shape
 from swaplib.metrics.image import SIZE, absolute_error, ms_ssim, resized
+
+OVERALL = ("smooth", "smooth_r", "shape", "shape_r", "expression", "expression_r", "pose", "pose_r", "pose_marks")
+"""Smooth-Swap's nine: identity, shape, expression and pose, each with its relative form, and a second pose."""
 
 
 def score_identity(swapped: Faces, source: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
-    """dlib's verdict on swaps: squared Euclidean distances of its descriptors, (B,) each; NaN where it finds no face.
+    """Measure identity by dlib: squared Euclidean distances of its descriptors, (B,) each; NaN where it finds no face.
 
     source, target: their descriptors (B, 128), from `photos.descriptor`. Landmarks, where the swapped faces have
     them, decide which part of a picture dlib describes.
@@ -26,11 +34,11 @@ def score_identity(swapped: Faces, source: torch.Tensor, target: torch.Tensor) -
 
 @torch.no_grad()
 def self_consistency(family: Family, faces: Faces, others: Faces) -> dict[str, torch.Tensor]:
-    """Reconstruction, and what is left of a face that was swapped and swapped back (RSGAN, section 4.2).
+    """Measure reconstruction, and what is left of a face that was swapped and swapped back (RSGAN, section 4.2).
 
-    Twice: the two faces of a pair are exchanged, then exchanged again; the first picture should come back. A swapped
-    picture is a new photograph: its landmarks are found in it anew, and what else a family needs beside the image
-    (labels) it takes over from its target, as it does the landmarks where dlib finds no face.
+    Swapping back: the two faces of a pair are exchanged, then exchanged again; the first picture should return. A
+    swapped picture is a new photograph: its landmarks are detected again, and anything else that a family needs beside
+    the image (labels) is taken from its target, as are the landmarks where dlib finds no face.
     """
     into_others, into_faces = family.swap(faces, others), family.swap(others, faces)
     back = family.swap(_as_photograph(into_others, others), _as_photograph(into_faces, faces))
@@ -44,12 +52,12 @@ def self_consistency(family: Family, faces: Faces, others: Faces) -> dict[str, t
 
 
 def as_target(images: torch.Tensor, target: Faces) -> Faces:
-    """A swapped picture as a record: it shows the target's shot, but not the target's identity and attributes."""
+    """Make a record of a swapped picture: it shows the target's shot, but not its identity and attributes."""
     return replace(target, images=images, attributes=None, identity=None, factors=None)
 
 
 def _as_photograph(images: torch.Tensor, target: Faces) -> Faces:
-    """A swapped picture as a record whose landmarks are those that dlib finds in it."""
+    """Make a record of a swapped picture, whose landmarks are those that dlib finds in it."""
     record = as_target(images, target)
     if target.landmarks is None:
         return record
@@ -58,3 +66,45 @@ def _as_photograph(images: torch.Tensor, target: Faces) -> Faces:
         if found := photos.detect(picture):
             landmarks[k] = torch.from_numpy((found[0].landmarks + 0.5) * scale - 0.5)
     return replace(record, landmarks=landmarks)
+
+
+# ---------------------------------------------------------------------------------------------- pose and overall score
+
+
+def estimate_pose(landmarks: np.ndarray, size: int) -> tuple[float, float]:
+    """Estimate yaw and roll, degrees, of the mean head that best fits landmarks (68, 2) in a picture.
+
+    size: of the picture, pixels. The camera's field of view is assumed to be 20 degrees. The pitch is left out: a long
+    nose looks like a bowed head. NaN for landmarks that are not finite.
+    """
+    if not np.isfinite(landmarks).all():
+        return np.nan, np.nan
+    focal = size / 2 / np.tan(np.radians(10))
+    camera = np.array([[focal, 0, (size - 1) / 2], [0, focal, (size - 1) / 2], [0, 0, 1]])
+    # The 51 inner landmarks; a camera's axes: y down, z away.
+    points = shape.find_mean_landmarks()[17:] * [1, -1, -1]
+    _, turn, _ = cv2.solvePnP(points, landmarks[17:68].astype(float), camera, None, flags=cv2.SOLVEPNP_SQPNP)
+    matrix = cv2.Rodrigues(turn)[0] * np.outer([1, -1, -1], [1, -1, -1])  # the head's own axes
+    yaw, roll = np.arctan2(matrix[0, 2], matrix[2, 2]), np.arctan2(matrix[1, 0], matrix[1, 1])
+    return float(np.degrees(yaw)), float(np.degrees(roll))
+
+
+def estimate_poses(images: torch.Tensor) -> torch.Tensor:
+    """Estimate yaw and roll, (B, 2), degrees, of the faces that dlib finds in images (B, 3, H, W).
+
+    NaN where it finds none.
+    """
+    found = [photos.detect(picture) for picture in to_uint8(images)]
+    marks = [faces[0].landmarks if faces else np.full((68, 2), np.nan) for faces in found]
+    return torch.tensor([estimate_pose(one, images.shape[-1]) for one in marks])
+
+
+def score_overall(table: pd.DataFrame, rows: Sequence[str] | None = None) -> pd.Series:
+    """Compute Smooth-Swap's standardised overall score of the rows of a table: lower is better.
+
+    The mean of the z-scores of nine columns (`OVERALL`). rows: whose mean and sample standard deviation (n − 1) are
+    taken; all by default.
+    """
+    nine = table[list(OVERALL)]
+    base = nine if rows is None else nine.loc[list(rows)]
+    return ((nine - base.mean()) / base.std(ddof=1)).mean(axis=1)

@@ -1,9 +1,9 @@
-"""How alike are two pictures? The true-swap score, and the measures it is made of.
+"""How alike two pictures are: the true-swap score, and the measures it is made of.
 
 All pictures are compared at 128 pixels; larger and smaller ones are resized (bicubic, antialiased) first.
 
 MS-SSIM variant: the five standard scales and weights (Wang, Simoncelli & Bovik 2003), with a Gaussian window of 7
-taps and sigma 1.5 in the place of 11 taps, so that the coarsest scale of a 128-pixel picture (8 pixels) still holds
+taps and sigma 1.5 in place of 11 taps, so that the coarsest scale of a 128-pixel picture (8 pixels) still holds
 whole windows; windows lie wholly inside the picture, values in [0, 1], negative contrast terms count as 0.
 """
 
@@ -17,32 +17,33 @@ import torch.nn.functional as F
 from swaplib import synthetic
 from swaplib.faces import Faces, region, to_unit
 
-SIZE = 128  # pixels a side at which pictures are compared
+SIZE = 128  # pixels per side at which pictures are compared
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 # ---------------------------------------------------------------------------------------------- two pictures
 
 
 def face_region(labels: torch.Tensor) -> torch.Tensor:
-    """Skin, nose, eyes, brows, lips and mouth: bool, the shape of `labels`."""
+    """Mark skin, nose, eyes, brows, lips and mouth: bool, the shape of `labels`."""
     return region(labels, *synthetic.FACE_REGION)
 
 
 def absolute_error(images: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
-    """Mean absolute difference, of a range of 1 (RSGAN, Table 1). Images (B, 3, H, W) in [-1, 1]; returns (B,).
+    """Return the mean absolute difference, of a range of 1 (RSGAN, Table 1), (B,).
 
-    weight: (B, H, W), what each pixel counts; NaN for a picture where nothing counts. So for every measure here.
+    images, truth: (B, 3, H, W) in [-1, 1]. weight: (B, H, W), the weight of each pixel; NaN for a picture where nothing
+    counts. The same holds for every measure here.
     """
     return _mean((to_unit(images) - to_unit(truth)).abs(), weight)
 
 
 def psnr(images: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
-    """Peak signal-to-noise ratio in dB, (B,); infinite for equal pictures."""
+    """Return the peak signal-to-noise ratio in dB, (B,); infinite for equal pictures."""
     return -10 * torch.log10(_mean((to_unit(images) - to_unit(truth)) ** 2, weight))
 
 
 def ssim(images: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor | None = None, taps: int = 7) -> torch.Tensor:
-    """Structural similarity (Wang et al. 2004), Gaussian window of so many taps and sigma 1.5, (B,)."""
+    """Return the structural similarity (Wang et al. 2004), Gaussian window of `taps` taps and sigma 1.5, (B,)."""
     similarity, _ = _similarity(to_unit(images), to_unit(truth), taps)
     return _mean(similarity, _inner(weight, taps))
 
@@ -54,7 +55,7 @@ def ms_ssim(
     taps: int = 7,
     scales: Sequence[float] = SCALES,
 ) -> torch.Tensor:
-    """Multi-scale structural similarity, (B,); the variant is stated at the head of this file.
+    """Return the multi-scale structural similarity, (B,); the variant is described at the top of this file.
 
     Raises ValueError for pictures whose coarsest scale is smaller than the window.
     """
@@ -74,7 +75,10 @@ def ms_ssim(
 
 
 def _similarity(a: torch.Tensor, b: torch.Tensor, taps: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """SSIM and its contrast-structure factor at every whole window, (B, 3, H - taps + 1, W - taps + 1) each."""
+    """Return SSIM and its contrast-structure factor at every whole window.
+
+    Both are (B, 3, H - taps + 1, W - taps + 1).
+    """
     line = torch.exp(-((torch.arange(taps, device=a.device, dtype=a.dtype) - taps // 2) ** 2) / (2 * 1.5**2))
     line = line / line.sum()
 
@@ -90,13 +94,13 @@ def _similarity(a: torch.Tensor, b: torch.Tensor, taps: int) -> tuple[torch.Tens
 
 
 def _inner(weight: torch.Tensor | None, taps: int) -> torch.Tensor | None:
-    """The weights at the centres of the whole windows."""
+    """Return the weights at the centres of the whole windows."""
     rim = taps // 2
     return None if weight is None else weight[:, rim:-rim, rim:-rim]
 
 
 def _mean(values: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
-    """Weighted mean of (B, C, H, W) over all but the batch."""
+    """Return the weighted mean of (B, C, H, W) over all axes but the batch."""
     values = values.mean(1)
     if weight is None:
         return values.mean((1, 2))
@@ -107,10 +111,10 @@ def _mean(values: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
 # ---------------------------------------------------------------------------------------------- one swap
 
 
-def likeness(images: torch.Tensor, truth: Faces) -> dict[str, torch.Tensor]:
-    """The true-swap score of images (B, 3, H, W): every measure, on the whole picture and in the truth's face region.
+def score_swaps(images: torch.Tensor, truth: Faces) -> dict[str, torch.Tensor]:
+    """Compute the true-swap score of images (B, 3, H, W): every measure, in the whole picture and in the face region.
 
-    truth: the true swaps, with labels. Returns name -> (B,).
+    truth: the true swaps, whose labels give the face region. Returns name -> (B,).
     """
     images, truth = resized(images, SIZE), truth.resize(SIZE)
     face = face_region(truth.labels)

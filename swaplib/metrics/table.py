@@ -14,27 +14,18 @@ import torch
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from swaplib import families, latent, photos, synthetic
+from swaplib import families, photos, synthetic
 from swaplib.data import Dataset
 from swaplib.faces import Faces
 from swaplib.families import Family
-from swaplib.judges import panel
-from swaplib.metrics.identity import as_target, score_identity, self_consistency
-from swaplib.metrics.image import SIZE, likeness, resized
+from swaplib.judges import Judges
+from swaplib.judges.panel import Metric, describe
+from swaplib.metrics.identity import as_target, estimate_poses, score_identity, self_consistency
+from swaplib.metrics.image import SIZE, resized, score_swaps
 from swaplib.synthetic import HELD_OUT
-from swaplib.threads import one_thread
+from swaplib.synthetic.threads import one_thread
 
-_CHUNK = 10  # pairs in one piece of work, whatever the number of processes
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One column of the table: its name, its heading, which way is better, and what it is."""
-
-    name: str
-    title: str
-    better: Literal["higher", "lower"]
-    meaning: str
+_CHUNK = 10  # pairs per task, whatever the number of processes
 
 
 METRICS = (
@@ -73,11 +64,17 @@ METRICS = (
 _NAMES = tuple(metric.name for metric in METRICS)
 
 
+def _list_metrics(columns: Sequence[str]) -> tuple[Metric, ...]:
+    """Return `METRICS`, followed by those of judges that were handed in, by the columns of a table."""
+    spreads = {f"{name}_{what}" for name in columns for what in ("std", "low", "high")}
+    return METRICS + tuple(found for name in columns if name not in spreads and (found := describe(name)))
+
+
 # ---------------------------------------------------------------------------------------------- the table
 
 
 def evaluate(names: Sequence[str] | Mapping[str, Family], pairs: int = 500, seed: int = 0, **options) -> pd.DataFrame:
-    """The comparison table: `summarise` of `measure`, whose arguments it takes."""
+    """Make the comparison table: `summarise` of `measure`, whose arguments it takes."""
     return summarise(measure(names, pairs, seed, **options), seed)
 
 
@@ -92,17 +89,20 @@ def measure(
     surround: Literal["rendered", "target"] = "rendered",
     progress: bool = True,
     photographs: Dataset | None = None,
+    judges: Judges | None = None,
 ) -> pd.DataFrame:
     """Score families on random pairs of rendered faces, or of photographs.
 
-    names: families by name, or families under the names that they shall have. pairs: how many; the first ones are
-    the same for any number. seed: the series of faces, of which only those from number `HELD_OUT` on are taken, so
-    that a family may train on the same series. size: pixels a side at which the faces are rendered; a family gets
-    them at its own size. world, surround: as in `synthetic.faces` and `synthetic.true_swap`. jobs: processes; the
-    numbers (but the times) do not depend on it. photographs: a prepared data set with landmarks that pairs are drawn
-    from instead, of two subjects where those are known; without a true swap there is no likeness to it, NaN.
-    Returns one row for each system and pair, with the columns `system`, `pair` and the names of `METRICS`. Two rows
-    of each pair are bounds: "source", the source's picture as it is, and, where it is known, "true swap".
+    names: families by name, or the names to show -> families. pairs: how many; the first ones are the same for any
+    number. seed: the series of faces, of which only those from number `HELD_OUT` on are taken, so that a family may
+    train on the same series. size: pixels per side at which the faces are rendered; a family gets them at its own
+    size. world, surround: as in `synthetic.render_faces` and `synthetic.true_swap`. jobs: processes; only the times
+    depend on it. photographs: a prepared data set with landmarks from which pairs are drawn instead, of two subjects
+    where those are known; without a true swap the likeness to it is NaN. judges: who measures; our own released ones
+    by default.
+    Returns one row for each system and pair, with the columns `system`, `pair`, the names of `METRICS`, and those that
+    the judges add (`Judges.columns`). Two rows of each pair are bounds: "source", the source's picture as it is, and,
+    where it is known, "true swap".
     """
     if pairs < 1:
         raise ValueError(f"{pairs} pairs: at least one is needed")
@@ -114,9 +114,11 @@ def measure(
         draw = _Rendered(seed, size, world, surround)
     else:
         draw = _Photographed(photographs, size, _couples(photographs, pairs, seed))
+    judges = Judges.released() if judges is None else judges
     work = (
         delayed(_measure_chunk)(
-            {name: family.lean() for name, family in systems.items()},
+            {name: family.for_inference() for name, family in systems.items()},
+            judges,
             draw,
             range(first, min(first + _CHUNK, pairs)),
             seed,
@@ -142,14 +144,14 @@ class _Rendered:
     surround: Literal["rendered", "target"]
 
     def __call__(self, rows: range) -> tuple[Faces, Faces, Faces | None]:
-        both = synthetic.faces(2 * len(rows), self.seed, HELD_OUT + 2 * rows.start, self.world, self.size)
+        both = synthetic.render_faces(2 * len(rows), self.seed, HELD_OUT + 2 * rows.start, self.world, self.size)
         source, target = both[::2], both[1::2]
         return source, target, synthetic.true_swap(source, target, surround=self.surround)
 
 
 @dataclass(frozen=True)
 class _Photographed:
-    """Pairs of photographs, whose true swaps nobody knows."""
+    """Pairs of photographs, whose true swaps are unknown."""
 
     photographs: Dataset
     size: int
@@ -161,7 +163,7 @@ class _Photographed:
 
 
 def _couples(photographs: Dataset, pairs: int, seed: int) -> np.ndarray:
-    """Random couples of different pictures, of different subjects where both are known, (pairs, 2)."""
+    """Draw random pairs of different pictures, of different subjects where both are known, (pairs, 2)."""
     subjects = photographs.metadata["subject"].to_numpy()
     if len(photographs) < 2 or (len(set(subjects)) == 1 and subjects[0]):
         raise ValueError(f"{photographs.folder} has no two people to swap: prepare more photographs")
@@ -173,75 +175,76 @@ def _couples(photographs: Dataset, pairs: int, seed: int) -> np.ndarray:
     return np.array(couples)
 
 
-def _measure_chunk(systems: Mapping[str, Family], draw: Any, rows: range, seed: int) -> pd.DataFrame:
+def _measure_chunk(systems: Mapping[str, Family], judges: Judges, draw: Any, rows: range, seed: int) -> pd.DataFrame:
     """Draw the pairs of `rows` and score every system on them."""
     with one_thread(), torch.random.fork_rng(devices=[]):
-        pairs = _Pairs(*draw(rows))
+        pairs = _Pairs(*draw(rows), judges)
         bounds = {"source": pairs.source} | ({} if pairs.truth is None else {"true swap": pairs.truth})
         scores = {name: _verdict(shown, pairs) for name, shown in bounds.items()}
         for name, family in systems.items():
             torch.manual_seed(seed + rows.start)  # for families that draw noise
             scores[name] = _score(family, pairs)
-    parts = []
+    parts, names = [], (*_NAMES, *(metric.name for metric in judges.columns()))
     for name, columns in scores.items():
-        columns = dict.fromkeys(_NAMES, np.nan) | columns
+        columns = dict.fromkeys(names, np.nan) | columns
         values = {key: np.broadcast_to(np.asarray(value, float), len(rows)) for key, value in columns.items()}
         parts.append(pd.DataFrame({"system": name, "pair": rows, **values}))
-    return pd.concat(parts)[["system", "pair", *_NAMES]]
+    return pd.concat(parts)[["system", "pair", *names]]
 
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Sources, targets, true swaps where they are known; and what is needed of them for every system."""
+    """Sources, targets, true swaps where known, and judges; and what every system's scores need of them."""
 
     source: Faces
     target: Faces
     truth: Faces | None
+    judges: Judges
 
     @cached_property
     def owners(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """dlib's descriptors of the sources and of the targets."""
+        """Descriptors of the sources and of the targets, by dlib."""
         return photos.descriptor(self.source), photos.descriptor(self.target)
 
     @cached_property
     def poses(self) -> torch.Tensor:
         """The targets' yaw and roll, by the landmarks that dlib finds."""
-        return panel.poses(self.target.images)
+        return estimate_poses(self.target.images)
 
 
 def _verdict(shown: Faces, pairs: _Pairs) -> dict[str, torch.Tensor]:
-    """What all judges say of swapped faces."""
-    poses = panel.poses(shown.images)
+    """Return all judges' scores of swapped faces."""
+    poses = estimate_poses(shown.images)
     return {
-        **({} if pairs.truth is None else likeness(shown.images, pairs.truth)),
+        **({} if pairs.truth is None else score_swaps(shown.images, pairs.truth)),
         **score_identity(shown, *pairs.owners),
-        **panel.judged(shown.images, pairs.source, pairs.target, pairs.truth),
+        **pairs.judges.score(shown.images, pairs.source, pairs.target, pairs.truth),
         "pose_marks": (poses - pairs.poses).norm(dim=1),
         "detected": poses.isfinite().all(1).float(),
     }
 
 
 def _score(family: Family, pairs: _Pairs) -> dict[str, torch.Tensor | float]:
-    """Every metric of a family's swaps."""
-    mine, others = latent.fit(family, pairs.source), latent.fit(family, pairs.target)
+    """Compute every metric of a family's swaps."""
+    mine, others = family.fit_size(pairs.source), family.fit_size(pairs.target)
     start = time.perf_counter()
     images = family.swap(mine, others)
     seconds = (time.perf_counter() - start) / len(images)
-    # dlib looks at the swap where the target's face is, at the size at which the others are shown.
+    # dlib looks for the face where the target's is, at the size of the other pictures.
     swapped = as_target(resized(images, pairs.target.size[0]), pairs.target)
     return {**_verdict(swapped, pairs), **self_consistency(family, mine, others), "seconds": seconds}
 
 
 def summarise(scores: pd.DataFrame, seed: int = 0, draws: int = 2000) -> pd.DataFrame:
-    """One row for each system: for every metric its mean, `_std` (over pairs), and `_low` and `_high`.
+    """Return one row for each system: for every metric its mean, `_std` (over pairs), `_low` and `_high`.
 
-    Low and high bound the 95% confidence interval of the mean: percentiles of so many bootstrap draws of the pairs.
+    Low and high bound the 95% confidence interval of the mean: percentiles of `draws` bootstrap samples of the pairs.
     Pairs without a value (no face found) are left out of that metric. The column `pairs` says how many there were.
     """
-    table = {}
+    table, names = {}, [metric.name for metric in _list_metrics(scores.columns)]
     for system, rows in scores.groupby("system", sort=False):
         row: dict[str, float] = {"pairs": len(rows)}
-        for name in _NAMES:
+        for name in names:
             values = rows[name].dropna().to_numpy()
             keys = (name, f"{name}_std", f"{name}_low", f"{name}_high")
             row |= dict(zip(keys, _spread(values, seed, draws), strict=True))
@@ -252,7 +255,7 @@ def summarise(scores: pd.DataFrame, seed: int = 0, draws: int = 2000) -> pd.Data
 
 
 def _spread(values: np.ndarray, seed: int, draws: int) -> tuple[float, float, float, float]:
-    """Mean, standard deviation and the bootstrap interval of the mean."""
+    """Return the mean, the standard deviation and the bootstrap interval of the mean."""
     if not len(values):
         return (np.nan,) * 4
     if not np.isfinite(values).all():
@@ -263,15 +266,16 @@ def _spread(values: np.ndarray, seed: int, draws: int) -> tuple[float, float, fl
 
 
 def table_markdown(table: pd.DataFrame, metrics: Sequence[str] | None = None) -> str:
-    """The table of `summarise` in Markdown: means with half the width of their 95% intervals, and how to read it.
+    """Write `summarise`'s table as Markdown: means ± half the width of their 95% intervals, and how to read it.
 
-    metrics: which ones, by name; by default all that have a value. Raises ValueError for an unknown one.
+    metrics: by name; all that have a value by default. Raises ValueError for an unknown one.
     """
-    unknown = [name for name in metrics or () if name not in _NAMES]
+    known = {metric.name: metric for metric in _list_metrics(table.columns)}
+    unknown = [name for name in metrics or () if name not in known]
     if unknown:
-        raise ValueError(f"unknown metric {unknown[0]!r}: choose from {', '.join(_NAMES)}")
-    wanted = [name for name in _NAMES if table[name].notna().any()] if metrics is None else metrics
-    shown = [metric for metric in METRICS if metric.name in wanted]
+        raise ValueError(f"unknown metric {unknown[0]!r}: choose from {', '.join(known)}")
+    wanted = [name for name in known if name in table and table[name].notna().any()] if metrics is None else metrics
+    shown = [metric for name, metric in known.items() if name in wanted]
     arrow = {"higher": "↑", "lower": "↓"}
     lines = ["| | " + " | ".join(f"{metric.title} {arrow[metric.better]}" for metric in shown) + " |"]
     lines.append("|---|" + "---:|" * len(shown))
@@ -288,7 +292,7 @@ def table_markdown(table: pd.DataFrame, metrics: Sequence[str] | None = None) ->
 
 
 def in_words(table: pd.DataFrame, systems: Sequence[str], metric: str, digits: int = 3) -> str:
-    """One metric of some rows of `summarise`'s table, means with half the width of their 95% intervals, as a phrase."""
+    """Say one metric of some rows of `summarise`'s table as a phrase: means ± half the width of their 95% intervals."""
     rows = ((name, table.loc[name]) for name in systems)
     halves = {name: (row[metric], (row[f"{metric}_high"] - row[f"{metric}_low"]) / 2) for name, row in rows}
     return ", ".join(f"{name} {mean:.{digits}f} ± {half:.{digits}f}" for name, (mean, half) in halves.items())

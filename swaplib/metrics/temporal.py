@@ -1,12 +1,12 @@
-"""How steady are the frames of a swapped clip? By the true swaps, where they are known, and by motion compensation.
+"""How steady the frames of a swapped clip are: by the true swaps, where known, and by motion compensation.
 
     flicker   Δ_t = mean |(S_{t+1} − T_{t+1}) − (S_t − T_t)|     S the swaps, T the true swaps
     warping   W_t = mean |S_{t+1} − S_t ∘ f_t|, over the pixels   f_t the target clip's optical flow
               that the flow explains in the target clip
 
-What moves as it should counts in neither. An error that stays the same in all frames is no flicker: `flicker` is 0
-for it, as for perfect swaps. The second is the warping error of Lai et al. (2018, "Learning Blind Video Temporal
-Consistency", eq. 6), with absolute in the place of squared differences.
+Motion that should be there counts in neither. An error that is the same in all frames is no flicker:
+`measure_flicker` is 0 for it, as for perfect swaps. The second is the warping error of Lai et al. (2018, "Learning
+Blind Video Temporal Consistency", eq. 6), with absolute in place of squared differences.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ import torch
 
 from swaplib.faces import to_uint8, to_unit
 
-_EXPLAINED = 0.02  # of a range of 1: a pixel's difference in the target clip up to which its flow is believed
+_EXPLAINED = 0.02  # of a range of 1: the flow of a pixel is trusted up to this difference in the target clip
 
 
-def flicker(swaps: torch.Tensor, truths: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
-    """Mean absolute change of the swap's error from frame to frame, of a range of 1, (T − 1,).
+def measure_flicker(swaps: torch.Tensor, truths: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the mean absolute change of the swap's error from frame to frame, of a range of 1, (T − 1,).
 
-    swaps, truths: images (T, 3, H, W) in [-1, 1]. weight: (T, H, W), what each pixel counts; between two frames the
-    smaller of both. NaN where nothing counts. Raises ValueError for clips of unequal or too few frames.
+    swaps, truths: images (T, 3, H, W) in [-1, 1]. weight: (T, H, W), the weight of each pixel; between two frames the
+    smaller of both. NaN where nothing counts. Raises ValueError for clips of unequal length or with too few frames.
     """
     _clips(swaps, truths)
     error = to_unit(swaps) - to_unit(truths)
     return _mean((error[1:] - error[:-1]).abs().mean(1), weight)
 
 
-def warping(swaps: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
-    """Mean absolute difference of each frame to the one before it, moved along with the target clip, (T − 1,).
+def measure_warping(swaps: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the mean absolute difference of each frame to the one before, moved along with the target clip, (T − 1,).
 
     target: the clip that was swapped into, (T, 3, H, W); the flow is Farnebäck's (2003), and pixels that it leaves with
-    a difference above 0.02 (hidden before, or lit otherwise) don't count. Otherwise as `flicker`.
+    a difference above 0.02 (hidden before, or lit differently) don't count. Otherwise as `measure_flicker`.
     """
     _clips(swaps, target)
     frames = to_uint8(target)
@@ -63,7 +63,7 @@ def _mean(values: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
 
 
 def _flow(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Where each pixel of `after` was in `before`, float32 (H, W, 2)."""
+    """Return where each pixel of `after` was in `before`, float32 (H, W, 2)."""
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (after, before)]
     flow = cv2.calcOpticalFlowFarneback(*grey, None, 0.5, 4, 15, 5, 5, 1.2, 0)
     rows, columns = np.indices(grey[0].shape)
@@ -71,7 +71,7 @@ def _flow(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def _difference(clip: torch.Tensor, maps: np.ndarray) -> torch.Tensor:
-    """|clip[t + 1] − clip[t] moved|, mean over colours, (T − 1, H, W)."""
+    """Return |clip[t + 1] − clip[t] moved|, mean over colours, (T − 1, H, W)."""
     pictures = np.ascontiguousarray(clip.detach().float().cpu().movedim(1, -1).numpy())
     moved = [
         cv2.remap(picture, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

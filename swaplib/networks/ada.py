@@ -1,12 +1,13 @@
-"""Adaptive augmentation: a critic sees all pictures, real and generated, changed at random, the more the more it has
-learned the training set by heart.
+"""Adaptive augmentation: random changes to all pictures, real and generated, that the discriminator sees.
+
+The more it has memorised the training set, the more pictures are changed.
 
 Tero Karras et al.: Training Generative Adversarial Networks with Limited Data. NeurIPS 2020, arXiv:2006.06676. Mirrors,
-quarter turns, shifts, scalings, rotations and colours, with the strengths of its Appendix B, each done with the
-probability p. While p stays below 0.8 the generator can tell what pictures look like unchanged, and learns just that.
+quarter turns, shifts, scalings, rotations and colours, with the strengths of its Appendix B, each applied with
+probability p. While p stays below 0.8 the generator can tell what unchanged pictures look like, and learns just that.
 
 Where we differ: pictures are sampled bilinearly, without the paper's wavelet filter, which only matters for strong
-magnification; filters and corruptions, which the paper leaves out of its final set, are not there.
+magnification; filters and corruptions, which the paper leaves out of its final set, are missing.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ _GREY = 3**-0.5  # of each colour in the unit vector of luminance
 
 
 class Augment(nn.Module):
-    """Pictures (B, 3, S, S) in [-1, 1] to pictures, differentiably; random numbers are torch's.
+    """Differentiable changes of pictures (B, 3, S, S) in [-1, 1]; random numbers are torch's.
 
-    target     r_t: the mean sign of the critic's logits of real pictures that p is steered to (§3.1); 0: none is done
-    images     real pictures in which p can go from 0 to 1
+    target     r_t (§3.1): p is steered so that the discriminator's logits of real pictures have this mean sign;
+               0: no augmentation
+    images     number of real pictures in which p can go from 0 to 1
     """
 
     def __init__(self, target: float = 0.6, images: int = 500_000):
@@ -32,26 +34,26 @@ class Augment(nn.Module):
         self.target, self.images = target, images
         self.register_buffer("p", torch.zeros(()))
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:  # (B, 3, S, S) -> (B, 3, S, S)
         if not self.target or self.p == 0:
             return images
         return _recoloured(_moved(images, float(self.p)), float(self.p))
 
     @torch.no_grad()
     def follow(self, logits: torch.Tensor) -> None:
-        """Raise or lower p by what a batch's logits of real pictures say: r_t = E[sign D(x)]."""
+        """Raise or lower p according to the logits of a batch of real pictures: r_t = E[sign D(x)]."""
         if self.target:
             step = torch.sign(logits.sign().mean() - self.target) * len(logits) / self.images
             self.p.add_(step).clamp_(0, 1)
 
 
 def _maybe(values: torch.Tensor, p: float, otherwise: float = 0.0) -> torch.Tensor:
-    """Each picture's value with the probability p."""
+    """Keep each picture's value with probability p, else take `otherwise`."""
     return torch.where(torch.rand(len(values), device=values.device) < p, values, otherwise)
 
 
 def _matrix(a, b, c, d, x, y) -> torch.Tensor:
-    """(B, 3, 3): the linear map with the rows (a, b) and (c, d), then a shift."""
+    """Return (B, 3, 3): the linear map with the rows (a, b) and (c, d), then a shift by (x, y)."""
     like = next(value for value in (a, b, c, d, x, y) if isinstance(value, torch.Tensor))
     values = [
         torch.as_tensor(value, device=like.device).expand(len(like)) for value in (a, b, x, c, d, y, 0.0, 0.0, 1.0)
@@ -64,7 +66,7 @@ def _rotation(angle: torch.Tensor) -> torch.Tensor:
 
 
 def _moved(images: torch.Tensor, p: float) -> torch.Tensor:
-    """Pixel blitting and geometric changes in the paper's order, what comes from outside being mirrored in."""
+    """Apply pixel blitting and geometric changes in the paper's order, mirroring the picture at its borders."""
     count, size = len(images), images.shape[-1]
 
     def uniform(low: float, high: float) -> torch.Tensor:
@@ -77,7 +79,7 @@ def _moved(images: torch.Tensor, p: float) -> torch.Tensor:
     quarter = _maybe(uniform(0, 4).floor() * (math.pi / 2), p)
     whole = [_maybe((uniform(-0.125, 0.125) * size).round() / size, p) * 2 for _ in range(2)]  # pictures are 2 wide
     zoom, stretch = (_maybe(normal(0.2), p).exp2() for _ in range(2))
-    once = 1 - math.sqrt(1 - p)  # a rotation before the stretching and one after: one of them with p
+    once = 1 - math.sqrt(1 - p)  # one rotation before the stretching and one after: at least one with probability p
     first, second = (_maybe(uniform(-math.pi, math.pi), once) for _ in range(2))
     fine = [_maybe(normal(0.125), p) * 2 for _ in range(2)]
     steps = (
@@ -93,7 +95,7 @@ def _moved(images: torch.Tensor, p: float) -> torch.Tensor:
 
 
 def _recoloured(images: torch.Tensor, p: float) -> torch.Tensor:
-    """Brightness, contrast, luminance turned over, hue and saturation."""
+    """Change brightness, contrast, hue and saturation, and flip luminance."""
     count, device = len(images), images.device
     brightness = _maybe(torch.randn(count, device=device) * 0.2, p)
     contrast = _maybe(torch.randn(count, device=device) * 0.5, p).exp2()

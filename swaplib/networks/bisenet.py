@@ -20,7 +20,7 @@ class Conv(nn.Module):
         self.conv = nn.Conv2d(inputs, outputs, kernel, 1, kernel // 2, bias=False)
         self.bn = nn.BatchNorm2d(outputs)
 
-    def forward(self, x):
+    def forward(self, x):  # (B, inputs, H, W) -> (B, outputs, H, W)
         return self.bn(self.conv(x)).relu()
 
 
@@ -32,12 +32,12 @@ class Head(nn.Module):
         self.conv = Conv(inputs, width)
         self.conv_out = nn.Conv2d(width, classes, 1, bias=False)
 
-    def forward(self, x):
+    def forward(self, x):  # (B, inputs, H, W) -> (B, classes, H, W)
         return self.conv_out(self.conv(x))
 
 
 class Attention(nn.Module):
-    """A convolution whose channels are weighted by what their means say."""
+    """A convolution whose channels are weighted by a function of their means."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -45,13 +45,13 @@ class Attention(nn.Module):
         self.conv_atten = nn.Conv2d(outputs, outputs, 1, bias=False)
         self.bn_atten = nn.BatchNorm2d(outputs)
 
-    def forward(self, x):
+    def forward(self, x):  # (B, inputs, H, W) -> (B, outputs, H, W)
         x = self.conv(x)
         return x * self.bn_atten(self.conv_atten(x.mean((2, 3), keepdim=True))).sigmoid()
 
 
 class ContextPath(nn.Module):
-    """(B, 3, H, W) to maps at an eighth (the trunk's and the path's own) and at a sixteenth of the size."""
+    """Pictures to maps at an eighth (the trunk's and the path's own) and at a sixteenth of their size."""
 
     def __init__(self):
         super().__init__()
@@ -60,7 +60,7 @@ class ContextPath(nn.Module):
         self.conv_head32, self.conv_head16 = Conv(128, 128), Conv(128, 128)
         self.conv_avg = Conv(512, 128, 1)
 
-    def forward(self, images):
+    def forward(self, images):  # (B, 3, H, W) -> two of (B, 128, H/8, W/8), (B, 128, H/16, W/16)
         _, eighth, sixteenth, last = self.resnet.features(images)
         whole = self.conv_avg(last.mean((2, 3), keepdim=True))
         coarse = self.arm32(last) + whole
@@ -78,7 +78,7 @@ class Fusion(nn.Module):
         self.conv1 = nn.Conv2d(outputs, outputs // 4, 1, bias=False)
         self.conv2 = nn.Conv2d(outputs // 4, outputs, 1, bias=False)
 
-    def forward(self, *maps):
+    def forward(self, *maps):  # (B, C, H, W) each, `inputs` channels together -> (B, outputs, H, W)
         x = self.convblk(torch.cat(maps, 1))
         return x + x * self.conv2(self.conv1(x.mean((2, 3), keepdim=True)).relu()).sigmoid()
 
@@ -91,15 +91,15 @@ class BiSeNet(nn.Module):
         self.cp = ContextPath()
         self.ffm = Fusion(256, 256)
         self.conv_out = Head(256, 256, classes)
-        # Training supervises the path at two coarser levels, too.
+        # Training also supervises the path at two coarser levels.
         self.conv_out16, self.conv_out32 = Head(128, 64, classes), Head(128, 64, classes)
 
     def heads(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The logits, and those of the two coarser levels, all at the picture's size."""
+        """Return the logits and those of the two coarser levels, each (B, classes, H, W)."""
         eighth, fine, coarse = self.cp(images)
         maps = self.conv_out(self.ffm(eighth, fine)), self.conv_out16(fine), self.conv_out32(coarse)
         size = images.shape[-2:]
         return tuple(F.interpolate(one, size, mode="bilinear", align_corners=True) for one in maps)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) -> (B, classes, H, W)
         return self.heads(images)[0]

@@ -13,9 +13,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 
 def channels(size: int, width: int, most: int) -> list[int]:
-    """Channels after each halving of a picture of `size` pixels down to 4 x 4: `width`, doubling, at most `most`.
+    """Return the channels after each halving from `size` pixels to 4 x 4: `width`, then doubling, at most `most`.
 
-    Raises ValueError for a size that is not a power of two from 16 on.
+    Raises ValueError for a size that is not a power of two, 16 or more.
     """
     halvings = (size // 4).bit_length() - 1
     if size != 4 << halvings or halvings < 2:
@@ -24,7 +24,7 @@ def channels(size: int, width: int, most: int) -> list[int]:
 
 
 def down(inputs: int, outputs: list[int], norm: Literal["batch", "group", "spectral"] = "batch") -> nn.Sequential:
-    """(B, inputs, S, S) -> (B, outputs[-1], S / 2^n, S / 2^n) by n convolutions.
+    """Stack n convolutions, (B, inputs, S, S) -> (B, outputs[-1], S / 2^n, S / 2^n).
 
     norm: by batch; by groups of 8 channels; or of the weights by their largest singular value (Miyato et al. 2018).
     """
@@ -55,12 +55,12 @@ class Decoder(nn.Module):
             layers += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1), nn.BatchNorm2d(narrow), nn.LeakyReLU(0.2)]
         self.body = nn.Sequential(*layers, nn.Conv2d(coarse_first[-1], 3, 3, 1, 1), nn.Tanh())
 
-    def forward(self, *codes):
+    def forward(self, *codes):  # (B, …) each -> (B, 3, size, size)
         return self.body(self.seed(torch.cat(codes, 1)).unflatten(1, (-1, 4, 4))).float()
 
 
-def adopt(mine: nn.Module, theirs: nn.Module) -> None:
-    """Take over what a network for pictures of this or of another size has learned, wherever layers correspond.
+def copy_layers(mine: nn.Module, theirs: nn.Module) -> None:
+    """Copy weights from a network for pictures of this or another size, wherever layers correspond.
 
     Coarse layers correspond to each other: a decoder begins with them, any other pyramid ends with them. Layers that
     only one of the two has, and those of unequal size, stay as they are.
@@ -75,22 +75,18 @@ def adopt(mine: nn.Module, theirs: nn.Module) -> None:
             _copy(module, theirs.get_submodule(name))
 
 
-def adopt_by_name(mine: nn.Module, theirs: nn.Module) -> None:
-    """The same for networks whose layers are named after the size that they work at, or work at any: tensors of the
-    same name and shape are taken over."""
+def copy_by_name(mine: nn.Module, theirs: nn.Module) -> None:
+    """Copy the tensors of the same name and shape.
+
+    This is for networks whose layers are named after the size that they work at, or work at any size.
+    """
     own = mine.state_dict()
-    known = {name: value for name, value in learned(mine, theirs).items() if name in own}
+    known = {name: value for name, value in theirs.state_dict().items() if name in own}
     mine.load_state_dict(own | {name: value for name, value in known.items() if value.shape == own[name].shape})
 
 
-def learned(mine: nn.Module, theirs: nn.Module) -> dict[str, torch.Tensor]:
-    """Their state but for the teachers within, which are frozen: mine has its own, which may know more by now."""
-    still = tuple(f"{name}." for name, module in mine.named_modules() if getattr(module, "frozen", False))
-    return {name: value for name, value in theirs.state_dict().items() if not name.startswith(still)}
-
-
 def _within_pyramid(network: nn.Module, name: str) -> bool:
-    """Whether a submodule is, or lies in, an `nn.Sequential`."""
+    """Tell whether a submodule is, or lies in, an `nn.Sequential`."""
     while name:
         if isinstance(network.get_submodule(name), nn.Sequential):
             return True

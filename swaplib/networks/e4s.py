@@ -1,4 +1,4 @@
-"""E4S's networks (Liu et al. 2023, arXiv:2211.14068): a code for each region of a face, and a generator that shows it.
+"""E4S's networks (Liu et al. 2023, arXiv:2211.14068): a code for each region of a face, and a generator that reads it.
 
     picture ─ IR-SE50 with instance normalisation ─┬─ 64 px ─┐              means over each region of the label map,
                                                    ├─ 32 px ─┼─ pooled ──── 256 + 512 + 512 numbers: its texture
@@ -6,12 +6,12 @@
     texture ─ an MLP for each region ─ style codes of the first K layers;  the mean code for the others
     codes, label map ─ StyleGAN2 whose first K layers take each pixel's style from its region's codes
 
-Parameters are named as in the authors' file, but for the generator, which is our own (`weights.published` reads both).
+Parameters are named as in the authors' file, except for the generator, which is ours (`weights.published` reads both).
 
 The authors' generator computes each masked layer once for each region, over the whole map, and cuts the regions out:
-twelve times the work. Here it is done once: a pixel whose neighbours all lie in its own region needs no other style
-than its own, so that one convolution of the map, each pixel scaled by its region's style, is right for it; the others,
-near borders, are computed one by one, their neighbours scaled by their own style. The numbers are the same.
+twelve times the work. Here it is done once: a pixel whose neighbours all lie in its own region needs only its own
+style, so one convolution of the map, with each pixel scaled by its region's style, gives the right value; the others,
+near borders, are computed one by one, their neighbours scaled by that pixel's style. The numbers are the same.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from swaplib.networks.stylegan2 import Layer, Linear, Noise, Synthesis, ToRGB
 
 
 def shares(labels: torch.Tensor, regions: int, size: int, soft: bool = False) -> torch.Tensor:
-    """Label maps (B, H, W) to masks (B, regions, size, size): of the nearest pixels; soft: shares of area."""
+    """Turn label maps (B, H, W) into masks (B, regions, size, size) of nearest pixels or, if soft, shares of area."""
     if not soft:
         return one_hot(resized(labels, size), regions)
     return F.adaptive_avg_pool2d(one_hot(labels, regions), size)
 
 
 def resized(labels: torch.Tensor, size: int) -> torch.Tensor:
-    """Label maps (B, H, W) at another size, int64: of each new pixel's place, its top left, as the authors take it."""
+    """Resize label maps (B, H, W), int64, reading each new pixel's place at its top left, as the authors do."""
     return F.interpolate(labels[:, None].float(), (size, size), mode="nearest")[:, 0].long()
 
 
 class RegionEncoder(Trunk):
-    """F: pictures and label maps to a texture vector (B, regions, outputs) for each region; zeros for one not there.
+    """F: pictures and label maps to texture vectors (B, regions, outputs), zeros for regions that are absent.
 
     size: of the pictures that it reads. width, factors, units: as in `Trunk`. levels: which of the four maps are
-    pooled. soft: at a coarse map, a pixel counts for each of its regions by area, instead of for one of them.
+    pooled. soft: on a coarse map, a pixel counts for each of its regions by area, instead of for one of them.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class RegionEncoder(Trunk):
         self.outputs = sum(width * factors[level] for level in levels)
 
     def forward(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) in [-1, 1] and (B, H', W') -> (B, regions, outputs), float32."""
+        """Encode (B, 3, H, W) in [-1, 1] with labels (B, H', W') as (B, regions, outputs), float32."""
         if images.shape[-1] != self.size:
             images = F.interpolate(images, (self.size, self.size), mode="bilinear", align_corners=False)
         maps = self.features(images)
@@ -84,19 +84,22 @@ class RegionMLP(nn.Module):
         self.mlp = nn.Sequential(Linear(inputs, w), nn.LeakyReLU(0.01), Linear(w, layers * w))
         self.layers = layers
 
-    def forward(self, texture: torch.Tensor) -> torch.Tensor:
+    def forward(self, texture: torch.Tensor) -> torch.Tensor:  # (B, inputs) -> (B, layers, w)
         return self.mlp(texture).unflatten(1, (self.layers, -1))
 
 
 class RegionMLPs(nn.ModuleList):
-    """One for each region. layers: K, that have codes of their own."""
+    """One MLP for each region. layers: K, the number of layers that get codes of their own."""
 
     def __init__(self, regions: int, inputs: int, w: int, layers: int):
         super().__init__(RegionMLP(inputs, w, layers) for _ in range(regions))
         self.layers = layers
 
     def forward(self, textures: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-        """(B, regions, inputs) and the mean code (L, w) -> (B, regions, L, w), float32; the mean alone from K on."""
+        """Map textures (B, regions, inputs) and the mean (L, w) to codes (B, regions, L, w), float32.
+
+        From layer K on, a code is the mean alone.
+        """
         own = torch.stack([mlp(textures[:, k]) for k, mlp in enumerate(self)], 1).float()
         return mean + F.pad(own, (0, 0, 0, len(mean) - self.layers))
 
@@ -112,7 +115,7 @@ class Regions:
         self.masks = F.one_hot(labels.flatten(1), regions).float()  # (B, S · S, regions)
 
     def spread(self, values: torch.Tensor) -> torch.Tensor:
-        """Each region's numbers (B, regions, C) to its pixels: (B, C, S, S), channels last."""
+        """Spread each region's numbers (B, regions, C) to its pixels: (B, C, S, S), channels last."""
         with torch.autocast(values.device.type, enabled=False):  # a product with ones and zeros, exact at fp32
             return (self.masks @ values).unflatten(1, self.labels.shape[1:]).movedim(-1, 1)
 
@@ -123,20 +126,20 @@ class Regions:
         return -F.max_pool2d(-labels, 3, 1, 1)[:, 0], F.max_pool2d(labels, 3, 1, 1)[:, 0]
 
     def border(self, inputs: Regions) -> torch.Tensor:
-        """Which pixels a layer's convolution computes from inputs of another region than theirs: indices, flat."""
+        """Find the pixels that a layer's convolution computes partly from another region's inputs: flat indices."""
         times = self.size // inputs.size
         low, high = (one.repeat_interleave(times, 1).repeat_interleave(times, 2) for one in inputs._extremes)
         return ((low != self.labels) | (high != self.labels)).flatten().nonzero()[:, 0]
 
     def of(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The labels of some pixels, given as flat indices."""
+        """Return the labels of some pixels, given as flat indices."""
         return self.labels.flatten()[pixels]
 
 
 def masked_layer(
     layer: Layer, x: torch.Tensor, w: torch.Tensor, inputs: Regions, outputs: Regions, noise: Noise
 ) -> torch.Tensor:
-    """Σ_r M_r · (the layer's convolution by region r's code), then noise and activation, once.
+    """Compute Σ_r M_r · (the layer's convolution by region r's code), then noise and activation, once.
 
     x: (B, C, s, s). w: codes (B, regions, w). inputs, outputs: label maps of the sizes of x and of the result.
     """
@@ -161,9 +164,9 @@ def _one_by_one(
     regions: Regions,
     pixels: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same at some pixels: their indices, in another order, and what the layer makes of each, (N, C)."""
+    """Compute `masked_layer` at some pixels: their indices, in another order, and their values, (N, C)."""
     size, wide, times = regions.size, x.shape[-1] + 2, 2 if layer.grow else 1
-    around = F.pad(x, (1, 1, 1, 1)).movedim(1, -1).flatten(0, 2)  # a row a pixel
+    around = F.pad(x, (1, 1, 1, 1)).movedim(1, -1).flatten(0, 2)  # one row per pixel
     three = torch.arange(3, device=x.device)
     window = (three[:, None] * wide + three).flatten()
     order, found = [], []
@@ -183,11 +186,11 @@ def _one_by_one(
 
 
 def _kernels(layer: Layer) -> dict[tuple[int, int], torch.Tensor]:
-    """What a pixel's 3 x 3 neighbours among the inputs count, (9 C, outputs).
+    """Return the weights of a pixel's 3 x 3 neighbours in the input, (9 C, outputs).
 
-    In a layer that doubles, by the pixel's row and column modulo 2: its weights w, and the filter f = [1, 3, 3, 1] / 8
-    after them, make Σ_k w_k f_{2u + k − a + 1} for the neighbour u = -1, 0, 1 of a pixel of the row a, and the same for
-    columns.
+    In a layer that doubles, they are keyed by the pixel's row and column modulo 2: the layer's weights w, followed by
+    the filter f = [1, 3, 3, 1] / 8, give Σ_k w_k f_{2u + k − a + 1} for the neighbour u = -1, 0, 1 of a pixel in row a,
+    and the same for columns.
     """
     if not layer.grow:
         return {(0, 0): layer.weight.permute(2, 3, 1, 0).flatten(0, 2)}
@@ -203,7 +206,7 @@ def _kernels(layer: Layer) -> dict[tuple[int, int], torch.Tensor]:
 
 
 def masked_torgb(torgb: ToRGB, x: torch.Tensor, w: torch.Tensor, regions: Regions) -> torch.Tensor:
-    """The same of a map's contribution to the picture, (B, 3, S, S). w: codes (B, regions, w)."""
+    """Compute a map's contribution to the picture, (B, 3, S, S), region by region; w: codes (B, regions, w)."""
     style = torgb.affine(w) * x.shape[1] ** -0.5
     weight = torgb.weight[:, :, 0, 0] * style[:, :, None]
     shown = torch.einsum("bchw,broc->brohw", x, weight.to(x.dtype)).float()
@@ -214,9 +217,9 @@ def masked_torgb(torgb: ToRGB, x: torch.Tensor, w: torch.Tensor, regions: Region
 def masked_synthesis(
     synthesis: Synthesis, codes: torch.Tensor, labels: torch.Tensor, masked: int, noise: Noise = "const"
 ) -> torch.Tensor:
-    """Codes (B, regions, layers, w) and label maps (B, H, W) to pictures (B, 3, size, size), float32.
+    """Turn codes (B, regions, layers, w) and label maps (B, H, W) into pictures (B, 3, size, size), float32.
 
-    masked: K, layers that are steered by region; the others take the first region's codes.
+    masked: K, the number of layers that are steered by region; the others take the first region's codes.
     """
     count = codes.shape[1]
     at = {side: Regions(resized(labels, side), count) for side in synthesis.sizes}
@@ -226,16 +229,19 @@ def masked_synthesis(
             return layer(x, codes[:, 0, k], noise)
         return masked_layer(layer, x, codes[:, :, k], at[x.shape[-1]], at[layer.size], noise)
 
-    def look(torgb: ToRGB, x: torch.Tensor, k: int) -> torch.Tensor:
+    def show(torgb: ToRGB, x: torch.Tensor, k: int) -> torch.Tensor:
         return torgb(x, codes[:, 0, k]) if k >= masked else masked_torgb(torgb, x, codes[:, :, k], at[x.shape[-1]])
 
-    return synthesis.walk(len(codes), steer, look)
+    return synthesis.walk(len(codes), steer, show)
 
 
 def reach(synthesis: Synthesis, labels: torch.Tensor, region: int, masked: int) -> torch.Tensor:
-    """Which pixels (B, size, size) may change with one region's codes: those of its mask in any masked layer, and what
-    the layers after it carry on, a pixel further at each. A region that is there at 4 x 4 pixels reaches nearly all;
-    one too small for the coarse maps stays near itself. Not for the first region where it steers unmasked layers."""
+    """Find the pixels (B, size, size) that may change with one region's codes.
+
+    They are those of its mask in any masked layer, and what later layers carry on from there, one pixel further each. A
+    region present at 4 x 4 pixels reaches nearly everything; one too small for the coarse maps stays near itself. Not
+    valid for the first region where it steers unmasked layers.
+    """
 
     def wider(mask: torch.Tensor) -> torch.Tensor:
         return F.max_pool2d(mask, 3, 1, 1)

@@ -1,14 +1,16 @@
-"""FaceVid2Vid: a picture driven by another's pose and expression (Wang, Mallya & Liu 2021, "One-Shot Free-View Neural
-Talking-Head Synthesis for Video Conferencing", arXiv 2011.15126), as E4S uses it.
+"""FaceVid2Vid, as E4S uses it: a picture driven by another's pose and expression.
+
+Ting-Chun Wang, Arun Mallya, Ming-Yu Liu: One-Shot Free-View Neural Talking-Head Synthesis for Video Conferencing. CVPR
+2021, arXiv:2011.15126.
 
     source ─┬─ kp_detector ── k, canonical keypoints ──┬─ x_s = R_s k + t_s + δ_s ─┐
             └─ he_estimator ─ R_s, t_s, δ_s ───────────┘                           ├─ generator ─ picture
     driver ─── he_estimator ─ R_d, t_d, δ_d ───────────── x_d = R_d k + t_d + δ_d ─┤
     source ────────────────────────────────────────────────────────────────────────┘
 
-The generator turns the source into features in a volume, moves them from x_s to x_d, and paints them by a decoder with
-spatially adaptive normalisation (Park et al. 2019). Parameters are named as in 00000189-checkpoint.pth.tar of the
-implementation that E4S builds on, whose conventions are kept also where they look odd: degrees become radians by
+The generator turns the source into features in a volume, moves them from x_s to x_d, and paints them with a decoder
+that normalises in a spatially adaptive way (Park et al. 2019). Parameters are named as in 00000189-checkpoint.pth.tar
+of the implementation that E4S builds on, whose conventions are kept even where they look odd: degrees become radians by
 3.14 / 180, and the layer called fc_roll gives the yaw, fc_yaw the roll.
 
 Pictures inside are in [0, 1]. Keypoints are (x, y, z) in [-1, 1] over the volume.
@@ -40,7 +42,7 @@ class Motion(NamedTuple):
 
 
 def rotation(yaw: torch.Tensor, pitch: torch.Tensor, roll: torch.Tensor) -> torch.Tensor:
-    """Pitch about x, yaw about y and roll about z in degrees (B,) -> R = pitch · yaw · roll, (B, 3, 3)."""
+    """Turn pitch about x, yaw about y and roll about z in degrees (B,) into R = pitch · yaw · roll, (B, 3, 3)."""
     yaw, pitch, roll = (angle / 180 * 3.14 for angle in (yaw, pitch, roll))
     zero, one = torch.zeros_like(yaw), torch.ones_like(yaw)
 
@@ -54,19 +56,19 @@ def rotation(yaw: torch.Tensor, pitch: torch.Tensor, roll: torch.Tensor) -> torc
 
 
 def degrees(logits: torch.Tensor) -> torch.Tensor:
-    """The mean angle of a distribution over bins, (B, 66) -> (B,)."""
+    """Return the mean angle of a distribution over bins, (B, 66) -> (B,)."""
     bins = torch.arange(_BINS, device=logits.device, dtype=logits.dtype)
     return (logits.softmax(1) * bins).sum(1) * 3 - 99
 
 
 def moved(canonical: torch.Tensor, motion: Motion) -> torch.Tensor:
-    """x = R k + t + δ (eq. 2): keypoints (B, K, 3) as a head stands and looks."""
+    """Return x = R k + t + δ (eq. 2): keypoints (B, K, 3) moved to a head's pose and expression."""
     turned = canonical @ rotation(motion.yaw, motion.pitch, motion.roll).transpose(1, 2)
     return turned + motion.t[:, None] + motion.expression
 
 
 def grid(depth: int, height: int, width: int, like: torch.Tensor) -> torch.Tensor:
-    """Where the voxels lie, (depth, height, width, 3), the corners' at ±1."""
+    """Return the positions of the voxels, (depth, height, width, 3), those of the corners at ±1."""
     z, y, x = (torch.arange(n, device=like.device, dtype=like.dtype) / (n - 1) * 2 - 1 for n in (depth, height, width))
     z, y, x = torch.meshgrid(z, y, x, indexing="ij")
     return torch.stack([x, y, z], -1)
@@ -80,7 +82,7 @@ def _kinds(dimensions: int) -> tuple[type[nn.Module], type[nn.Module]]:
 
 
 class Conv(nn.Module):
-    """Convolution, batch normalisation, ReLU; before it a doubling, after it a halving of height and width."""
+    """Convolution, batch normalisation, ReLU; `up` doubles height and width before, `down` halves them after."""
 
     def __init__(
         self, dimensions: int, inputs: int, outputs: int, up: bool = False, down: bool = False, slope: float = 0.0
@@ -90,7 +92,7 @@ class Conv(nn.Module):
         self.conv, self.norm = convolution(inputs, outputs, 3, 1, 1), normalisation(outputs)
         self.up, self.down, self.slope, self.flat = up, down, slope, dimensions == 2
 
-    def forward(self, x):
+    def forward(self, x):  # (B, inputs, H, W) or (B, inputs, D, H, W) -> (B, outputs, …), H and W · 2 or / 2
         if self.up:
             x = F.interpolate(x, scale_factor=2.0 if self.flat else (1.0, 2.0, 2.0))
         x = F.leaky_relu(self.norm(self.conv(x)), self.slope)
@@ -100,14 +102,14 @@ class Conv(nn.Module):
 
 
 class Residual(nn.Module):
-    """x → x + f(x) in a volume, f twice normalised, rectified and convolved."""
+    """x → x + f(x) in a volume, f being normalisation, ReLU and convolution, twice."""
 
     def __init__(self, channels: int):
         super().__init__()
         self.norm1, self.conv1 = nn.BatchNorm3d(channels), nn.Conv3d(channels, channels, 3, 1, 1)
         self.norm2, self.conv2 = nn.BatchNorm3d(channels), nn.Conv3d(channels, channels, 3, 1, 1)
 
-    def forward(self, x):
+    def forward(self, x):  # (B, C, D, H, W) -> (B, C, D, H, W)
         inside = self.conv1(self.norm1(x).relu())
         return x + self.conv2(self.norm2(inside).relu())
 
@@ -125,7 +127,7 @@ class Bottleneck(nn.Module):
         if stride > 1:
             self.skip, self.norm4 = nn.Conv2d(channels, channels, 1, stride), nn.BatchNorm2d(channels)
 
-    def forward(self, x):
+    def forward(self, x):  # (B, C, H, W) -> (B, C, H / stride, W / stride)
         inside = self.norm1(self.conv1(x)).relu()
         inside = self.norm2(self.conv2(inside)).relu()
         shortcut = self.norm4(self.skip(x)) if self.stride > 1 else x
@@ -143,7 +145,7 @@ def _named(prefix: str, modules: list[nn.Module]) -> nn.Sequential:
 
 
 class Shrink(nn.Module):
-    """A quarter of a picture's size: blurred by a Gaussian of 13 taps and sigma 1.5, every fourth pixel taken."""
+    """Pictures at a quarter of their size: blurred by a Gaussian of 13 taps and sigma 1.5, every fourth pixel taken."""
 
     def __init__(self):
         super().__init__()
@@ -151,12 +153,12 @@ class Shrink(nn.Module):
         kernel = line[:, None] * line
         self.register_buffer("weight", (kernel / kernel.sum()).expand(3, 1, 13, 13).clone())
 
-    def forward(self, images):
+    def forward(self, images):  # (B, 3, H, W) -> (B, 3, H/4, W/4)
         return F.conv2d(images, self.weight, padding=6, groups=3)[..., ::4, ::4]
 
 
 class KeypointPredictor(nn.Module):
-    """Pictures down to 1/32 of their size, there unfolded to a volume, and up again."""
+    """Pictures down to 1/32 of their size, unfolded there to a volume, and up again."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -166,12 +168,12 @@ class KeypointPredictor(nn.Module):
         self.conv = nn.Conv2d(wide[-1], wide[-1] * DEPTH, 1)
         self.up_blocks = _named("up", [Conv(3, wide[k + 1], wide[k], up=True) for k in reversed(range(_LEVELS))])
 
-    def forward(self, x):
+    def forward(self, x):  # (B, 3, H, W) -> (B, width, D, H, W)
         return self.up_blocks(self.conv(self.down_blocks(x)).unflatten(1, (-1, DEPTH)))
 
 
 class KeypointDetector(nn.Module):
-    """(B, 3, H, W) in [0, 1] to canonical keypoints (B, K, 3): the means of heat maps in a volume."""
+    """Pictures in [0, 1] to canonical keypoints: the means of heat maps in a volume."""
 
     def __init__(self, width: int = 32):
         super().__init__()
@@ -179,14 +181,14 @@ class KeypointDetector(nn.Module):
         self.predictor = KeypointPredictor(width)
         self.kp = nn.Conv3d(width, KEYPOINTS, 3, padding=1)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) -> (B, K, 3)
         maps = self.kp(self.predictor(self.down(images)))
         heat = (maps.flatten(2) / 0.1).softmax(2)
         return heat @ grid(*maps.shape[2:], maps).flatten(0, 2)
 
 
 class HeadEstimator(nn.Module):
-    """(B, 3, H, W) in [0, 1] to how the head stands and what the face does."""
+    """Pictures in [0, 1] to head pose and expression."""
 
     def __init__(self, width: int = 64):
         super().__init__()
@@ -202,7 +204,7 @@ class HeadEstimator(nn.Module):
         self.fc_roll, self.fc_pitch, self.fc_yaw = (nn.Linear(wide[4], _BINS) for _ in range(3))
         self.fc_t, self.fc_exp = nn.Linear(wide[4], 3), nn.Linear(wide[4], 3 * KEYPOINTS)
 
-    def features(self, images: torch.Tensor) -> torch.Tensor:
+    def features(self, images: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) -> (B, 32 · width)
         x = F.max_pool2d(self.norm1(self.conv1(images)).relu(), 3, 2, 1)
         x = self.block1(self.norm2(self.conv2(x)).relu())
         x = self.block3(self.block2(self.norm3(self.conv3(x)).relu()))
@@ -210,7 +212,7 @@ class HeadEstimator(nn.Module):
         x = self.block7(self.block6(self.norm5(self.conv5(x)).relu()))
         return x.mean((2, 3))
 
-    def forward(self, images: torch.Tensor) -> Motion:
+    def forward(self, images: torch.Tensor) -> Motion:  # (B, 3, H, W) -> (B,) three times, (B, 3), (B, K, 3)
         x = self.features(images)
         yaw, pitch, roll = (degrees(layer(x)) for layer in (self.fc_roll, self.fc_pitch, self.fc_yaw))
         return Motion(yaw, pitch, roll, self.fc_t(x), self.fc_exp(x).unflatten(1, (KEYPOINTS, 3)))
@@ -226,7 +228,7 @@ class HourglassEncoder(nn.Module):
             Conv(3, inputs if k == 0 else wide[k], wide[k + 1], down=True) for k in range(_LEVELS)
         )
 
-    def forward(self, x):
+    def forward(self, x):  # (B, inputs, D, H, W) -> that and (B, wide[k], D, H / 2^k, W / 2^k) for k = 1 … 5
         maps = [x]
         for block in self.down_blocks:
             maps.append(block(maps[-1]))
@@ -242,7 +244,7 @@ class HourglassDecoder(nn.Module):
         outputs = wide[0] + inputs
         self.conv, self.norm = nn.Conv3d(outputs, outputs, 3, 1, 1), nn.BatchNorm3d(outputs)
 
-    def forward(self, maps):
+    def forward(self, maps):  # the encoder's maps -> (B, wide[0] + inputs, D, H, W)
         *skips, x = maps
         for block, skip in zip(self.up_blocks, reversed(skips), strict=True):
             x = torch.cat([block(x), skip], 1)
@@ -250,19 +252,19 @@ class HourglassDecoder(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """(B, inputs, D, H, W) to (B, width + inputs, D, H, W)."""
+    """A U-Net over volumes that halves only height and width."""
 
     def __init__(self, inputs: int, width: int):
         super().__init__()
         wide = [width << level for level in range(_LEVELS + 1)]
         self.encoder, self.decoder = HourglassEncoder(inputs, wide), HourglassDecoder(inputs, wide)
 
-    def forward(self, x):
+    def forward(self, x):  # (B, inputs, D, H, W) -> (B, width + inputs, D, H, W)
         return self.decoder(self.encoder(x))
 
 
 class DenseMotion(nn.Module):
-    """Which keypoint's motion each voxel follows, or none; where the source shows nothing that could be moved there."""
+    """Which keypoint's motion, if any, each voxel follows, and where the source shows nothing that could move there."""
 
     def __init__(self, channels: int, width: int, compressed: int = 4):
         super().__init__()
@@ -275,7 +277,7 @@ class DenseMotion(nn.Module):
     def forward(
         self, volume: torch.Tensor, driven: torch.Tensor, source: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Features (B, C, D, H, W) and keypoints (B, K, 3), where they shall be and where they are.
+        """Estimate the flow from features (B, C, D, H, W) and the driven and the source's keypoints, (B, K, 3) each.
 
         Returns where each voxel comes from (B, D, H, W, 3), how visible that is (B, 1, H, W), and the masks
         (B, K + 1, D, H, W), the first for what stays.
@@ -302,14 +304,14 @@ class DenseMotion(nn.Module):
 
 
 class Spade(nn.Module):
-    """Instance normalisation whose scale and shift follow, place by place, from a map of features."""
+    """Instance normalisation whose scale and shift are computed, place by place, from a map of features."""
 
     def __init__(self, channels: int, conditions: int, width: int):
         super().__init__()
         self.mlp_shared = nn.Sequential(nn.Conv2d(conditions, width, 3, padding=1), nn.ReLU())
         self.mlp_gamma, self.mlp_beta = (nn.Conv2d(width, channels, 3, padding=1) for _ in range(2))
 
-    def forward(self, x, condition):
+    def forward(self, x, condition):  # (B, C, H, W), (B, conditions, H', W') -> (B, C, H, W)
         shared = self.mlp_shared(F.interpolate(condition, x.shape[2:]))
         return F.instance_norm(x) * (1 + self.mlp_gamma(shared)) + self.mlp_beta(shared)
 
@@ -328,14 +330,14 @@ class SpadeBlock(nn.Module):
             self.conv_s = spectral_norm(nn.Conv2d(inputs, outputs, 1, bias=False))
             self.norm_s = Spade(inputs, conditions, width)
 
-    def forward(self, x, condition):
+    def forward(self, x, condition):  # (B, inputs, H, W), (B, conditions, H', W') -> (B, outputs, H, W)
         shortcut = self.conv_s(self.norm_s(x, condition)) if self.resized else x
         x = self.conv_0(F.leaky_relu(self.norm_0(x, condition), 0.2))
         return shortcut + self.conv_1(F.leaky_relu(self.norm_1(x, condition), 0.2))
 
 
 class SpadeDecoder(nn.Module):
-    """Features (B, 4 · width, H/4, W/4) to pictures (B, 3, H, W) in [0, 1]."""
+    """Features to pictures in [0, 1]."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -346,7 +348,7 @@ class SpadeDecoder(nn.Module):
         self.up_1 = SpadeBlock(4 * width, width, 4 * width, 2 * width)
         self.conv_img = nn.Conv2d(width, 3, 3, padding=1)
 
-    def forward(self, features):
+    def forward(self, features):  # (B, 4 · width, H/4, W/4) -> (B, 3, H, W)
         x = self.fc(features)
         for number in range(6):
             x = getattr(self, f"G_middle_{number}")(x, features)
@@ -356,7 +358,7 @@ class SpadeDecoder(nn.Module):
 
 
 class Generator(nn.Module):
-    """The source's picture (B, 3, H, W) in [0, 1], its keypoints moved from `source` to `driven`, (B, K, 3) each."""
+    """The source's picture (B, 3, H, W) in [0, 1], with its keypoints (B, K, 3) moved from `source` to `driven`."""
 
     def __init__(self, width: int = 64):
         super().__init__()
@@ -371,13 +373,14 @@ class Generator(nn.Module):
         self.decoder = SpadeDecoder(width)
 
     def appearance(self, images: torch.Tensor) -> torch.Tensor:
-        """The features in a volume, (B, C, D, H/4, W/4)."""
+        """Return the features in a volume, (B, C, D, H/4, W/4)."""
         x = self.first(images)
         for block in self.down_blocks:
             x = block(x)
         return self.resblocks_3d(self.second(x).unflatten(1, (-1, DEPTH)))
 
     def forward(self, images: torch.Tensor, driven: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+        # (B, 3, H, W), (B, K, 3), (B, K, 3) -> (B, 3, H, W)
         volume = self.appearance(images)
         flow, visible, _ = self.dense_motion_network(volume, driven, source)
         warped = F.grid_sample(volume, flow, align_corners=False).flatten(1, 2)
@@ -385,9 +388,9 @@ class Generator(nn.Module):
 
 
 class FaceVid2Vid(nn.Module):
-    """Sources' pictures (B, 3, 256, 256) in [-1, 1] with the pose and expression of the drivers' to pictures likewise.
+    """Sources' pictures (B, 3, 256, 256) in [-1, 1] with the drivers' pose and expression.
 
-    width: channels of the first layers; 64 is the published one's. Other sizes are taken, too, in multiples of 128.
+    width: channels of the first layers; 64 in the published file. Other sizes also work, in multiples of 128.
     """
 
     size = 256
@@ -398,7 +401,7 @@ class FaceVid2Vid(nn.Module):
         self.kp_detector = KeypointDetector(width // 2)
         self.he_estimator = HeadEstimator(width)
 
-    def forward(self, source: torch.Tensor, driver: torch.Tensor) -> torch.Tensor:
+    def forward(self, source: torch.Tensor, driver: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) all three
         source, driver = (source + 1) / 2, (driver + 1) / 2
         canonical = self.kp_detector(source)
         here, there = (moved(canonical, self.he_estimator(images)) for images in (source, driver))

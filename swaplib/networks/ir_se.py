@@ -12,18 +12,18 @@ import torch
 from torch import nn
 
 UNITS = (3, 4, 14, 3)
-"""How many there are in each level. A level's first one has stride 2 and doubles the channels, but for level one."""
+"""Units in each level. The first unit of a level has stride 2 and doubles the channels, except in level one."""
 
 
 class Excitation(nn.Module):
-    """Each channel times a share that follows from all channels' means."""
+    """Each channel times a share that is computed from the means of all channels."""
 
     def __init__(self, channels: int, reduction: int = 16):
         super().__init__()
         self.fc1 = nn.Conv2d(channels, channels // reduction, 1, bias=False)
         self.fc2 = nn.Conv2d(channels // reduction, channels, 1, bias=False)
 
-    def forward(self, x):
+    def forward(self, x):  # (B, C, H, W) -> (B, C, H, W)
         return x * self.fc2(self.fc1(x.mean((2, 3), keepdim=True)).relu()).sigmoid()
 
 
@@ -45,15 +45,15 @@ class Unit(nn.Module):
             Excitation(outputs),
         )
 
-    def forward(self, x):
+    def forward(self, x):  # (B, inputs, H, W) -> (B, outputs, H / stride, W / stride)
         return self.shortcut_layer(x) + self.res_layer(x)
 
 
 class Trunk(nn.Module):
-    """(B, 3, H, W) in [-1, 1] to the maps of four levels, from half of the size on.
+    """(B, 3, H, W) in [-1, 1] to the maps of four levels, the first at half the size.
 
-    width: channels before the first level; factors: of them, after each. units: how many a level has. norm: by what
-    maps are normalised.
+    width: channels before the first level; factors: multiples of it after each level. units: how many each level has.
+    norm: the layer that normalises maps.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Trunk(nn.Module):
         self.ends = tuple(accumulate(units))
 
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """The map after each level."""
+        """Return the map after each level."""
         maps, x = [], self.input_layer(images)
         for number, unit in enumerate(self.body, 1):
             x = unit(x)
@@ -92,5 +92,5 @@ class IRSE50(Trunk):
             nn.BatchNorm2d(512), nn.Dropout(0.6), nn.Flatten(), nn.Linear(512 * 49, 512), nn.BatchNorm1d(512)
         )
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:  # (B, 3, 112, 112) -> (B, 512)
         return nn.functional.normalize(self.output_layer(self.features(images)[-1]), dim=1)

@@ -1,8 +1,8 @@
 """NCSN++ (Song et al. 2021, arXiv:2011.13456), as in the configuration for FFHQ, conditioned on a given vector.
 
 BigGAN's residual blocks, resampling through a low-pass filter, skips scaled by 1/√2, a pyramid of the input fed in on
-the way down ("input skip") and one of the output summed on the way up ("output skip"). The modules stand in one list
-in the order of use, named as in the official code.
+the way down ("input skip") and one of the output summed on the way up ("output skip"). The modules are in one list, in
+the order of use, named as in the official code.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ from swaplib.networks.resample import double, half
 
 
 def _norm(channels: int) -> nn.GroupNorm:
-    """By groups of 4 channels or more, 32 groups at most."""
+    """Normalise by groups of 4 channels or more, 32 groups at most."""
     most = min(channels // 4, 32)
     return nn.GroupNorm(next(k for k in range(most, 0, -1) if channels % k == 0), channels, eps=1e-6)
 
 
 def _conv(inputs: int, outputs: int, kernel: int = 3, zero: bool = False) -> nn.Conv2d:
-    """Uniform weights of variance 1 / (mean of fan in and fan out); or none, so that a residual is 0 at first."""
+    """Build a convolution with uniform weights of variance 1 / (mean of fan in and fan out).
+
+    zero: with zeros instead, so that a residual is 0 at first.
+    """
     layer = nn.Conv2d(inputs, outputs, kernel, 1, kernel // 2)
     nn.init.zeros_(layer.weight) if zero else nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)
@@ -32,7 +35,7 @@ def _conv(inputs: int, outputs: int, kernel: int = 3, zero: bool = False) -> nn.
 
 
 class Block(nn.Module):
-    """BigGAN's residual block; `resize` is `half`, `double` or nothing."""
+    """BigGAN's residual block; `resize` is `half`, `double` or None."""
 
     def __init__(self, inputs: int, outputs: int, condition: int, resize=None):
         super().__init__()
@@ -45,7 +48,7 @@ class Block(nn.Module):
         if inputs != outputs or resize:
             self.Conv_2 = _conv(inputs, outputs, 1)
 
-    def forward(self, x, condition):
+    def forward(self, x, condition):  # (B, inputs, H, W), (B, condition) -> (B, outputs, H, W), or half, or double
         h = F.silu(self.GroupNorm_0(x))
         if self.resize:
             h, x = self.resize(h), self.resize(x)
@@ -63,12 +66,12 @@ class PerPixel(nn.Module):
         if not zero:
             nn.init.xavier_uniform_(self.W, 0.1**0.5)
 
-    def forward(self, x):
+    def forward(self, x):  # (B, C, H, W) -> (B, C, H, W)
         return torch.einsum("bchw,cd->bdhw", x, self.W) + self.b[:, None, None]
 
 
 class Attention(nn.Module):
-    """Every pixel looks at all others."""
+    """Self-attention over all pixels."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -76,7 +79,7 @@ class Attention(nn.Module):
         self.NIN_0, self.NIN_1, self.NIN_2 = (PerPixel(channels) for _ in range(3))
         self.NIN_3 = PerPixel(channels, zero=True)
 
-    def forward(self, x):
+    def forward(self, x):  # (B, C, H, W) -> (B, C, H, W)
         h = self.GroupNorm_0(x)
         query, key, value = (layer(h).flatten(2).transpose(1, 2) for layer in (self.NIN_0, self.NIN_1, self.NIN_2))
         seen = F.scaled_dot_product_attention(query, key, value)
@@ -84,20 +87,21 @@ class Attention(nn.Module):
 
 
 class Combine(nn.Module):
-    """Adds a coarse copy of the input."""
+    """A coarse copy of the input, added to a map."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
         self.Conv_0 = _conv(inputs, outputs, 1)
 
-    def forward(self, x, h):
+    def forward(self, x, h):  # (B, inputs, H, W), (B, outputs, H, W) -> (B, outputs, H, W)
         return self.Conv_0(x) + h
 
 
 class NCSNPP(nn.Module):
-    """(B, channels, size, size) and a vector (B, condition) to (B, channels, size, size): zeros at first.
+    """(B, channels, size, size) and a vector (B, condition) to (B, channels, size, size); zeros before training.
 
-    width: channels at full size; factors: of it, at each halving. blocks: per level. attention: at these sizes.
+    width: channels at full size; factors: multiples of it, one for each level. blocks: per level. attention: the sizes
+    that have it.
     """
 
     def __init__(
@@ -138,6 +142,7 @@ class NCSNPP(nn.Module):
         self.all_modules = nn.ModuleList(modules)
 
     def forward(self, images: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        # (B, channels, size, size), (B, condition) -> (B, channels, size, size)
         module = iter(self.all_modules)
         kept, coarse = [next(module)(images)], images
         for level in range(self.levels):
@@ -163,5 +168,5 @@ class NCSNPP(nn.Module):
         return output.float()
 
     def _look(self, module, h):
-        """Attention, at the sizes that have it."""
+        """Apply attention, at the sizes that have it."""
         return next(module)(h) if h.shape[-1] in self.attention else h

@@ -1,7 +1,8 @@
 """From label maps to pictures, as in pix2pixHD (Wang et al. 2018, arXiv:1711.11585), fused with a given background.
 
-Mask-Guided Portrait Editing (Gu et al. 2019, arXiv:1905.10346) put features of a face's components beside those of the
-mask, and a branch for the background before the last layers. Without the former it is pix2pixHD's global generator.
+Mask-Guided Portrait Editing (Gu et al. 2019, arXiv:1905.10346) joins features of a face's components to those of the
+mask, and adds a branch for the background before the last layers. Without the former it is pix2pixHD's global
+generator.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from swaplib.networks.discriminators import critic_loss, fooling_loss
+from swaplib.networks import discriminators
 
 
 class Residual(nn.Module):
-    """x + f(x), f two 3 x 3 convolutions over reflecting borders."""
+    """x + f(x), f being two 3 x 3 convolutions with reflecting borders."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -25,16 +26,16 @@ class Residual(nn.Module):
             nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), nn.BatchNorm2d(width),
         )  # fmt: skip
 
-    def forward(self, x):
+    def forward(self, x):  # (B, width, H, W) -> (B, width, H, W)
         return x + self.layers(x)
 
 
 class Generator(nn.Module):
     """Mask, features and background to a picture, float32 also under bfloat16.
 
-    labels: classes, the first one the background. width: channels at full size, doubling with each of `halvings`; so
-    many times the mask is halved, down to the grid of the features. blocks: residual ones. features: channels of what
-    is given beside the mask.
+    labels: classes, the first one the background. width: channels at full size, doubling with each halving. halvings:
+    how often the mask is halved, down to the grid of the features. blocks: residual ones. features: channels of the
+    features that are given with the mask.
     """
 
     def __init__(self, labels: int, width: int = 64, halvings: int = 2, blocks: int = 9, features: int = 0):
@@ -57,11 +58,11 @@ class Generator(nn.Module):
         )
 
     def foreground(self, mask: torch.Tensor, features: list[torch.Tensor]) -> torch.Tensor:
-        """The face as features at full size (B, width, S, S), of a mask of ones and zeros (B, labels, S, S)."""
+        """Return the face as features (B, width, S, S), from a mask of ones and zeros (B, labels, S, S)."""
         return self.body(torch.cat([self.mask_encoder(mask), *features], 1))
 
     def behind(self, mask: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
-        """Features (B, width, S, S) of a picture (B, 3, S, S), nothing where the mask shows no background."""
+        """Return features (B, width, S, S) of a picture (B, 3, S, S), zero where the mask shows no background."""
         return self.background_encoder(background) * mask[:, :1]
 
     def forward(self, mask, background, features=()):  # (B, L, S, S), (B, 3, S, S), (B, F, G, G) … -> (B, 3, S, S)
@@ -69,11 +70,11 @@ class Generator(nn.Module):
         return self.background_decoder(torch.cat(both, 1)).float()
 
 
-class Critic(nn.Module):
-    """Patches of a picture with its mask, at the full size, half of it, …: logits and the features before them.
+class MultiscaleDiscriminator(nn.Module):
+    """Logits of the patches of a picture with its mask, at full size, half size, …, and the features before them.
 
-    Normalised by batch: it must see real and generated pictures together (`compared`), whose statistics would
-    otherwise tell them apart.
+    Normalised by batch: it must see real and generated pictures in one batch (`compared`), since the statistics of
+    separate batches would tell them apart.
     """
 
     def __init__(self, inputs: int, width: int = 64, halvings: int = 3, scales: int = 2):
@@ -100,29 +101,35 @@ class Critic(nn.Module):
         return found
 
     def compared(self, mask: torch.Tensor, fakes: torch.Tensor, images: torch.Tensor) -> list[tuple]:
-        """For each scale: features and logits of generated pictures, and of real ones with the same masks."""
+        """Return, for each scale, features and logits of generated pictures, and of real ones with the same masks."""
         both = self(torch.cat([mask, mask]), torch.cat([fakes, images]))
         return [tuple(zip(*(one.chunk(2) for one in pair), strict=True)) for pair in both]
 
 
-def fooling(opinions: list[tuple]) -> torch.Tensor:
-    """−log D(G(…), m) of `Critic.compared`, summed over the scales."""
-    return fooling_loss([fake for (_, fake), _ in opinions])
+def generator_loss(outputs: list[tuple]) -> torch.Tensor:
+    """Return −log D(G(…), m) of `MultiscaleDiscriminator.compared`, summed over the scales (pix2pixHD, eq. 3)."""
+    return discriminators.generator_loss([fake for (_, fake), _ in outputs])
 
 
-def telling(opinions: list[tuple]) -> torch.Tensor:
-    """−log D(x, m) − log(1 − D(G(…), m)) of `Critic.compared`, summed over the scales."""
-    return sum(critic_loss(real, [fake]) for (_, fake), (_, real) in opinions)
+def discriminator_loss(outputs: list[tuple]) -> torch.Tensor:
+    """Return −log D(x, m) − log(1 − D(G(…), m)) of `MultiscaleDiscriminator.compared`.
+
+    Summed over the scales (pix2pixHD, eq. 3).
+    """
+    return sum(discriminators.discriminator_loss(real, [fake]) for (_, fake), (_, real) in outputs)
 
 
-def feature_matching(opinions: list[tuple], squared: bool = False) -> torch.Tensor:
-    """|f − f'|, or ½ (f − f')², of the critic's last features, mean over them, summed over the scales."""
-    pairs = [(fake, real.detach()) for (fake, _), (real, _) in opinions]
+def feature_matching(outputs: list[tuple], squared: bool = False) -> torch.Tensor:
+    """Return |f − f'| (pix2pixHD, eq. 4) or, if squared, ½ (f − f')² (Mask-Guided Portrait Editing, L_FM).
+
+    f: the discriminator's last features; mean over them, summed over the scales.
+    """
+    pairs = [(fake, real.detach()) for (fake, _), (real, _) in outputs]
     return sum(0.5 * F.mse_loss(*pair) if squared else F.l1_loss(*pair) for pair in pairs)
 
 
 def start_normal(network: nn.Module) -> None:
-    """Weights drawn from N(0, 0.02²), those of normalisations from N(1, 0.02²), biases zero, as pix2pix begins."""
+    """Draw weights from N(0, 0.02²), those of normalisations from N(1, 0.02²), and zero the biases, as in pix2pix."""
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             nn.init.normal_(module.weight, 0, 0.02)

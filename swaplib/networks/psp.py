@@ -1,6 +1,6 @@
-"""From a picture to StyleGAN2's W+ in one step: the published encoders, as large as their authors made them.
+"""From a picture to StyleGAN2's W+ in one step: the published encoders, at their authors' sizes.
 
-    picture ─ IR-SE50 ─┬─ 64 px ─ 1 × 1 ─ + ── fine styles, 7 …      pSp: a head gives a layer's code itself
+    picture ─ IR-SE50 ─┬─ 64 px ─ 1 × 1 ─ + ── fine styles, 7 …      pSp: each head gives one layer's code
                        ├─ 32 px ─ 1 × 1 ─ + ── middle, 3 … 6         e4e: the first head gives w for all layers,
                        └─ 16 px ───────────┴── coarse, 0 … 2              the others offsets from it
 
@@ -24,7 +24,7 @@ from swaplib.networks.ir_se import Trunk
 from swaplib.networks.stylegan2 import Linear
 
 SIZE = 256
-"""Pixels of the pictures that they read."""
+"""Pixels of the pictures that the encoders read."""
 
 
 class Style(nn.Module):
@@ -38,16 +38,16 @@ class Style(nn.Module):
         self.convs = nn.Sequential(*layers)
         self.linear = Linear(w, w)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, inputs, size, size) -> (B, w)
         return self.linear(self.convs(x).flatten(1))
 
 
 class Encoder(Trunk):
-    """What both have in common.
+    """The common part of both encoders.
 
-    size: of the generator's pictures, which says how many layers there are. width: channels of the trunk's first
+    size: of the generator's pictures, which determines the number of layers. width: channels of the trunk's first
     level. w: dimensions of a code. latent_avg: the mean code (layers, w), which is added to all; zeros until a file's
-    is set. As in the authors' code it is no part of the state.
+    is set. As in the authors' code it is not part of the state.
     """
 
     latent_avg: torch.Tensor
@@ -62,7 +62,7 @@ class Encoder(Trunk):
         self.register_buffer("latent_avg", torch.zeros(self.layers, w), persistent=False)
 
     def maps(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
-        """Coarse, middle and fine ones, of 16, 32 and 64 pixels, each with what is known from the coarser ones."""
+        """Return the coarse, middle and fine maps, of 16, 32 and 64 pixels, each with the coarser ones added."""
         _, fine, middle, coarse = self.features(Faces(images).resize(SIZE).images)
         middle = self._added(coarse, self.latlayer1(middle))
         return coarse, middle, self._added(middle, self.latlayer2(fine))
@@ -73,20 +73,20 @@ class Encoder(Trunk):
 
 
 class GradualStyleEncoder(Encoder):
-    """pSp's."""
+    """pSp's encoder."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Pictures (B, 3, H, W) in [-1, 1], aligned "ffhq", to codes (B, layers, w)."""
+        """Encode pictures (B, 3, H, W) in [-1, 1], aligned "ffhq", as codes (B, layers, w)."""
         maps = self.maps(images)
         codes = [style(maps[level]) for style, level in zip(self.styles, self.levels, strict=True)]
         return self.latent_avg + torch.stack(codes, 1)
 
 
 class Encoder4Editing(Encoder):
-    """e4e's."""
+    """e4e's encoder."""
 
     def forward(self, images: torch.Tensor, stage: int | None = None) -> torch.Tensor:
-        """Pictures (B, 3, H, W) in [-1, 1], aligned "ffhq", to codes (B, layers, w).
+        """Encode pictures (B, 3, H, W) in [-1, 1], aligned "ffhq", as codes (B, layers, w).
 
         stage: the last layer that has an offset, as in progressive training; at 0 all layers are alike. None: all.
         """

@@ -1,7 +1,7 @@
 """Halving and doubling pictures through the low-pass filter [1, 3, 3, 1] / 8, as StyleGAN2 and NCSN++ do.
 
-Zeros lie outside the picture. Written with pooling and interpolation: as convolutions with one filter a channel they
-take several times as long on a CPU, and most of a small network's time.
+Outside the picture there are zeros. Written with pooling and interpolation: as depthwise convolutions they take several
+times as long on a CPU, and most of a small network's time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 
 def blur(x: torch.Tensor, padding: int) -> torch.Tensor:
-    """Filtered, with so many zeros on each side before: (B, C, H, W) -> (B, C, H + 2 padding − 3, …)."""
+    """Filter after adding `padding` zeros on each side: (B, C, H, W) -> (B, C, H + 2 padding − 3, …)."""
     x = F.pad(x, (padding,) * 4) if padding else x
     for _ in range(3):  # [1, 1] * [1, 1] * [1, 1] = [1, 3, 3, 1]
         x = F.avg_pool2d(x, 2, 1)
@@ -19,14 +19,14 @@ def blur(x: torch.Tensor, padding: int) -> torch.Tensor:
 
 
 def half(x: torch.Tensor) -> torch.Tensor:
-    """(B, C, H, W) -> (B, C, H / 2, W / 2)."""
-    # In each direction the filter is the mean of a mean over 4 pixels and one over the 2 in their middle.
+    """Halve pictures: (B, C, H, W) -> (B, C, H / 2, W / 2)."""
+    # In each direction the filter averages the mean over 4 pixels and the mean over the 2 in their middle.
     wide = ((rows, columns) for rows in (4, 2) for columns in (4, 2))
     return sum(F.avg_pool2d(x, size, 2, (size[0] // 2 - 1, size[1] // 2 - 1)) for size in wide) / 4
 
 
 def double(x: torch.Tensor) -> torch.Tensor:
-    """(B, C, H, W) -> (B, C, 2 H, 2 W)."""
-    # Linear interpolation has just these weights; the rim of zeros is cut off again.
+    """Double pictures: (B, C, H, W) -> (B, C, 2 H, 2 W)."""
+    # Linear interpolation has exactly these weights; the rim of zeros is cut off again.
     wide = F.interpolate(F.pad(x, (1, 1, 1, 1)), scale_factor=2, mode="bilinear")
     return wide[..., 2:-2, 2:-2]

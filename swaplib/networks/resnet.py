@@ -1,4 +1,4 @@
-"""Residual networks (He et al. 2016), their parameters named as torchvision names them, so that its files load."""
+"""Residual networks (He et al. 2016), with parameters named as in torchvision, so that its files load."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 class _Block(nn.Module):
-    """x → act(shortcut(x) + f(x)), f a subclass's `residual`: from `inputs` channels to width · expansion."""
+    """x → act(shortcut(x) + f(x)), f being a subclass's `residual`: from `inputs` channels to width · expansion."""
 
     expansion = 1
 
@@ -21,7 +21,7 @@ class _Block(nn.Module):
         if stride > 1 or inputs != outputs:
             self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
-    def forward(self, x):
+    def forward(self, x):  # (B, inputs, H, W) -> (B, width · expansion, H / stride, W / stride)
         return self.relu(self.residual(x) + (x if self.downsample is None else self.downsample(x)))
 
 
@@ -78,14 +78,14 @@ class ResNet(nn.Module):
         self.outputs = inputs
 
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """The map after each level."""
+        """Return the map after each level."""
         maps = [self.maxpool(self.relu(self.bn1(self.conv1(images))))]
         for level in range(self.levels):
             maps.append(self.get_submodule(f"layer{level + 1}")(maps[-1]))
         return maps[1:]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """The last map's mean over the picture, (B, outputs)."""
+        """Return the last map's mean over the picture, (B, 3, H, W) -> (B, outputs)."""
         return self.features(images)[-1].mean((2, 3))
 
 

@@ -1,13 +1,13 @@
-"""StyleGAN2's networks (Karras et al. 2020, arXiv:1912.04958), their parameters named as in the official PyTorch code.
+"""StyleGAN2's networks (Karras et al. 2020, arXiv:1912.04958), with parameters named as in the official PyTorch code.
 
     z ── mapping ── w ── affine ── styles s
     const ── [ · s, convolution, · d, + noise, + bias, leaky ReLU ] × layers ── ToRGB at each size, summed up
 
 A style scales a layer's inputs before the convolution, which all pictures of a batch share, and the outputs are brought
-back to unit variance after it: the same numbers as a convolution with weights of its own for each picture ("modulated
-weights"), which a CPU is slow at. Without gradients large maps are computed in strips of rows that fit into the
-processor's cache: the passes of filter, noise and activation then cost little, and memory isn't fetched anew for each.
-And since weights are the same for all pictures, wide layers convolve by `winograd`, with kernels prepared once.
+back to unit variance after it: the same numbers as a convolution with separate weights for each picture ("modulated
+weights"), which is slow on a CPU. Without gradients large maps are computed in strips of rows that fit into the
+processor's cache, so that filter, noise and activation cost little, since none of them fetches memory again. And since
+weights are the same for all pictures, wide layers convolve by `winograd`, with kernels prepared once.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from swaplib.networks import winograd
 from swaplib.networks.resample import blur, double, half
 
 Noise = Literal["const", "random", "none"]
-"""What is added to each layer's map: the same numbers always, new ones from torch's generator, nothing."""
+"""What is added to each layer's map: always the same numbers, new ones from torch's random generator, or nothing."""
 
 _STRIP = 1 << 21  # numbers of a map that are computed at once: 8 MB
-_WIDE = 256  # channels from which on a convolution by `winograd` is faster, measured
+_WIDE = 256  # channels above which a convolution by `winograd` is faster, measured
 
 
 def _leaky(x: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
@@ -37,7 +37,7 @@ def _leaky(x: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
 class Linear(nn.Module):
     """Weights of unit variance, scaled when used ("equalised learning rate").
 
-    rate: by how much the layer learns faster. bias: at first.
+    rate: how much faster the layer learns. bias: its initial value.
     """
 
     def __init__(self, inputs: int, outputs: int, active: bool = False, rate: float = 1.0, bias: float = 0.0):
@@ -46,7 +46,7 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.full((outputs,), bias))
         self.gain, self.rate, self.active = rate * inputs**-0.5, rate, active
 
-    def forward(self, x):
+    def forward(self, x):  # (…, inputs) -> (…, outputs)
         x = F.linear(x, self.weight * self.gain, self.bias * self.rate)
         return _leaky(x) if self.active else x
 
@@ -55,7 +55,7 @@ class Linear(nn.Module):
 
 
 class Mapping(nn.Module):
-    """Z to W: (B, z) to (B, w)."""
+    """The mapping from Z to W."""
 
     def __init__(self, z: int, w: int, layers: int):
         super().__init__()
@@ -64,7 +64,7 @@ class Mapping(nn.Module):
             self.add_module(f"fc{k}", Linear(w if k else z, w, active=True, rate=0.01))
         self.register_buffer("w_avg", torch.zeros(w))
 
-    def forward(self, z: torch.Tensor) -> torch.Tensor:
+    def forward(self, z: torch.Tensor) -> torch.Tensor:  # (B, z) -> (B, w)
         x = z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt()
         for k in range(self.layers):
             x = self.get_submodule(f"fc{k}")(x)
@@ -84,21 +84,25 @@ class Layer(nn.Module):
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.register_buffer("noise_const", torch.randn(size, size))
         self.size, self.grow = size, grow
-        self._kernels: tuple[tuple[int, int], torch.Tensor] | None = None  # of which weights, and `winograd`'s of them
+        self._kernels: tuple[tuple[int, int], torch.Tensor] | None = None  # the weights' identity, their kernels
 
     def forward(self, x: torch.Tensor, w: torch.Tensor, noise: Noise = "const") -> torch.Tensor:
+        # (B, inputs, s, s), (B, w) -> (B, outputs, size, size)
         style, scale = self.steer(w)
         return self.steered(x, style[..., None, None], scale[..., None, None], self.noise(len(x), noise))
 
     def steer(self, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """By what codes (…, w) scale inputs (…, inputs), and outputs, back to unit variance (…, outputs); float32."""
+        """Return the scales of inputs (…, inputs) by codes (…, w), and of outputs, back to unit variance, (…, outputs).
+
+        Both are float32.
+        """
         style = self.affine(w).float()
         with torch.autocast(w.device.type, enabled=False):  # d: one over the deviation of the outputs
             scale = (style.square() @ self.weight.square().sum((2, 3)).T + 1e-8).rsqrt()
         return style, scale * 4 if self.grow else scale  # doubling puts zeros between the pixels
 
     def noise(self, batch: int, kind: Noise) -> torch.Tensor | None:
-        """(1 or B, 1, size, size), with its strength."""
+        """Return the noise (1 or B, 1, size, size) times its strength, or None."""
         if kind == "none":
             return None
         if kind == "random":
@@ -110,7 +114,7 @@ class Layer(nn.Module):
     def steered(
         self, x: torch.Tensor, style: torch.Tensor, scale: torch.Tensor, noise: torch.Tensor | None
     ) -> torch.Tensor:
-        """What the layer makes of a map, given what `steer` and `noise` say: scales (B, C, 1, 1), or one a pixel."""
+        """Compute the layer from the results of `steer` and `noise`: scales (B, C, 1, 1), or one for each pixel."""
         if torch.is_grad_enabled():
             return self._rows(x, style, scale, noise, 0, self.size)
         out = None
@@ -126,7 +130,7 @@ class Layer(nn.Module):
         return out
 
     def _rows(self, x, style, scale, noise, top: int, bottom: int) -> torch.Tensor:
-        """The rows of the layer's output from top to bottom."""
+        """Compute the rows of the layer's output from `top` to `bottom`."""
         style = style.to(x.dtype)
         if self.grow:
             x = _window(x, top // 2 - 1, bottom // 2 + 1, style)
@@ -136,7 +140,7 @@ class Layer(nn.Module):
         return self.finish(x, scale if scale.shape[2] == 1 else scale[:, :, top:bottom], noise)
 
     def finish(self, x: torch.Tensor, scale: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
-        """What comes after the convolution; the activation's gain √2 goes with its inputs."""
+        """Apply scale, noise, bias and activation; the activation's gain √2 is applied to its inputs."""
         bias = (self.bias * math.sqrt(2)).to(x.dtype)[:, None, None]
         x = torch.addcmul(bias, x, (scale * math.sqrt(2)).to(x.dtype))
         if noise is not None:
@@ -144,7 +148,7 @@ class Layer(nn.Module):
         return F.leaky_relu(x, 0.2, inplace=True)
 
     def _convolved(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, H + 2, W + 2) to (B, outputs, H, W)."""
+        """Convolve (B, C, H + 2, W + 2) to (B, outputs, H, W)."""
         fast = x.dtype == torch.float32 and x.device.type == "cpu" and self.size >= 8 and len(self.bias) >= _WIDE
         if not fast or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
             return F.conv2d(x, self.weight)
@@ -155,14 +159,14 @@ class Layer(nn.Module):
 
 
 def _window(x: torch.Tensor, top: int, bottom: int, style: torch.Tensor) -> torch.Tensor:
-    """Rows from top to bottom times their styles, with a column more on each side; beyond the map there are zeros."""
+    """Scale rows `top` to `bottom` by their styles, with one more column on each side and zeros beyond the map."""
     some = slice(max(top, 0), bottom)
     rows = x[:, :, some] * (style if style.shape[2] == 1 else style[:, :, some])
     return F.pad(rows, (1, 1, max(-top, 0), max(bottom - x.shape[2], 0)))
 
 
 def _strips(batch: int, channels: int, size: int) -> Iterator[tuple[slice, int, int]]:
-    """Pieces of a map that are not too large: some pictures, the first row, the row after the last."""
+    """Yield pieces of a map that are not too large: some pictures, the first row, the row after the last."""
     pictures = max(1, _STRIP // (channels * size**2))
     rows = min(size, max(4, _STRIP // (channels * size) // 4 * 4))
     for first in range(0, batch, pictures):
@@ -171,22 +175,24 @@ def _strips(batch: int, channels: int, size: int) -> Iterator[tuple[slice, int, 
 
 
 class ToRGB(nn.Module):
-    """A map's contribution to the picture, (B, 3, S, S), float32."""
+    """A map's contribution to the picture, float32."""
 
     def __init__(self, inputs: int, w: int):
         super().__init__()
         self.affine = Linear(w, inputs, bias=1.0)
         self.weight, self.bias = nn.Parameter(torch.randn(3, inputs, 1, 1)), nn.Parameter(torch.zeros(3))
 
-    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:  # (B, inputs, S, S), (B, w) -> (B, 3, S, S)
         style = self.affine(w) * x.shape[1] ** -0.5
         weight = self.weight[:, :, 0, 0] * style[:, None]
         return torch.einsum("bchw,boc->bohw", x, weight.to(x.dtype)).float() + self.bias[:, None, None]
 
 
 class _Up(nn.Module):
-    """What happens at one size: a layer that doubles the map, another, and a look at it; the first size has a constant
-    in the place of the one that doubles."""
+    """The layers of one size: one that doubles the map, another, and ToRGB.
+
+    The first size has a constant in place of the one that doubles.
+    """
 
     def __init__(self, inputs: int, outputs: int, w: int, size: int):
         super().__init__()
@@ -213,14 +219,16 @@ class Synthesis(nn.Module):
             self.add_module(f"b{side}", _Up(wide, narrow, w, side))
 
     def affines(self) -> list[Linear]:
-        """The map from code to style of each layer: the convolution's, and ToRGB's of the last code alone, which no
-        convolution reads (as SeFa's official code takes them)."""
+        """Return the map from code to style of each code, as SeFa's official code does.
+
+        They are the convolutions', and for the last code, which no convolution reads, ToRGB's.
+        """
         blocks = [self.get_submodule(f"b{side}") for side in self.sizes]
         convolutions = [layer for block in blocks for layer in block.children() if isinstance(layer, Layer)]
         return [layer.affine for layer in (*convolutions, blocks[-1].torgb)]
 
     def indexed(self) -> Iterator[tuple[Layer | ToRGB, int]]:
-        """Layers and ToRGBs in the order of their work, each with the number of the code that it reads."""
+        """Yield layers and ToRGBs in the order of use, each with the number of the code that it reads."""
         for k, side in enumerate(self.sizes):
             block = self.get_submodule(f"b{side}")
             if k:
@@ -228,12 +236,14 @@ class Synthesis(nn.Module):
             yield block.conv1, 2 * k
             yield block.torgb, 2 * k + 1
 
-    def forward(self, ws: torch.Tensor, noise: Noise = "const") -> torch.Tensor:
+    def forward(self, ws: torch.Tensor, noise: Noise = "const") -> torch.Tensor:  # (B, layers, w) -> (B, 3, size, size)
         return self.walk(len(ws), lambda layer, x, k: layer(x, ws[:, k], noise), lambda torgb, x, k: torgb(x, ws[:, k]))
 
     def walk(self, batch: int, layer: Callable, torgb: Callable) -> torch.Tensor:
-        """The constant through all layers to pictures; `layer` and `torgb` call one of them on a map, with its code's
-        number."""
+        """Take the constant through all layers to pictures (B, 3, size, size).
+
+        `layer` and `torgb` are called with a module, the map and the number of its code.
+        """
         x = self.b4.const.expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
         picture = None
         for module, k in self.indexed():
@@ -257,12 +267,14 @@ class Generator(nn.Module):
 
     @property
     def layers(self) -> int:
-        """Of W+: 2 log2(size) − 2."""
+        """Number of layers of W+: 2 log2(size) − 2."""
         return self.synthesis.layers
 
     def plus(self, w: torch.Tensor, truncation: float = 1.0, cutoff: int | None = None) -> torch.Tensor:
-        """W or W+ to W+, truncated: the first `cutoff` layers (all where None) drawn towards the mean, which they are
-        at truncation 0. (B, w) or (B, layers, w) to (B, layers, w)."""
+        """Turn W or W+ into truncated W+: (B, w) or (B, layers, w) to (B, layers, w).
+
+        The first `cutoff` layers (all if None) are drawn towards the mean, which they equal at truncation 0.
+        """
         ws = w[:, None].expand(-1, self.layers, -1) if w.ndim == 2 else w
         near = self.mapping.w_avg.lerp(ws[:, :cutoff].to(self.mapping.w_avg), truncation)
         return near if cutoff is None else torch.cat([near, ws[:, cutoff:]], 1)
@@ -270,7 +282,7 @@ class Generator(nn.Module):
     def forward(
         self, z: torch.Tensor, truncation: float = 1.0, cutoff: int | None = None, noise: Noise = "const"
     ) -> torch.Tensor:
-        """(B, z), standard normal, to pictures (B, 3, size, size)."""
+        """Turn standard normal codes (B, z) into pictures (B, 3, size, size)."""
         return self.synthesis(self.plus(self.mapping(z), truncation, cutoff), noise)
 
 
@@ -278,7 +290,7 @@ class Generator(nn.Module):
 
 
 class Conv(nn.Module):
-    """The same for convolutions; halves the picture if asked to. gain: of the output."""
+    """A convolution with weights scaled as in `Linear`; `shrink` halves the picture. gain: of the output."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, shrink: bool = False, linear: bool = False, gain: float = 1.0
@@ -288,7 +300,7 @@ class Conv(nn.Module):
         self.bias = None if linear else nn.Parameter(torch.zeros(outputs))
         self.scale, self.shrink, self.gain = (inputs * kernel**2) ** -0.5, shrink, gain
 
-    def forward(self, x):
+    def forward(self, x):  # (B, inputs, H, W) -> (B, outputs, H, W), or half of H and W
         weight, kernel = self.weight * self.scale, self.weight.shape[-1]
         if not self.shrink:
             x = F.conv2d(x, weight, self.bias, padding=kernel // 2)
@@ -300,7 +312,7 @@ class Conv(nn.Module):
 
 
 class _Down(nn.Module):
-    """A residual block that halves the picture; the first one begins with the picture itself."""
+    """A residual block that halves a map; the first one reads the picture itself."""
 
     def __init__(self, inputs: int, outputs: int, first: bool):
         super().__init__()
@@ -309,13 +321,13 @@ class _Down(nn.Module):
         self.conv1 = Conv(inputs, outputs, 3, shrink=True, gain=math.sqrt(0.5))
         self.skip = Conv(inputs, outputs, 1, shrink=True, linear=True, gain=math.sqrt(0.5))
 
-    def forward(self, x):
+    def forward(self, x):  # (B, inputs or 3, H, W) -> (B, outputs, H/2, W/2)
         x = x if self.fromrgb is None else self.fromrgb(x)
         return self.skip(x) + self.conv1(self.conv0(x))
 
 
 class _End(nn.Module):
-    """4 x 4 pixels, and how much the batch varies, to a logit."""
+    """A map of 4 x 4 pixels, together with how much the batch varies, to a logit."""
 
     def __init__(self, channels: int, group: int):
         super().__init__()
@@ -323,15 +335,15 @@ class _End(nn.Module):
         self.conv = Conv(channels + 1, channels, 3)
         self.fc, self.out = Linear(channels * 16, channels, active=True), Linear(channels, 1)
 
-    def forward(self, x):
+    def forward(self, x):  # (B, channels, 4, 4) -> (B, 1)
         x = torch.cat([x, batch_deviation(x, self.group)], 1)
         return self.out(self.fc(self.conv(x).flatten(1)))
 
 
 def batch_deviation(x: torch.Tensor, group: int) -> torch.Tensor:
-    """Mean standard deviation within groups of the batch, (B, 1, H, W) (Karras et al. 2018, §3).
+    """Return the mean standard deviation within groups of the batch, (B, 1, H, W) (Karras et al. 2018, §3).
 
-    group: pictures in one; the greatest number up to it that divides the batch.
+    group: pictures in a group; the greatest number up to it that divides the batch is used.
     """
     batch, _, height, width = x.shape
     group = next(size for size in range(min(group, batch), 0, -1) if batch % size == 0)
@@ -342,7 +354,7 @@ def batch_deviation(x: torch.Tensor, group: int) -> torch.Tensor:
 class Discriminator(nn.Module):
     """(B, 3, size, size) to logits (B, 1), float32 also under bfloat16.
 
-    base: channels · size at most; most: channels at most. group: pictures whose variation is looked at together.
+    base: channels · size at most; most: channels at most. group: pictures whose variation is measured together.
     """
 
     def __init__(self, size: int, base: int = 32768, most: int = 512, group: int = 4):
@@ -353,25 +365,26 @@ class Discriminator(nn.Module):
             self.add_module(f"b{side}", _Down(wide, narrow, first=k == 0))
         self.b4 = _End(min(base // 4, most), group)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:  # (B, 3, size, size) -> (B, 1)
         images = images.contiguous(memory_format=torch.channels_last)  # faster on a CPU
         for side in self.sizes:
             images = self.get_submodule(f"b{side}")(images)
         return self.b4(images).float()
 
 
-def gradient_penalty(critic: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """R1: ‖∇ D(x)‖², mean over real pictures (Mescheder et al. 2018); weigh it by γ/2. In float32."""
+def gradient_penalty(discriminator: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Return R1 = E ‖∇ D(x)‖² over real pictures (Mescheder et al. 2018, eq. 9), to be weighted by γ/2; float32."""
     images = images.detach().requires_grad_()
     with torch.autocast(images.device.type, enabled=False):
-        (gradient,) = torch.autograd.grad(critic(images).sum(), images, create_graph=True)
+        (gradient,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
     return gradient.square().sum((1, 2, 3)).mean()
 
 
 def path_lengths(synthesis: Synthesis, ws: torch.Tensor, shown: torch.Tensor, noise: Noise = "random") -> torch.Tensor:
-    """How far a picture moves with its code: ‖∇ ⟨G(w), y⟩‖, (B,), root mean square over the layers (§3.2). In float32.
+    """Return how far a picture moves with its code, ‖∇ ⟨G(w), y⟩‖, (B,), float32 (§3.2, eq. 4).
 
-    ws: (B, layers, w), a result of parameters that are to learn. shown: y, normal pictures (B, 3, S, S).
+    Root mean square over the layers. ws: (B, layers, w), computed by parameters that are to learn. shown: y, pictures
+    (B, 3, S, S) of normal noise.
     """
     with torch.autocast(ws.device.type, enabled=False):
         moved = (synthesis(ws.float(), noise) * shown).sum() / shown.shape[-1]

@@ -1,4 +1,4 @@
-"""The U-Net of pix2pix (Isola et al. 2017, arXiv:1611.07004), by which Mask-Guided Portrait Editing's code parses."""
+"""The U-Net of pix2pix (Isola et al. 2017, arXiv:1611.07004), the parser in Mask-Guided Portrait Editing's code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 class UNet(nn.Module):
     """(B, 3, H, W) to (B, classes, H, W) in [-1, 1]; H and W multiples of 2^levels.
 
-    What goes past the coarser levels is each map after its LeakyReLU. Dropout, which only training has, is left out.
+    The skip connections carry each map after its LeakyReLU. Dropout, used only in training, is left out.
     """
 
     def __init__(self, classes: int = 11, width: int = 64, levels: int = 6):
@@ -29,7 +29,7 @@ class UNet(nn.Module):
         )
         self.up_norms = nn.ModuleList(nn.BatchNorm2d(wide) for wide in widths[:-1])
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) -> (B, classes, H, W)
         maps, x = [], images
         for k, down in enumerate(self.downs):
             x = down(x)
@@ -40,15 +40,7 @@ class UNet(nn.Module):
                 maps.append(x)
         for k in range(len(self.ups) - 1, -1, -1):
             height, width = x.shape[-2:]
-            x = self.ups[k](F.relu(x))[..., : 2 * height, : 2 * width]  # one row and column less than it gives
+            x = self.ups[k](F.relu(x))[..., : 2 * height, : 2 * width]  # cut its extra row and column
             if k:
                 x = torch.cat([maps[k - 1], self.up_norms[k - 1](x)], 1)
         return x.tanh()
-
-
-def our_name(name: str) -> str:
-    """pix2pix's name of a tensor in ours; there each level lies within the one before."""
-    *path, layer, what = name.split(".")
-    level = path.count("model") - 2
-    kind = ("downs", "downs", "down_norms", "ups", "up_norms", "ups", "up_norms")[int(layer)]
-    return f"{kind}.{level - kind.endswith('norms')}.{what}"

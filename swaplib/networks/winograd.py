@@ -1,4 +1,4 @@
-"""3 x 3 convolutions by a quarter of the multiplications: Winograd's minimal filtering F(4 x 4, 3 x 3).
+"""3 x 3 convolutions with a quarter of the multiplications: Winograd's minimal filtering F(4 x 4, 3 x 3).
 
 Andrew Lavin, Scott Gray: Fast Algorithms for Convolutional Neural Networks. CVPR 2016, arXiv:1509.09308.
 
@@ -6,8 +6,8 @@ Andrew Lavin, Scott Gray: Fast Algorithms for Convolutional Neural Networks. CVP
                                ├─ a product of matrices for each of the 36 places ── Aᵀ · A ── 4 x 4 outputs
     kernels 3 x 3 ──── G · Gᵀ ─┘
 
-The kernels' half is worth keeping, so this is for weights that stay as they are. In single precision results differ by
-about a hundred-thousandth of the greatest from a plain convolution's; half precision would lose too much.
+The transformed kernels are worth keeping, so this is for frozen weights. In single precision the results differ from a
+plain convolution's by about a hundred-thousandth of the largest value; half precision would lose too much.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ _A = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8
 
 @cache
 def _both(rows: tuple[tuple[float, ...], ...]) -> torch.Tensor:
-    """A transform of rows and columns at once, as one matrix."""
+    """Combine the transforms of rows and columns in one matrix."""
     one = torch.tensor(rows, dtype=torch.float32)
     return torch.kron(one, one)
 
 
 def transformed(weight: torch.Tensor) -> torch.Tensor:
-    """Kernels (outputs, inputs, 3, 3) as `convolve` takes them, (36, inputs, outputs)."""
+    """Transform kernels (outputs, inputs, 3, 3) for `convolve`, to (36, inputs, outputs)."""
     return (_both(_G) @ weight.flatten(2).permute(2, 1, 0).flatten(1)).unflatten(1, weight.shape[1::-1]).contiguous()
 
 
 def convolve(x: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
-    """What `F.conv2d` gives without padding: (B, inputs, H + 2, W + 2) to (B, outputs, H, W), float32.
+    """Convolve as `F.conv2d` without padding: (B, inputs, H + 2, W + 2) to (B, outputs, H, W), float32.
 
-    H and W must be multiples of 4. kernels: `transformed` ones.
+    H and W must be multiples of 4. kernels: from `transformed`.
     """
     x = x.permute(0, 2, 3, 1).contiguous()
     batch, height, width, inputs = x.shape

@@ -1,4 +1,4 @@
-"""Photographs: reading them, finding and aligning their faces, RSGAN's masks and crops, blending, dlib's descriptor.
+"""Photographs: reading them, finding and aligning faces, RSGAN's masks and crops, blending, dlib's descriptor.
 
 A photo is a uint8 RGB array (H, W, 3); an aligned face is a `Faces` record.
 """

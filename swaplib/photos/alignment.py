@@ -33,7 +33,7 @@ _TEMPLATE = {
 
 
 def canvas(kind: Kind, size: int | tuple[int, int] | None = None) -> tuple[int, int]:
-    """Height and width of an aligned picture.
+    """Return the height and width of an aligned picture.
 
     size: the height, or for "as_is" also (height, width); None the paper's own (CelebA: 218 x 178, RSGAN:
     178 x 178, ArcFace: 112, others 256).
@@ -60,14 +60,14 @@ def alignment(
     size: int | tuple[int, int] | None = None,
     shape: tuple[int, ...] | None = None,
 ) -> np.ndarray:
-    """The 3x3 matrix from photo pixels to aligned pixels, for landmarks (68, 2).
+    """Return the 3x3 matrix from photo pixels to aligned pixels, for landmarks (68, 2).
 
     portrait    FFHQ's crop, wider by `faces.PORTRAIT_MARGIN`: how rendered faces are framed
     ffhq        Karras et al. 2019: a rotated square, sized by the eyes' distance and that of eyes and mouth
     celeba      Liu et al. 2015: the similarity that fits five points to the means of CelebA's aligned pictures
     rsgan       the square of CelebA's aligned pictures that RSGAN sees, from their row 20 on
-    five_point  Gu et al. 2019 (MGPE): the same with MGPE's centres of eyes and mouth
-    arcface     Deng et al. 2019: the same with the template of the published face recognisers
+    five_point  Gu et al. 2019 (MGPE): as celeba, with MGPE's centres of eyes and mouth
+    arcface     Deng et al. 2019: as celeba, with the template of the published face recognisers
     as_is       no alignment: the centre of a photo of this `shape`, scaled to fill the picture
     """
     height, width = canvas(kind, size)
@@ -78,7 +78,7 @@ def alignment(
     points = np.asarray(landmarks, float)
     if points.shape != (68, 2) or not np.isfinite(points).all():
         raise ValueError(f"landmarks must be 68 finite points (x, y), got an array of shape {points.shape}")
-    # The nose's tip as five-point sets mean it lies between dlib's tip (30) and the base below it (33).
+    # The nose tip of five-point sets lies between dlib's tip (30) and the base below it (33).
     nose = points[[30, 33]].mean(0)
     five = np.stack([points[36:42].mean(0), points[42:48].mean(0), nose, points[48], points[54]])
     if np.ptp(five[:2], axis=0).max() < 1e-3:
@@ -90,7 +90,10 @@ def alignment(
 
 
 def _ffhq(five: np.ndarray, size: int, margin: float) -> np.ndarray:
-    """FFHQ's crop, `margin` times as wide: x along the eyes and square to the line from eyes to mouth, both counted."""
+    """Return FFHQ's crop, `margin` times as wide.
+
+    Its x axis is the vector from eye to eye plus the vector from eyes to mouth turned by a right angle.
+    """
     eye, mouth = five[:2].mean(0), five[3:].mean(0)
     eyes, down = five[1] - five[0], mouth - eye
     x = eyes - np.array([-down[1], down[0]])
@@ -103,7 +106,7 @@ def _ffhq(five: np.ndarray, size: int, margin: float) -> np.ndarray:
 
 
 def _similarity(points: np.ndarray, template: np.ndarray) -> np.ndarray:
-    """Least-squares rotation, scale and shift: a complex number times a point plus another."""
+    """Fit rotation, scale and shift by least squares: a complex number times a point, plus another."""
     p, q = points @ np.array([1, 1j]), template @ np.array([1, 1j])
     centred = p - p.mean()
     factor = np.vdot(centred, q - q.mean()) / np.vdot(centred, centred)
@@ -112,7 +115,7 @@ def _similarity(points: np.ndarray, template: np.ndarray) -> np.ndarray:
 
 
 def resizing(shape: tuple[int, ...], new_shape: tuple[int, ...]) -> np.ndarray:
-    """Matrix from the pixels of a picture of `shape` (H, W) to those of the same picture at another size."""
+    """Return the matrix from the pixels of a picture of `shape` (H, W) to those of the same picture at another size."""
     x, y = new_shape[1] / shape[1], new_shape[0] / shape[0]
     return np.array([[x, 0, 0.5 * x - 0.5], [0, y, 0.5 * y - 0.5], [0, 0, 1.0]])
 
@@ -125,12 +128,12 @@ def _fill(shape: tuple[int, ...], height: int, width: int) -> np.ndarray:
 
 
 def move(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Points (N, 2) through a matrix."""
+    """Map points (N, 2) through a matrix."""
     return np.asarray(points) @ matrix[:2, :2].T + matrix[:2, 2]
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, shape: tuple[int, int], outside: str = "reflect") -> np.ndarray:
-    """The picture of `shape` (height, width) that the matrix makes of an image (H, W) or (H, W, C).
+    """Warp an image (H, W) or (H, W, C) by the matrix to a picture of `shape` (height, width).
 
     Enlarged by bicubic interpolation; reduced by averaging a finer picture, so that nothing aliases.
     `outside`: "reflect" the image at its borders, or "zero".
@@ -148,12 +151,12 @@ def warp(image: np.ndarray, matrix: np.ndarray, shape: tuple[int, int], outside:
 
 
 def warp_labels(labels: np.ndarray, matrix: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Label map (H, W) uint8 by nearest neighbour; background outside."""
+    """Warp a label map (H, W) uint8 by nearest neighbour; background outside."""
     return cv2.warpAffine(labels, matrix[:2], shape[::-1], flags=cv2.INTER_NEAREST)
 
 
 def warp_photo(photo: np.ndarray, matrix: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """As `warp`; what lies outside the photo is its mirror image, the blurrier the farther out (as in FFHQ)."""
+    """Warp as `warp`; outside the photo, show its mirror image, blurrier with distance (as in FFHQ)."""
     picture = warp(photo, matrix, shape)
     # A pixel is outside when its centre maps back to outside the photo.
     ys, xs = np.mgrid[: shape[0], : shape[1]]
@@ -168,7 +171,7 @@ def warp_photo(photo: np.ndarray, matrix: np.ndarray, shape: tuple[int, int]) ->
 
 
 def align(faces: Faces, kind: Kind = "portrait", size: int | tuple[int, int] | None = None) -> Faces:
-    """Faces with known landmarks (rendered ones, say), aligned without detecting anything; labels move along."""
+    """Align faces with known landmarks (such as rendered ones) without detecting anything; labels move along."""
     if faces.landmarks is None:
         raise ValueError("these faces have no landmarks to align by: use photos.prepare, which finds them")
     shape = canvas(kind, size)
@@ -190,11 +193,11 @@ def align(faces: Faces, kind: Kind = "portrait", size: int | tuple[int, int] | N
 def paste_back(
     photo: np.ndarray, picture: np.ndarray | torch.Tensor, matrix: np.ndarray, mask: Any = None
 ) -> np.ndarray:
-    """The photo with an aligned picture put back where it came from, uint8 (H, W, 3).
+    """Put an aligned picture back into its photo, uint8 (H, W, 3).
 
     picture: uint8 (h, w, 3), or an image in [-1, 1] (3, h, w) or (1, 3, h, w). mask (h, w): what of it to take,
     True/False (its edge is softened inwards) or weights in [0, 1]; None takes all but a soft margin. Pixels that
-    the mask doesn't reach stay bit for bit.
+    the mask doesn't reach stay identical, bit for bit.
     """
     if isinstance(picture, torch.Tensor):
         picture = to_uint8(picture.reshape(picture.shape[-3:]))
@@ -217,7 +220,7 @@ def paste_back(
 
 
 def _margin(height: int, width: int) -> np.ndarray:
-    """Weights that fall smoothly to 0 at the picture's border, over 6% of its size."""
+    """Return weights that fall smoothly to 0 at the picture's border, over 6% of its size."""
     y, x = (np.minimum(np.arange(n), np.arange(n)[::-1]) / (0.06 * n) for n in (height, width))
     ramp = np.clip(np.minimum(y[:, None], x[None]), 0, 1)
     return ramp * ramp * (3 - 2 * ramp)

@@ -1,5 +1,7 @@
-"""Put one picture into another so that no seam shows: in the gradient domain (Pérez et al. 2003), softly along a mask's
-rim, or level by level of Laplacian pyramids (Burt & Adelson 1983). The latter two are E4S's.
+"""Blend one picture into another without a visible seam.
+
+This is done in the gradient domain (Pérez et al. 2003), softly along a mask's rim, or level by level of Laplacian
+pyramids (Burt & Adelson 1983). The latter two are E4S's.
 
 In the gradient domain the pasted picture keeps its own gradients; what is added to it is the membrane, the smooth
 (harmonic) surface that carries the differences along the seam into the pasted region. RSGAN stitches with it
@@ -15,19 +17,19 @@ import torch.nn.functional as F
 from scipy import sparse
 from scipy.sparse.linalg import spsolve
 
-_COARSEST = 24  # pixels a side below which the membrane is solved exactly
+_COARSEST = 24  # pixels per side up to which the membrane is solved exactly
 _SWEEPS = 12  # relaxation sweeps on each finer level
 
 
 def gradient_domain(
     foreground: torch.Tensor, background: torch.Tensor, mask: torch.Tensor, limit: float = 2.0
 ) -> torch.Tensor:
-    """Foreground inside the mask, background outside, joined in the gradient domain.
+    """Join the foreground inside the mask and the background outside it in the gradient domain.
 
-    foreground, background: images (B, 3, H, W) in [-1, 1]. mask: bool (B, H, W); any shape, also empty, touching the
-    border or covering everything (then the foreground is returned as it is). limit: differences along the seam are
-    clipped to +-limit, so that a seam that crosses hair or a hand doesn't bleed into the face; 2 clips nothing.
-    Returns images like the background; outside the mask they equal it bit for bit.
+    foreground, background: images (B, 3, H, W) in [-1, 1]. mask: bool (B, H, W); of any form, including empty,
+    touching the border or covering everything (then the foreground is returned as it is). limit: differences along
+    the seam are clipped to +-limit, so that a seam that crosses hair or a hand doesn't bleed into the face; 2 clips
+    nothing. Returns images like the background; outside the mask they equal it bit for bit.
     """
     if foreground.shape != background.shape or mask.shape != background[:, 0].shape:
         raise ValueError(
@@ -43,7 +45,7 @@ def gradient_domain(
 
 
 def membrane(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The harmonic surface over a mask whose height along its outer rim is given.
+    """Compute the harmonic surface over a mask, given its height along the mask's outer rim.
 
     values: float (H, W, C), read in the ring of pixels just outside the mask. mask: bool (H, W).
     Returns float32 (H, W, C), zero outside the mask. At the picture's border the surface is level (Neumann); without
@@ -80,12 +82,12 @@ def _harmonic(values: np.ndarray, known: np.ndarray, free: np.ndarray) -> np.nda
 
 
 def _halve(array: np.ndarray) -> np.ndarray:
-    """Mean over blocks of 2 by 2."""
+    """Average blocks of 2 by 2."""
     return (array[::2, ::2] + array[1::2, ::2] + array[::2, 1::2] + array[1::2, 1::2]) / 4
 
 
 def _neighbours(array: np.ndarray) -> np.ndarray:
-    """Sum of the four neighbours; those beyond the border count as zero."""
+    """Sum the four neighbours; those beyond the border count as zero."""
     total = np.zeros_like(array)
     total[1:] += array[:-1]
     total[:-1] += array[1:]
@@ -95,7 +97,7 @@ def _neighbours(array: np.ndarray) -> np.ndarray:
 
 
 def _relax(values: np.ndarray, domain: np.ndarray, free: np.ndarray) -> np.ndarray:
-    """Damped Jacobi sweeps: every free pixel moves towards the mean of its neighbours in the domain."""
+    """Run damped Jacobi sweeps: every free pixel moves towards the mean of its neighbours in the domain."""
     inside = domain[..., None].astype(np.float32)
     count = np.maximum(_neighbours(inside), 1)
     free = free[..., None]
@@ -106,11 +108,11 @@ def _relax(values: np.ndarray, domain: np.ndarray, free: np.ndarray) -> np.ndarr
 
 
 def _solve(values: np.ndarray, known: np.ndarray, free: np.ndarray) -> np.ndarray:
-    """The exact harmonic fill of a small grid, by a sparse linear system."""
+    """Solve the harmonic fill of a small grid exactly, as a sparse linear system."""
     index = -np.ones(free.shape, int)
     index[free] = np.arange(free.sum())
     here, there, right = [], [], np.zeros((int(free.sum()), values.shape[-1]))
-    degree = np.full(int(free.sum()), 1e-6)  # keeps a piece without any rim solvable: it stays at zero
+    degree = np.full(int(free.sum()), 1e-6)  # keeps a piece without a rim solvable: it stays at zero
     for a, b in (
         (np.s_[:-1], np.s_[1:]),
         (np.s_[1:], np.s_[:-1]),
@@ -135,9 +137,9 @@ def _solve(values: np.ndarray, known: np.ndarray, free: np.ndarray) -> np.ndarra
 
 
 def band(mask: torch.Tensor, radius: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The pixels within `radius` of a mask's rim, inside and outside, and the mask with those: bool (B, H, W) each.
+    """Return the pixels within `radius` of a mask's rim, and the mask grown by them: bool (B, H, W) each.
 
-    Distance is by squares of 2 radius + 1 pixels.
+    The rim's pixels lie inside and outside the mask; distance is measured by squares of 2 radius + 1 pixels.
     """
     side = 2 * radius + 1
     wide = F.max_pool2d(mask[:, None].float(), side, 1, radius)[:, 0] > 0
@@ -146,8 +148,10 @@ def band(mask: torch.Tensor, radius: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def soft(foreground: torch.Tensor, background: torch.Tensor, mask: torch.Tensor, radius: int) -> torch.Tensor:
-    """Foreground within a mask (B, H, W), faded into the background over `radius` pixels on both sides of a rim that is
-    taken in by as many. Images (B, 3, H, W)."""
+    """Fade the foreground within a mask (B, H, W) into the background; images are (B, 3, H, W).
+
+    The mask is first eroded by `radius` pixels; the fade extends by as many on both sides of the new rim.
+    """
     side, rows = 2 * radius + 1, []
     for one in mask.cpu().numpy().astype(np.uint8) * 255:
         narrow = cv2.erode(one, np.ones((side, side), np.uint8))
@@ -159,9 +163,9 @@ def soft(foreground: torch.Tensor, background: torch.Tensor, mask: torch.Tensor,
 def laplacian(
     foreground: torch.Tensor, background: torch.Tensor, weights: torch.Tensor, levels: int = 10
 ) -> torch.Tensor:
-    """Foreground and background mixed by weights (B, H, W) in 0 … 1, blurred the more, the coarser the details are.
+    """Mix foreground and background by weights (B, H, W) in 0 … 1, blurred more for coarser details.
 
-    levels: of the pyramids, as many as the size can be halved at most. Images (B, 3, H, W) in [-1, 1].
+    levels: of the pyramids, limited by how often the size can be halved. Images (B, 3, H, W) in [-1, 1].
     """
     height, width = background.shape[-2:]
     levels = min(levels, min(height & -height, width & -width).bit_length())
@@ -179,7 +183,7 @@ def laplacian(
 
 
 def _gaussians(picture: np.ndarray, levels: int) -> list[np.ndarray]:
-    """A picture (H, W, 3), halved and halved again."""
+    """Return the Gaussian pyramid of a picture (H, W, 3), each level half the size of the one before."""
     found = [np.ascontiguousarray(picture)]
     for _ in range(levels - 1):
         found.append(cv2.pyrDown(found[-1]))

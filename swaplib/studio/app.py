@@ -24,13 +24,13 @@ from swaplib.studio.renderer import Pick, Renderer, State, jpeg, plain_swap, sid
 class Studio(App):
     """The app. Show it as the last line of a cell; `state` may be read and set, `renderer` used by itself.
 
-    state: what to open with; None: a plain swap of two rendered faces. size, directions: as in `Renderer`; those that
-    were found by `latent.directions` go in through its `sliders`. Where the family has layers, a slider for each of
-    their groups (`layers.groups`) moves them together.
-    files: photographs to offer by name. folder: where pictures and states are saved; None: figures/studio.
+    state: the initial one; None: a plain swap of two rendered faces. size, directions: as in `Renderer`; directions
+    found by `latent.directions` go through its `make_sliders`. Where the family has layers, a slider for each of
+    their groups (`layers.group_parts`) moves them together.
+    files: photographs to offer by name. folder: where pictures and states are saved; None: build/studio.
     reach: the edit sliders go from -reach to reach. seed: of the random buttons.
     last_error as in `App`. pace is "smooth", "preview" (small frames while a slider moves) or "release" (drawn when it
-    is let go), by the time that a frame takes at the start, `frame_seconds`.
+    is released), by the time that a frame takes at the start, `frame_seconds`.
     """
 
     State = State
@@ -60,7 +60,7 @@ class Studio(App):
         self._draw()
         self._settle()
 
-    # The state, and what changes it.
+    # The state and what changes it.
 
     @property
     def state(self) -> State:
@@ -74,15 +74,15 @@ class Studio(App):
         self._later(self._settle)
 
     def reset(self) -> None:
-        """Back to what the studio opened with."""
+        """Return to the initial state."""
         self.state = self._first
 
     def plain_swap(self) -> None:
-        """The parts of a plain swap from the source, nothing edited, nothing random."""
+        """Take the parts of a plain swap from the source, with no edits and no random codes."""
         self.state = State(self.state.source, self.state.target, plain_swap(self.family), self._no_edits())
 
     def everything(self) -> None:
-        """Every part from the source: the way then leads to the source's own picture."""
+        """Take every part from the source: the path then leads to the source's own picture."""
         self.state = replace(self.state, amounts=dict.fromkeys(self.sliders, 1.0))
 
     def randomize(self, part: str) -> None:
@@ -92,7 +92,7 @@ class Studio(App):
         self.state = replace(self.state, amounts=self.state.amounts | amounts, random=self.state.random | drawn)
 
     def reset_part(self, *parts: str) -> None:
-        """Parts' amounts as the studio opened with them, and the source's own codes."""
+        """Reset parts to their initial amounts and to the source's own codes."""
         amounts = self.state.amounts | {part: self._first.amounts.get(part, 0.0) for part in parts}
         drawn = {name: seed for name, seed in self.state.random.items() if name not in parts}
         self.state = replace(self.state, amounts=amounts, random=drawn)
@@ -106,7 +106,7 @@ class Studio(App):
         return dict.fromkeys(self.edits, 0.0)
 
     def _try(self, state: State) -> None:
-        """Take over a state that can be drawn; one that can't raises and changes nothing."""
+        """Take over a state if it can be drawn; otherwise raise and change nothing."""
         self.renderer.render(state)
         self.state = state
 
@@ -115,7 +115,7 @@ class Studio(App):
     def save_picture(self, name: str = "picture") -> Path:
         """Save the picture as PNG; its metadata says that it is synthetic, and how it was made."""
         path = free(self.folder, name, ".png")
-        # A saved picture may be passed on: it names photographs, but not where they lie.
+        # A saved picture may be shared: it names photographs, but not their folders.
         picks = (replace(pick, path=Path(pick.path).name) for pick in (self.state.source, self.state.target))
         told = replace(self.state, **dict(zip(("source", "target"), picks, strict=True))).to_json()
         text = f"Family {self.family.name}, {' '.join(told.split())}"
@@ -137,7 +137,7 @@ class Studio(App):
             for role in ("source", "target")
         }  # fmt: skip
         self.sliders = {part.name: make_slider(part.name, 0, 1) for part in self.family.parts}
-        self._grouped = {name: parts for name, parts in layers.groups(self.family).items() if len(parts) > 1}
+        self._grouped = {name: parts for name, parts in layers.group_parts(self.family).items() if len(parts) > 1}
         self.groups = {name: make_slider(name, 0, 1) for name in self._grouped}
         self.edits = {name: make_slider(name, -reach, reach) for name in self.renderer.directions}
         self.along = make_slider("all together", 0, 1)
@@ -188,16 +188,16 @@ class Studio(App):
         self.state = replace(self.state, **{role: pick})
 
     def _moved(self, group: str, name: str | None, change: Mapping[str, Any]) -> None:
-        """A slider was moved: by the user, unless the controls are just being written."""
+        """Handle a slider's move by the user; ignore it while the controls are being written."""
         if self._writing:
             return
         value = change["new"] if name is None else getattr(self.state, group) | {name: change["new"]}
         self.state = replace(self.state, **{group: value})
 
     def _moved_group(self, name: str, change: Mapping[str, Any]) -> None:
-        """A group's slider moves its parts together."""
+        """Move a group's parts together, after its slider."""
         if not self._writing:
-            amounts = layers.amounts(self._grouped, {name: change["new"]})
+            amounts = layers.choose_amounts(self._grouped, {name: change["new"]})
             self.state = replace(self.state, amounts=self.state.amounts | amounts)
 
     def _write_controls(self) -> None:
@@ -236,12 +236,12 @@ class Studio(App):
             slider.continuous_update = self.pace != "release"
 
     def _draw(self) -> None:
-        """The frame of a moving slider: nothing but the picture."""
+        """Draw the frame of a moving slider: only the picture."""
         with self._guarded():
             self._show("picture", self.renderer.render(self.state, self._preview))
 
     def _settle(self) -> None:
-        """What can wait until the slider rests: the full size, the faces, the true swap, the path, the notes."""
+        """Draw what can wait until the slider rests: full size, faces, true swap, path, notes."""
         with self._guarded():
             if self.pace == "preview":
                 self._show("picture", self.renderer.render(self.state))
@@ -254,7 +254,7 @@ class Studio(App):
             self._tell()
 
     def _tell(self) -> None:
-        """Captions and notes."""
+        """Write captions and notes."""
         texts = {name: name for name in self.images} | {"path": "the way from the target to the picture"}
         if not (self.state.source.rendered and self.state.target.rendered):
             texts["true swap"] = "true swap: not known for photographs"

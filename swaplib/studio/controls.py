@@ -1,4 +1,4 @@
-"""What the studio's apps share: narrow controls, and an app that saves its state and tells what went wrong."""
+"""Shared by the studio's apps: narrow controls, and an app that saves its state and says what went wrong."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SMOOTH = 0.1
 class Chooser:
     """The controls that say where a face comes from.
 
-    changed(pick) is called with what they say, received(name, content) with an uploaded file.
+    changed(pick) is called with the choice, received(name, content) with an uploaded file.
     """
 
     def __init__(self, role: str, pick: Pick, files: Sequence[str], changed: Callable, received: Callable, rng):
@@ -54,7 +54,7 @@ class Chooser:
         self.show(pick, force=True)
 
     def show(self, pick: Pick, force: bool = False) -> None:
-        """Write a pick into the controls; one that they show already leaves a half-made choice alone."""
+        """Write a pick into the controls; one already shown leaves an unfinished choice alone."""
         if pick == self.pick and not force:
             return
         self.pick, self._writing = pick, True
@@ -74,7 +74,7 @@ class Chooser:
                 row.layout.display = "" if kind == self.kind.value else "none"
 
     def _read(self, change: Mapping) -> None:
-        """A control was moved. A photograph that is not named yet changes nothing."""
+        """Read the controls after a move. A photograph without a name yet changes nothing."""
         self._reveal()
         if self._writing:
             return
@@ -92,9 +92,9 @@ class App:
     """An app over a family: a box of controls that only write its state, and pictures that follow.
 
     Subclasses set `family`, `state`, `box` and `images`, and define State (`to_json` and `from_json`), `_try(state)`,
-    which takes over a state that can be drawn, and `_still()`, what a run without browser shows.
-    folder: where pictures and states are saved; None: figures/studio. name: what they are called at first.
-    last_error holds the exception of the last failed action, which the status line tells in words; None after one
+    which takes over a state that can be drawn, and `_still()`, what a run without a browser shows.
+    folder: where pictures and states are saved; None: build/studio. name: their initial name.
+    last_error holds the exception of the last failed action, which the status line puts in words; None after one
     that worked.
     """
 
@@ -112,7 +112,7 @@ class App:
 
     @property
     def folder(self) -> Path:
-        return Path(self._folder) if self._folder else figures.folder() / "studio"
+        return Path(self._folder) if self._folder else figures.folder().parent / "studio"
 
     def save_state(self, name: str = "state") -> Path:
         """Save the state as JSON."""
@@ -122,11 +122,14 @@ class App:
         return path
 
     def restore(self, path: str | Path) -> None:
-        """Take over a saved state. Raises ValueError for a file that holds none or one that this family can't show."""
+        """Take over a saved state.
+
+        Raises ValueError for a file that holds none or one that this family can't show.
+        """
         self._try(self.State.from_json(Path(path).read_text(encoding="utf-8")))
 
     def _files(self) -> list[widgets.Widget]:
-        """The controls that save and restore."""
+        """Return the controls that save and restore."""
         return [
             self.name,
             make_button("save picture", "as PNG, marked as synthetic", partial(self._save, self.save_picture)),
@@ -169,7 +172,7 @@ class App:
         except RuntimeError:
             action()
 
-    # Errors: a callback's exception would end in the browser's log, so everything passes through here.
+    # Errors: a callback's exception would end up in the browser's log, so everything goes through here.
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -185,7 +188,7 @@ class App:
         self.status.value = f'<span role="status" style="color: {colour}">{html.escape(text, quote=False)}</span>'
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        """The controls where there is a kernel; a still picture for readers without one."""
+        """Show the controls where there is a kernel, and a still picture to readers without one."""
         bundle = dict(self.box._repr_mimebundle_(include=include, exclude=exclude))
         bundle["text/plain"] = f"{type(self).__name__}({self.family.name})"
         with self._guarded():
@@ -203,7 +206,7 @@ def words(name: str) -> str:
 
 
 def narrow(text: str) -> dict[str, Any]:
-    """Label and measures of a narrow control. Each needs a layout of its own, since it may be hidden."""
+    """Return label and sizes of a narrow control; each needs its own layout, since it may be hidden."""
     return {
         "description": text,
         "layout": widgets.Layout(width="12.5em"),
@@ -230,7 +233,7 @@ def make_button(text: str, tooltip: str, action: Callable[[], None]) -> widgets.
 
 
 def free(folder: Path, name: str, ending: str) -> Path:
-    """A path in the folder that no file has yet: name, name-2, name-3 …"""
+    """Return a path in the folder that no file has yet: name, name-2, name-3 and so on."""
     stem = Path(name).name.removesuffix(ending).strip() or "studio"
     names = (stem, *(f"{stem}-{k}" for k in range(2, 10_000)))
     return next(path for path in (folder / f"{one}{ending}" for one in names) if not path.exists())

@@ -3,9 +3,9 @@
 A label map holds one of CelebAMask-HQ's 19 classes for each pixel, uint8 (H, W). Every function here takes one and
 returns a new one. A region is named as in `swaplib.faces.CELEBAMASK_HQ`, or by its number.
 
-Points are pixels (x, y), x to the right and y down. The centre of the first pixel is at (0, 0), so that the picture
-reaches from -0.5 to W - 0.5 and from -0.5 to H - 0.5. A shape paints the pixels whose centres lie in it, without
-smoothing; what lies outside the picture is cut off.
+Points are pixels (x, y), x to the right and y down. The centre of the first pixel is at (0, 0), so the picture
+extends from -0.5 to W - 0.5 and from -0.5 to H - 0.5. A shape paints the pixels whose centres lie in it, without
+smoothing; whatever lies outside the picture is cut off.
 
 >>> canvas = Canvas(faces.labels[0])
 >>> canvas.stroke("nose", [(30, 30), (34, 40)], width=5).grow("hair", 2).undo()
@@ -44,7 +44,7 @@ Region = str | int
 
 
 def label(region: Region) -> int:
-    """The class number of a region. Raises ValueError for one that is none of the 19."""
+    """Return the class number of a region. Raises ValueError for one that is none of the 19."""
     if isinstance(region, str) and region in CELEBAMASK_HQ:
         return CELEBAMASK_HQ.index(region)
     if isinstance(region, (int, np.integer)) and 0 <= region < len(CELEBAMASK_HQ):
@@ -53,7 +53,10 @@ def label(region: Region) -> int:
 
 
 def checked(mask: Mask) -> np.ndarray:
-    """A label map as a numpy array. Raises ValueError for anything but uint8 (H, W) with values up to 18."""
+    """Return a label map as a numpy array.
+
+    Raises ValueError for anything but uint8 (H, W) with values up to 18.
+    """
     array = np.asarray(mask)
     if array.ndim != 2 or array.dtype != np.uint8 or array.size == 0:
         raise ValueError(f"a label map is uint8 (H, W), got {array.dtype} {array.shape}: take the labels of one face")
@@ -69,9 +72,9 @@ def checked(mask: Mask) -> np.ndarray:
 
 
 def paint(mask: Mask, region: Region, polygon: Sequence[Point]) -> np.ndarray:
-    """Paint the inside of a polygon, (N, 2) with N at least 3; it is closed by itself.
+    """Paint the inside of a polygon, (N, 2) with N at least 3; it is closed automatically.
 
-    Where its outline crosses itself, a pixel is inside by the even-odd rule. Pixel centres on the outline are inside.
+    Where its outline crosses itself, the even-odd rule decides what is inside. Pixel centres on the outline are inside.
     """
     mask, points = checked(mask), _points(polygon, 3)
     painted = mask.copy()
@@ -82,7 +85,7 @@ def paint(mask: Mask, region: Region, polygon: Sequence[Point]) -> np.ndarray:
 def stroke(mask: Mask, region: Region, points: Sequence[Point], width: float) -> np.ndarray:
     """Paint along a path (N, 2) with a round brush `width` pixels wide; a single point makes a dot.
 
-    Pixels are painted whose centres are at most width / 2 from the path, and those that its points fall into, so that
+    Pixels whose centres are at most width / 2 from the path are painted, and those that its points fall into, so that
     the thinnest brush leaves a mark too.
     """
     mask, path = checked(mask), _points(points, 1)
@@ -100,7 +103,7 @@ def stroke(mask: Mask, region: Region, points: Sequence[Point], width: float) ->
 
 
 def fill(mask: Mask, region: Region, point: Point) -> np.ndarray:
-    """Paint the patch that a point lies in: the pixels of one label that hang together by their sides."""
+    """Paint the patch that a point lies in: the pixels of one label that are connected by their sides."""
     mask = checked(mask)
     painted = mask.copy()
     painted[flood(mask, _inside(mask, point), connectivity=1)] = label(region)
@@ -108,13 +111,13 @@ def fill(mask: Mask, region: Region, point: Point) -> np.ndarray:
 
 
 def pick(mask: Mask, point: Point) -> str:
-    """The name of the region at a point."""
+    """Return the name of the region at a point."""
     mask = checked(mask)
     return CELEBAMASK_HQ[mask[_inside(mask, point)]]
 
 
 def _near_segment(shape: tuple[int, int], start: Point, end: Point, radius: float):
-    """Rows and columns (slices) of a box, and in it the pixels within a radius of the segment."""
+    """Return rows and columns (slices) of a box, and in it the pixels within a radius of the segment."""
     (sx, sy), (ex, ey) = start, end
     left, right = max(math.ceil(min(sx, ex) - radius), 0), min(math.floor(max(sx, ex) + radius), shape[1] - 1)
     top, bottom = max(math.ceil(min(sy, ey) - radius), 0), min(math.floor(max(sy, ey) + radius), shape[0] - 1)
@@ -144,7 +147,7 @@ def _points(points: Sequence[Point], least: int) -> np.ndarray:
 
 
 def _pixels(points: np.ndarray) -> np.ndarray:
-    """The pixels (column, row) that points fall into."""
+    """Return the pixels (column, row) that points fall into."""
     return np.floor(points + 0.5).astype(int)
 
 
@@ -222,7 +225,7 @@ def _having(mask: Mask, region: Region, verb: str) -> tuple[np.ndarray, int]:
 
 
 def _around(own: np.ndarray, margin: int = 1) -> tuple[slice, slice]:
-    """The box around a region; with a margin of 1 it holds the nearest other pixel to each of the region's."""
+    """Return the box around a region; with a margin of 1 it holds the nearest other pixel to each of its pixels."""
     found = (np.flatnonzero(own.any(axis)) for axis in (1, 0))
     return tuple(slice(max(where[0] - margin, 0), where[-1] + margin + 1) for where in found)
 
@@ -250,8 +253,8 @@ EDITS: dict[str, Callable[..., np.ndarray]] = {
 class Edit:
     """One change of a label map, as data: which function of this module, and its arguments after the mask.
 
-    Arguments are kept as JSON has them, all of them, so that a default which changes one day changes no saved edit.
-    Raises ValueError for an unknown function or arguments that it doesn't take; their values are checked by `apply`.
+    All arguments are kept, as JSON has them, so that a default changed later changes no saved edit.
+    Raises ValueError for an unknown function or arguments that it doesn't take; `apply` checks their values.
     """
 
     do: str
@@ -263,7 +266,7 @@ class Edit:
         try:
             bound = signature(EDITS[self.do]).bind(None, **self.arguments)
         except TypeError as error:
-            raise ValueError(f"an edit {self.do!r} can't be made so: {error}") from error
+            raise ValueError(f"an edit {self.do!r} can't be made like this: {error}") from error
         bound.apply_defaults()
         plain = {name: _plain(value) for name, value in bound.arguments.items() if name != "mask"}
         if "region" in plain:
@@ -271,7 +274,7 @@ class Edit:
         object.__setattr__(self, "arguments", plain)
 
     def apply(self, mask: Mask) -> np.ndarray:
-        """The label map after this edit."""
+        """Return the label map after this edit."""
         return EDITS[self.do](mask, **self.arguments)
 
     @property
@@ -298,7 +301,7 @@ def _plain(value: Any) -> Any:
 
 
 def replay(mask: Mask, edits: Iterable[Edit]) -> np.ndarray:
-    """The label map after some edits, one after the other."""
+    """Return the label map after some edits, one after the other."""
     mask = checked(mask).copy()
     for edit in edits:
         mask = edit.apply(mask)
@@ -306,18 +309,18 @@ def replay(mask: Mask, edits: Iterable[Edit]) -> np.ndarray:
 
 
 def to_json(edits: Iterable[Edit]) -> str:
-    """Edits as a JSON list, a line for each."""
+    """Write edits as a JSON list, one line each."""
     return "[" + ",\n ".join(edit.text for edit in edits) + "]"
 
 
 def from_json(text: str) -> tuple[Edit, ...]:
-    """The edits that `to_json` wrote. Raises ValueError, in one sentence, for anything else."""
+    """Read the edits that `to_json` wrote. Raises ValueError, in one sentence, for anything else."""
     try:
         records = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"this is no saved list of edits ({error}): save one with painting.to_json") from error
+        raise ValueError(f"this is no saved list of edits ({error}): save one with masks.to_json") from error
     if not isinstance(records, list):
-        raise ValueError("this is no saved list of edits (the JSON holds no list): save one with painting.to_json")
+        raise ValueError("this is no saved list of edits (the JSON holds no list): save one with masks.to_json")
     return tuple(Edit.from_record(record) for record in records)
 
 
@@ -325,7 +328,7 @@ T = TypeVar("T", bound="Paintable")
 
 
 class Paintable:
-    """The edits as methods of whatever has a method `apply` for them; each returns what that does."""
+    """The edits as methods of anything with a method `apply` for them; each returns what that does."""
 
     apply: Callable[[Edit], Any]
 
@@ -353,13 +356,13 @@ class Paintable:
 
 
 class Canvas(Paintable):
-    """A label map under change, every edit of which can be undone and redone, bit for bit.
+    """A label map being edited; every edit can be undone and redone, bit for bit.
 
     mask     the label map as it is now, uint8 (H, W), read-only
     edits    what has been done and not undone, in order; `replay(first mask, edits)` gives `mask`
 
-    Each edit returns the canvas. Moves of one region that follow on each
-    other count as a single edit, so that a region which is nudged along doesn't wipe out what it passes over.
+    Each edit returns the canvas. Consecutive moves of one region count as a single edit, so that a region which is
+    nudged along doesn't erase what it passes over.
     """
 
     def __init__(self, mask: Mask, edits: Iterable[Edit] = ()):
@@ -392,7 +395,7 @@ class Canvas(Paintable):
         return bool(self._future)
 
     def apply(self, edit: Edit) -> Canvas:
-        """Do an edit. One that fails raises ValueError and changes nothing."""
+        """Apply an edit. One that fails raises ValueError and changes nothing."""
         last = self._past[-1][0] if self._past else None
         if last and edit.do == last.do == "move" and edit.arguments["region"] == last.arguments["region"]:
             steps = {name: last.arguments[name] + _whole(name, edit.arguments[name]) for name in ("dx", "dy")}
@@ -407,7 +410,7 @@ class Canvas(Paintable):
         return self
 
     def undo(self) -> Canvas:
-        """Take the last edit back; nothing where there is none."""
+        """Undo the last edit, if there is one."""
         if self._past:
             edit, before = self._past.pop()
             self._future.append((edit, self._pack()))
@@ -415,7 +418,7 @@ class Canvas(Paintable):
         return self
 
     def redo(self) -> Canvas:
-        """Do again what was undone last; nothing where nothing was, or something else was done since."""
+        """Redo what was undone last, unless nothing was or another edit came since."""
         if self._future:
             edit, after = self._future.pop()
             self._past.append((edit, self._pack()))
@@ -436,7 +439,7 @@ class Canvas(Paintable):
 
 
 def to_png(mask: Mask) -> bytes:
-    """A label map as a palette PNG: pixels hold class numbers, the palette their colours (`faces.LABEL_COLOURS`)."""
+    """Write a label map as a palette PNG: class numbers as pixels, their colours (`faces.LABEL_COLOURS`) as palette."""
     image = Image.fromarray(checked(mask))
     image.putpalette(LABEL_COLOURS.flatten().tolist())
     info = PngImagePlugin.PngInfo()
@@ -448,7 +451,7 @@ def to_png(mask: Mask) -> bytes:
 
 
 def save(mask: Mask, path: str | os.PathLike) -> Path:
-    """Save a label map as a palette PNG. Raises ValueError for another ending."""
+    """Save a label map as a palette PNG. Raises ValueError for another extension."""
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise ValueError(f"{path}: masks are saved as PNG, which changes no label; choose the ending .png")
@@ -462,8 +465,8 @@ def load(path: str | os.PathLike, size: tuple[int, int] | None = None, colours: 
     """Read a label map, uint8 (H, W), from a PNG whose pixels hold class numbers (palette or grey).
 
     size: height and width that it must have. colours: go by the pixels' colours instead of their numbers, for a mask
-    of `save` that another program turned into RGB or whose palette it sorted anew.
-    Raises PhotoError, one sentence with the file's name and the remedy, for what is no such mask.
+    of `save` that another program converted to RGB or whose palette it reordered.
+    Raises PhotoError, one sentence with the file's name and the remedy, for anything that is no such mask.
     """
     path = Path(path)
     try:
@@ -496,7 +499,7 @@ def _read(file: io.BytesIO, name: str, size: tuple[int, int] | None, colours: bo
         raise
     except UnidentifiedImageError:
         raise PhotoError(f"{name} is not a PNG file: save the mask as PNG", "not a picture") from None
-    except Exception as error:  # damaged files make Pillow's decoders raise a dozen kinds of exception
+    except Exception as error:  # Pillow's decoders raise a dozen kinds of exception for damaged files
         raise PhotoError(f"{name} is cut off or damaged ({error}): get a whole copy of it") from error
 
 
@@ -519,7 +522,7 @@ def _by_number(image: Image.Image, name: str) -> np.ndarray:
         ours = {tuple(colour) for colour in LABEL_COLOURS.tolist()}
         if {tuple(colour) for colour in palette.tolist()} <= ours and (palette != LABEL_COLOURS[present]).any():
             raise PhotoError(
-                f"{name} has swaplib's colours under other numbers, since a program sorted its palette anew: load it "
+                f"{name} has swaplib's colours under other numbers, since a program reordered its palette: load it "
                 "with colours=True"
             )
     return numbers.astype(np.uint8)

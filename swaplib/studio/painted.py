@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from swaplib import figures, judges
 from swaplib.faces import relabel, to_uint8
 from swaplib.families import Codes, Family, Part
-from swaplib.judges.parsing import labelled
+from swaplib.judges.parsing import label_faces
 from swaplib.provenance import DigitalSource
 from swaplib.studio import masks
 from swaplib.studio.masks import Edit
@@ -30,7 +30,7 @@ from swaplib.studio.renderer import Pick, Renderer, side_by_side, stamp
 
 @dataclass(frozen=True)
 class Reference:
-    """A face that lends its code for one part: with strength 1 all of it, with 0 nothing."""
+    """A face that lends its code for one part: all of it at strength 1, nothing at 0."""
 
     face: Pick
     strength: float = 1.0
@@ -60,7 +60,7 @@ class Painting:
 
     @classmethod
     def from_json(cls, text: str) -> Painting:
-        """The painting that `to_json` wrote. Raises ValueError, in one sentence, for anything else."""
+        """Read the painting that `to_json` wrote. Raises ValueError, in one sentence, for anything else."""
         try:
             values = json.loads(text)
             face = Pick(**values.pop("face"))
@@ -83,7 +83,7 @@ class Painting:
 
 
 def mask_part(family: Family) -> Part:
-    """The part that holds the label map. Raises ValueError for a family without one."""
+    """Return the part that holds the label map. Raises ValueError for a family without one."""
     found = [part for part in family.parts if part.geometry == "labels"]
     if not found:
         raise ValueError(f"{family.name} keeps no mask among its parts, so there is nothing to paint on")
@@ -91,7 +91,7 @@ def mask_part(family: Family) -> Part:
 
 
 def texture_part(family: Family, region: str) -> str | None:
-    """The part that holds what a region, one of CelebAMask-HQ's classes, looks like; None where none is told it.
+    """Return the part that holds the look of a region, one of CelebAMask-HQ's classes; None where no part does.
 
     Raises ValueError for an unknown region.
     """
@@ -117,11 +117,11 @@ class PaintRenderer:
         self._masks: LRUCache[bytes, np.ndarray] = LRUCache(maxsize=64)
 
     def first_mask(self, pick: Pick) -> np.ndarray:
-        """The mask of a face, uint8 (H, W): its own labels, or what the released parser finds."""
-        return masks.checked(labelled(self.faces.faces(pick), lambda: judges.frozen("parser", "demo"))[0].cpu())
+        """Return the mask of a face, uint8 (H, W): its own labels, or what the released parser finds."""
+        return masks.checked(label_faces(self.faces.faces(pick), judges.frozen("parser", "demo"))[0].cpu())
 
     def mask(self, state: Painting) -> np.ndarray:
-        """The painted mask, uint8 (H, W). Only the edits that came since a mask which is still known are done."""
+        """Return the painted mask, uint8 (H, W), applying only the edits since the last mask still cached."""
         start = hash((state.face, stamp(state.face)))
         keys = list(accumulate(state.edits, lambda key, edit: hash((key, edit.text)), initial=start))
         known = max((k for k, key in enumerate(keys) if key in self._masks), default=0)
@@ -131,7 +131,7 @@ class PaintRenderer:
         return mask
 
     def codes(self, state: Painting) -> Codes:
-        """The codes of a painting, a batch of one."""
+        """Return the codes of a painting, a batch of one."""
         codes = self.faces.encode(state.face)
         for part, reference in state.references.items():
             if part not in self.textures:
@@ -143,11 +143,11 @@ class PaintRenderer:
 
     @torch.no_grad()
     def render(self, state: Painting) -> np.ndarray:
-        """The picture of a painting. The same painting always gives the same picture."""
+        """Return the picture of a painting. The same painting always gives the same picture."""
         return to_uint8(self.family.decode(self.codes(state))[0])
 
     def seconds(self, state: Painting, frames: int = 3) -> float:
-        """Median time of one frame with cached encodings, in seconds."""
+        """Return the median time of one frame with cached encodings, in seconds."""
         self.render(state)
         times = []
         for _ in range(frames):
@@ -157,13 +157,13 @@ class PaintRenderer:
         return statistics.median(times)
 
     def digital_source(self, state: Painting) -> DigitalSource:
-        """How a picture came about, as its metadata will say."""
+        """Return how a picture was made, as its metadata will say."""
         if next(self.family.parameters(), None) is not None:
             return "generated"
         return "rendered" if all(pick.rendered for pick in state.picks) else "composite"
 
     def story(self, state: Painting) -> str:
-        """What a saved picture tells about itself. It names photographs, but not where they lie."""
+        """Return what a saved picture records about itself. It names photographs, but not their folders."""
         regions = sorted({edit.arguments["region"] for edit in state.edits if "region" in edit.arguments})
         told: dict[str, Any] = {"face": _named(state.face), "edits": len(state.edits), "regions": regions}
         told["references"] = {part: [_named(one.face), one.strength] for part, one in state.references.items()}
@@ -177,7 +177,7 @@ def _named(pick: Pick) -> dict[str, Any]:
 
 
 def still(renderer: PaintRenderer, state: Painting, edge: int = 176) -> np.ndarray:
-    """What the painter shows, as one picture: the face, its mask, the painted mask, pictures, references."""
+    """Draw what the painter shows, as one picture: the face, its mask, the painted mask, pictures, references."""
     shown = {
         "face": renderer.faces.face(state.face),
         "its mask": figures.colour_labels(renderer.first_mask(state.face)),

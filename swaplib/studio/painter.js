@@ -1,5 +1,5 @@
 // The painting board. What is being drawn is drawn here at once; a finished stroke goes to Python as an edit
-// (`swaplib.painting`), and the mask that Python answers with replaces what was drawn. Python holds the truth.
+// (`swaplib.studio.masks`), and the mask that Python answers with replaces what was drawn. Python holds the truth.
 
 const TOOLS = {
   brush: "Brush: paint the chosen region",

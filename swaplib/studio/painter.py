@@ -38,7 +38,7 @@ def _shipped(name: str) -> str:
 
 
 def runs(mask: np.ndarray) -> bytes:
-    """A label map as runs of equal labels, row after row: 32 bits each, little-endian, label + 256 x length."""
+    """Encode a label map as runs of equal labels, row by row: 32 bits each, little-endian, label + 256 x length."""
     flat = mask.reshape(-1).astype(np.uint32)
     starts = np.concatenate(([0], np.flatnonzero(np.diff(flat)) + 1))
     lengths = np.diff(np.concatenate((starts, [flat.size])))
@@ -48,7 +48,7 @@ def runs(mask: np.ndarray) -> bytes:
 class Board(anywidget.AnyWidget):
     """The mask over the picture, with tools, palette, undo and the transforms of the chosen region.
 
-    seen is the number of the last message that has been answered; the board shows newer strokes over the mask itself.
+    seen is the number of the last message that was answered; the board shows newer strokes over the mask itself.
     """
 
     _esm = _shipped("painter.js")
@@ -62,7 +62,7 @@ class Board(anywidget.AnyWidget):
     seen = traitlets.Int(0).tag(sync=True)
     can_undo = traitlets.Bool(False).tag(sync=True)
     can_redo = traitlets.Bool(False).tag(sync=True)
-    # What the board says is not said back to it: it may have gone on since.
+    # What the board sends is not echoed to it: it may have moved on since.
     tool = traitlets.Enum(["brush", "outline", "fill", "pick"], "brush").tag(sync=True, echo_update=False)
     region = traitlets.Enum(CELEBAMASK_HQ, "hair").tag(sync=True, echo_update=False)
     brush = traitlets.Int(8, min=1).tag(sync=True, echo_update=False)
@@ -75,12 +75,12 @@ class Painter(App, Paintable):
     >>> painter = Painter(0, families.load(...))
     >>> painter.paint("nose", [(60, 50), (70, 80), (50, 80)]).grow("hair", 3).reference("hair", 7)
 
-    face: whose mask is painted. family: any that keeps a label map among its parts. state: what to open with, its
-    face replaced by `face`; None: an untouched mask. size: of the pictures in pixels; None for the family's own.
-    files: photographs to offer by name. folder: where pictures, masks and states are saved; None: figures/studio.
+    face: whose mask is painted. family: any that keeps a label map among its parts. state: the initial one, its
+    face replaced by `face`; None: an unpainted mask. size: of the pictures in pixels; None for the family's own.
+    files: photographs to offer by name. folder: where pictures, masks and states are saved; None: build/studio.
     edge: of the board and the picture on the screen. seed: of the random buttons.
-    Points are pixels of the mask, as in `studio.masks`. A method that can't do what it is told raises ValueError;
-    what the family then can't draw is told in the status line and kept in last_error, as in `App`.
+    Points are pixels of the mask, as in `studio.masks`. A method that can't do what is asked raises ValueError;
+    what the family then can't draw is reported in the status line and kept in last_error, as in `App`.
     """
 
     State = Painting
@@ -112,7 +112,7 @@ class Painter(App, Paintable):
         self._show_face()
         self._follow()
 
-    # The state, and what changes it.
+    # The state and what changes it.
 
     @property
     def state(self) -> Painting:
@@ -129,7 +129,7 @@ class Painter(App, Paintable):
         self._follow()
 
     def _try(self, state: Painting) -> None:
-        """Take over a painting that can be drawn; one that can't raises and changes nothing."""
+        """Take over a painting if it can be drawn; otherwise raise and change nothing."""
         self.renderer.codes(state)
         self.state = state
 
@@ -151,16 +151,16 @@ class Painter(App, Paintable):
         return self._canvas.edits
 
     def picture(self) -> np.ndarray:
-        """What the family makes of the mask and the references, uint8 RGB (size, size, 3)."""
+        """Return what the family makes of the mask and the references, uint8 RGB (size, size, 3)."""
         return self.renderer.render(self.state)
 
     def apply(self, edit: Edit) -> Painter:
-        """Do an edit of the mask."""
+        """Apply an edit to the mask."""
         self._canvas.apply(edit)
         return self._edited()
 
     def pick(self, point: Point) -> str:
-        """The name of the region at a point; it becomes the board's chosen one."""
+        """Choose the region at a point on the board, and return its name."""
         self.board.region = self._canvas.pick(point)
         return self.board.region
 
@@ -194,7 +194,7 @@ class Painter(App, Paintable):
         return self
 
     def start_over(self) -> None:
-        """Back to what the painter opened with: face, mask and references."""
+        """Return to the initial face, mask and references."""
         self.state = self._first
 
     # Saving.
@@ -206,11 +206,11 @@ class Painter(App, Paintable):
         return figures.save_picture(self.picture(), path, source=source, text=text)
 
     def save_mask(self, name: str = "mask") -> Path:
-        """Save the mask as a palette PNG, to go on with it elsewhere."""
+        """Save the mask as a palette PNG, to continue with it elsewhere."""
         return masks.save(self.mask, free(self.folder, f"{Path(name).name.removesuffix('.png')}-mask", ".png"))
 
     def load_mask(self, path: str | Path, colours: bool = False) -> Painter:
-        """Replace the mask by one of a file, as `masks.load` reads it. The edit holds it whole, not the path."""
+        """Replace the mask by one from a file (`masks.load`). The edit holds all of it, not the path."""
         return self.put(masks.load(path, self.mask.shape, colours))
 
     # Controls.
@@ -260,7 +260,7 @@ class Painter(App, Paintable):
         return widgets.VBox([top, self.status, widgets.HBox([face, lender], layout=wrap), *rows])
 
     def _received(self, board: Board, content: Mapping[str, Any], buffers: Sequence[bytes]) -> None:
-        """A message of the board. It is answered whatever comes of it, so that the board shows the true mask."""
+        """Handle a message of the board; answer it even after an error, so that the board shows the true mask."""
         with self._guarded():
             if "edit" in content:
                 self._canvas.apply(Edit.from_record(content["edit"]))
@@ -308,7 +308,7 @@ class Painter(App, Paintable):
             self.start_over()
 
     def _choose_region(self) -> None:
-        """The references' part follows the board's region, where the family has one for it."""
+        """Let the references' part follow the board's region, where the family has one for it."""
         part = texture_part(self.family, self.board.region)
         if part is not None:
             self._lent.value = part
@@ -349,7 +349,7 @@ class Painter(App, Paintable):
         self.told.value = f"from references: {', '.join(shares) or 'nothing yet'}"
 
     def _draw_soon(self) -> None:
-        """Draw now; a slow family only when no stroke has come for a moment."""
+        """Draw now; with a slow family, only when no stroke has come for a moment."""
         if self.frame_seconds <= SMOOTH:
             self._draw()
         else:

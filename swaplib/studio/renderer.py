@@ -63,7 +63,7 @@ class State:
     amounts    part -> 0 (the target's) to 1 (the source's); parts that are not named stay the target's
     strengths  edit direction -> how much of it is added
     random     part -> seed: the source's part is replaced by a random one
-    along      how far the picture has gone from the target (0) to what amounts and strengths say (1)
+    along      position on the path from the target (0) to what amounts and strengths say (1)
     """
 
     source: Pick = Pick(number=0)
@@ -87,7 +87,7 @@ class State:
 
     @classmethod
     def from_json(cls, text: str) -> State:
-        """The state that `to_json` wrote. Raises ValueError, in one sentence, for anything else."""
+        """Read the state that `to_json` wrote. Raises ValueError, in one sentence, for anything else."""
         try:
             values = json.loads(text)
             picks = {role: Pick(**values.pop(role)) for role in ("source", "target")}
@@ -97,7 +97,7 @@ class State:
 
 
 def plain_swap(family: Family) -> dict[str, float]:
-    """The amounts of a plain swap, every part named."""
+    """Return the amounts of a plain swap, every part named."""
     return {part.name: float(part.name in family.swap_parts) for part in family.parts}
 
 
@@ -108,7 +108,7 @@ class Renderer:
     """Turns states into pictures, uint8 RGB (size, size, 3).
 
     size: edge of the pictures in pixels; None for the family's own. directions: name -> (part -> tensor of the part's
-    shape at that size), as `latent.edit` takes them; None for those that the family knows by itself.
+    shape at that size), as `latent.edit` takes them; None for the family's own.
     Raises ValueError for a size that the family can't take.
     """
 
@@ -132,7 +132,7 @@ class Renderer:
             self.generative = False
 
     def upload(self, name: str, content: bytes) -> Pick:
-        """Take a picture file's bytes into this session. Raises PhotoError for what is no picture."""
+        """Take a picture file's bytes into this session. Raises PhotoError if they are no picture."""
         try:
             with Image.open(io.BytesIO(content)) as image:
                 photos.load(image)
@@ -155,23 +155,23 @@ class Renderer:
         return Pick("upload", path=name, sha256=digest.hexdigest())
 
     def faces(self, pick: Pick, size: int | None = None) -> Faces:
-        """The picked face, a batch of one. Raises PhotoError for a photograph that can't be used."""
+        """Return the picked face, a batch of one. Raises PhotoError for a photograph that can't be used."""
         return self._prepare(pick, stamp(pick))[0].resize(size or self.size)
 
     def face(self, pick: Pick) -> np.ndarray:
-        """The picked face as it was prepared, uint8 RGB (size, size, 3)."""
+        """Return the picked face as it was prepared, uint8 RGB (size, size, 3)."""
         return to_uint8(self.faces(pick).images[0])
 
     def note(self, pick: Pick) -> str:
-        """What was noticed when a photograph was prepared; empty for a rendered face."""
+        """Return what was noted when a photograph was prepared; empty for a rendered face."""
         return self._prepare(pick, stamp(pick))[1]
 
     def encode(self, pick: Pick, size: int | None = None) -> Codes:
-        """The picked face's codes, a batch of one."""
+        """Return the picked face's codes, a batch of one."""
         return self._encode(pick, size or self.size, stamp(pick))
 
     def codes(self, state: State, size: int | None = None) -> Codes:
-        """The mixed and edited codes of a state, a batch of one."""
+        """Return the mixed and edited codes of a state, a batch of one."""
         source, target = (self.encode(pick, size) for pick in (state.source, state.target))
         unknown = [name for name in state.random if name not in source]
         if unknown:
@@ -187,20 +187,20 @@ class Renderer:
 
     @torch.no_grad()
     def render(self, state: State, size: int | None = None) -> np.ndarray:
-        """The picture of a state. The same state always gives the same picture."""
+        """Return the picture of a state. The same state always gives the same picture."""
         return to_uint8(self.family.decode(self.codes(state, size))[0])
 
     def strip(self, state: State, steps: int = 7) -> list[np.ndarray]:
-        """Pictures on the way from the target to the state's mix, whatever its `along`."""
+        """Return pictures on the path from the target to the state's mix, whatever its `along`."""
         return [self.render(replace(state, along=k / (steps - 1))) for k in range(steps)]
 
     def true_swap(self, state: State) -> np.ndarray | None:
-        """What a perfect swap of the two faces would show; None where one of them is a photograph."""
+        """Return what a perfect swap of the two faces would show; None where one of them is a photograph."""
         both = state.source.rendered and state.target.rendered
         return self._true_swap(state.source, state.target) if both else None
 
     def seconds(self, state: State, frames: int = 5, size: int | None = None) -> float:
-        """Median time of one frame with cached encodings, in seconds."""
+        """Return the median time of one frame with cached encodings, in seconds."""
         self.render(state, size)
         times = []
         for k in range(frames):
@@ -210,7 +210,7 @@ class Renderer:
         return statistics.median(times)
 
     def digital_source(self, state: State) -> DigitalSource:
-        """How a picture came about, as its metadata will say."""
+        """Return how a picture was made, as its metadata will say."""
         if next(self.family.parameters(), None) is not None:
             return "generated"
         return "rendered" if state.source.rendered and state.target.rendered else "composite"
@@ -219,8 +219,8 @@ class Renderer:
 
     def _prepare(self, pick: Pick, stamp: int) -> tuple[Faces, str]:
         if pick.kind == "rendered":
-            edge = min(max(self.size, 64), 512)  # what the renderer of faces can do
-            return synthetic.faces(1, pick.seed, pick.number, pick.world, edge), ""
+            edge = min(max(self.size, 64), 512)  # the sizes that faces can be rendered at
+            return synthetic.render_faces(1, pick.seed, pick.number, pick.world, edge), ""
         if pick.kind == "file":
             if not pick.path:
                 raise photos.PhotoError("no photograph named yet: write its path or choose one of the list", "missing")
@@ -257,27 +257,27 @@ def stamp(pick: Pick) -> int:
 
 
 def resized(image: np.ndarray, edge: int) -> np.ndarray:
-    """A square picture at another size, uint8 RGB."""
+    """Resize a square picture, uint8 RGB."""
     method = cv2.INTER_AREA if edge < len(image) else cv2.INTER_CUBIC
     return image if edge == len(image) else cv2.resize(image, (edge, edge), interpolation=method)
 
 
 def jpeg(image: np.ndarray, quality: int = 88) -> bytes:
-    """uint8 RGB to the bytes of a JPEG file."""
+    """Encode uint8 RGB as the bytes of a JPEG file."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 
 def side_by_side(images: Sequence[np.ndarray], edge: int, gap: int = 4) -> np.ndarray:
-    """Square pictures in a row on white, uint8 RGB (edge, width, 3)."""
+    """Put square pictures in a row on white, uint8 RGB (edge, width, 3)."""
     white = np.full((edge, gap, 3), 255, np.uint8)
     pieces = [piece for image in images for piece in (resized(image, edge), white)]
     return np.concatenate(pieces[:-1], axis=1)
 
 
 def still(renderer: Renderer, state: State, edge: int = 192) -> np.ndarray:
-    """What the studio shows, as one picture: source, target, picture, true swap; below them the path."""
+    """Draw what the studio shows, as one picture: source, target, picture, true swap; below them the path."""
     shown = {"source": renderer.face(state.source), "target": renderer.face(state.target)}
     shown["picture"] = renderer.render(state)
     if (truth := renderer.true_swap(state)) is not None:

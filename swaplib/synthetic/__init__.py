@@ -1,8 +1,8 @@
 """Rendered faces with exact ground truth: every factor known, and the true swap of any two of them.
 
->>> faces = synthetic.faces(8, seed=0, world="calm", size=128)
+>>> faces = synthetic.render_faces(8, seed=0, world="calm", size=128)
 >>> truth = synthetic.true_swap(source=faces[[0]], target=faces[[1]])
->>> frames = synthetic.clip(seconds=2, seed=0)
+>>> frames = synthetic.render_clip(seconds=2, seed=0)
 >>> truths = synthetic.true_swap(source=faces[[0] * len(frames)], target=frames)
 """
 
@@ -33,7 +33,7 @@ from swaplib.synthetic.factors import (
     swap_identity,
 )
 from swaplib.synthetic.renderer import render
-from swaplib.threads import one_thread
+from swaplib.synthetic.threads import one_thread
 
 __all__ = [
     "CALM",
@@ -46,19 +46,19 @@ __all__ = [
     "Ties",
     "World",
     "attributes",
-    "clip",
     "column",
     "columns",
-    "faces",
     "moving_factors",
     "render",
+    "render_clip",
+    "render_faces",
     "sample_factors",
     "swap_identity",
     "true_swap",
 ]
 
 HELD_OUT = 10_000_000
-"""Number of the first face of a series that measures use: no training set reaches so far."""
+"""Number of the first face in a series that measurements use: no training set reaches that far."""
 
 # The classes that show who somebody is.
 FACE_REGION = (
@@ -66,7 +66,7 @@ FACE_REGION = (
 )  # fmt: skip
 
 
-def faces(
+def render_faces(
     count: int,
     seed: int = 0,
     start: int = 0,
@@ -84,8 +84,8 @@ def faces(
 
     jobs: processes to render with (−1: one for each core). The identity number of face k is k.
     shots: pictures of each person: faces n, n+1 … n+shots−1, n a multiple of `shots`, show person n.
-    relatives: so many people in a row have the skin, eyes, brows and beard of the first of them, and a head of their
-        own: only its shape tells them apart.
+    relatives: that many people in a row share the skin, eyes, brows and beard of the first of them; only the shape of
+        the head tells them apart.
     """
     chunks = [range(first, min(first + 8, start + count)) for first in range(start, start + count, 8)]
     work = (
@@ -118,7 +118,7 @@ def _gather(drawn: dict[int, Factors], numbers: list[int]) -> Factors:
     return {group: torch.cat([drawn[k][group] for k in numbers]) for group in drawn[numbers[0]]}
 
 
-def clip(
+def render_clip(
     seconds: float = 4.0,
     seed: int = 0,
     number: int = 0,
@@ -130,11 +130,11 @@ def clip(
     jobs: int = 1,
     progress: bool = False,
 ) -> Faces:
-    """A clip of face `number` of the series `seed`: round(seconds · fps) frames of one shot, in order.
+    """Render a clip of face `number` of the series `seed`: round(seconds · fps) frames of one shot, in order.
 
     Pose, expression and light pass from one drawn moment to the next in `pace` seconds each, eased so that neither
-    they nor their speeds jump; the first moment is the face's own. All else stands still, the picture's grain too.
-    seconds: 2 to 10. `true_swap` gives the true swap of every frame. Raises ValueError.
+    they nor their speeds jump; the first moment is the face's own. All else is fixed, including the picture's grain.
+    seconds: 2 to 10. `true_swap` gives the true swap of every frame. Raises ValueError for values out of range.
     """
     if not 2 <= seconds <= 10 or fps < 1 or pace <= 0:
         raise ValueError(
@@ -161,16 +161,18 @@ def true_swap(
     supersample: int = 2,
     groups: Sequence[str] = IDENTITY,
 ) -> Faces:
-    """The picture that a perfect swap would give: the source's person in the target's shot.
+    """Render the picture that a perfect swap would give: the source's person in the target's shot.
 
     The person is head shape, skin, eyes, brows and beard; hair, glasses, expression, pose, light, background, clothes
     and camera are the target's. surround: "rendered" keeps the picture as rendered, where hair and neck sit on the
     source's skull; "target" puts the swapped face region, with a soft edge, into the target's own pixels.
-    groups: less than the whole person comes over: "shape", the head's, or "skin", with eyes, brows and beard.
+    groups: which parts of the person are transferred: "shape", the head's, and "skin", with eyes, brows and beard.
     Both must be rendered faces of one size. Raises ValueError otherwise.
     """
     if source.factors is None or target.factors is None:
-        raise ValueError("a true swap needs rendered faces, whose factors are known: make them with synthetic.faces")
+        raise ValueError(
+            "a true swap needs rendered faces, whose factors are known: make them with synthetic.render_faces"
+        )
     if surround not in ("rendered", "target"):
         raise ValueError(f"surround must be 'rendered' or 'target', got {surround!r}")
     if len(source) != len(target) or source.size != target.size:
@@ -186,7 +188,7 @@ def true_swap(
 
 
 def _composite(swapped: Faces, target: Faces) -> Faces:
-    """The swapped face region inside the target's own picture; what lies behind lenses is part of the face."""
+    """Put the swapped face region into the target's own picture; what lies behind lenses is part of the face."""
     shown = (*FACE_REGION, "eye_glasses")
     mask = (region(swapped.labels, *shown) | region(target.labels, *shown))[:, None].float()
     width = max(3, swapped.size[0] // 32 | 1)

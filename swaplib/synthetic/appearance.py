@@ -19,7 +19,7 @@ from swaplib.synthetic.head import smoothstep
 _TONES = ("e3c2b1", "dab298", "cea185", "c08f70", "ac7856", "906042", "724931", "573626", "3f261b")
 
 
-# Linear albedo of hair from no eumelanin (platinum) to much (black), evenly spaced; and of hair without any pigment.
+# Linear albedo of hair from no eumelanin (platinum) to much (black), evenly spaced; and of hair without pigment.
 _MELANIN = (
     (0.66, 0.53, 0.34), (0.47, 0.335, 0.185), (0.23, 0.148, 0.083), (0.088, 0.053, 0.031), (0.036, 0.023, 0.016),
     (0.013, 0.011, 0.010),
@@ -37,12 +37,12 @@ def linear_to_srgb(value: torch.Tensor) -> torch.Tensor:
 
 
 def rgb(code: str, device) -> torch.Tensor:
-    """Hex sRGB to linear RGB (3,)."""
+    """Turn hexadecimal sRGB into linear RGB (3,)."""
     return srgb_to_linear(torch.tensor([int(code[k : k + 2], 16) / 255 for k in (0, 2, 4)], device=device))
 
 
 def hsv(hue, saturation, value) -> torch.Tensor:
-    """Hue, saturation and value in 0…1 to linear RGB (…, 3)."""
+    """Turn hue, saturation and value in 0…1 into linear RGB (…, 3)."""
     shift = torch.tensor([0.0, 2 / 3, 1 / 3], device=hue.device)
     ramp = (((hue[..., None] + shift) % 1.0) * 6 - 3).abs() - 1
     colour = value[..., None] * (1 - saturation[..., None] * (1 - ramp.clamp(0, 1)))
@@ -54,13 +54,13 @@ def hsv(hue, saturation, value) -> torch.Tensor:
 
 @cache
 def _volume(device: str, size: int = 32) -> torch.Tensor:
-    """Two channels of periodic random values in [-1, 1], (2, size, size, size)."""
+    """Draw two channels of periodic random values in [-1, 1], (2, size, size, size)."""
     generator = torch.Generator().manual_seed(20)
     return (torch.rand(size**3, 2, generator=generator) * 2 - 1).to(device)
 
 
 def noise(places: torch.Tensor, frequency: float, octaves: int = 1, size: int = 32) -> torch.Tensor:
-    """Smooth random values (N, 2) around zero at places (N, 3), `frequency` lumps per dm."""
+    """Return smooth random values (N, 2) around zero at places (N, 3), `frequency` lumps per dm."""
     total, scale = 0, 1.0
     for octave in range(octaves):
         p = places * (frequency * 2**octave) + 7.31 * octave
@@ -83,7 +83,7 @@ def noise(places: torch.Tensor, frequency: float, octaves: int = 1, size: int = 
 
 
 def bump(x, y, cx, cy, rx, ry):
-    """Soft elliptic spot of height 1."""
+    """Return a soft elliptic spot of height 1."""
     return torch.exp(-(((x - cx) / rx) ** 2) - ((y - cy) / ry) ** 2)
 
 
@@ -91,7 +91,7 @@ def bump(x, y, cx, cy, rx, ry):
 
 
 class _Skin:
-    """The places of the samples and what several layers of the skin share: noise, the person's numbers."""
+    """The places of the samples and what several layers of skin share: noise and the person's numbers."""
 
     def __init__(self, factors: Factors, place: torch.Tensor):
         self.factors = factors
@@ -105,18 +105,18 @@ class _Skin:
         return float(column(self.factors, "skin", name)[0])
 
     def spot(self, cx: float, cy: float, rx: float, ry: float) -> torch.Tensor:
-        """Soft elliptic spot on both sides of the face, (N,)."""
+        """Return a soft elliptic spot on both sides of the face, (N,)."""
         return bump(self.aside, self.y, cx, cy, rx, ry)
 
     def tint(self, colour: torch.Tensor, change: tuple[float, float, float], amount: torch.Tensor) -> torch.Tensor:
-        """Colour (N, 3) with each channel changed by its share, as far as `amount` (N,) says."""
+        """Tint a colour (N, 3): change each channel by its share, as far as `amount` (N,) says."""
         return colour * (1 + colour.new_tensor(change) * amount[:, None])
 
 
 def skin_albedo(
     factors: Factors, place: torch.Tensor, masks: dict[str, torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Colour (N, 3) and shine (N,) of skin, lips, brows' and hair's roots at template places (N, 3)."""
+    """Return colour (N, 3) and shine (N,) of skin, lips and the roots of brows and hair at template places (N, 3)."""
     skin = _Skin(factors, place)
     base = _tone(skin)
     colour = base * (1 + 0.05 * skin.coarse[:, :1] + 0.055 * skin.fine[:, :1])
@@ -128,7 +128,7 @@ def skin_albedo(
 
 
 def _tone(skin: _Skin) -> torch.Tensor:
-    """The person's own colour, (3,)."""
+    """Return the person's own colour, (3,)."""
     palette = torch.stack([rgb(code, skin.x.device) for code in _TONES])
     position = skin.get("tone") * (len(palette) - 1)
     low = min(int(position), len(palette) - 2)
@@ -137,7 +137,7 @@ def _tone(skin: _Skin) -> torch.Tensor:
 
 
 def _blood(skin: _Skin, colour, ears):
-    """Blood under the skin of cheeks, nose, ears, chin and lids: seen on light skin, a deepening on dark skin."""
+    """Add the blood under cheeks, nose, ears, chin and lids: visible on light skin, a deeper tone on dark skin."""
     red = 0.75 * skin.spot(0.40, 6.95, 0.20, 0.16) + 0.45 * ears
     red = red + (0.8 * skin.spot(0.0, 6.93, 0.16, 0.13) + 0.35 * skin.spot(0.0, 6.33, 0.2, 0.12)) * skin.front
     red = red + 0.35 * skin.spot(0.31, 7.28, 0.20, 0.12) * skin.front
@@ -149,7 +149,7 @@ def _blood(skin: _Skin, colour, ears):
 
 
 def _spots(skin: _Skin, colour):
-    """Freckles, moles and blemishes."""
+    """Add freckles, moles and blemishes."""
     freckle = torch.zeros_like(skin.x)
     if skin.get("freckles"):
         where = (skin.spot(0.28, 7.0, 0.34, 0.24) + 0.4 * skin.spot(0, 7.7, 0.5, 0.3)) * skin.front
@@ -160,7 +160,7 @@ def _spots(skin: _Skin, colour):
 
 
 def _lines(skin: _Skin) -> torch.Tensor:
-    """Depth of the lines of age (N,): on the forehead, between the brows, crow's feet, from nose to mouth."""
+    """Return the depth of wrinkles (N,): on the forehead, between the brows, crow's feet, from nose to mouth."""
     x, y = skin.aside, skin.y
     wave = 0.05 * skin.coarse[:, 1] + 0.02 * torch.cos(6 * x)
     forehead = (torch.sin((y + wave) * 62) * 0.5 + 0.5) ** 4 * skin.spot(0, 7.80, 0.34, 0.16) * skin.front
@@ -226,7 +226,7 @@ def _hair_roots(factors: Factors, colour, place, fine):
 
 @torch.no_grad()
 def hair_colour(factors: Factors, kind: str) -> torch.Tensor:
-    """Linear RGB (3,) of scalp hair, brows or beard. Brows and beard belong to the person, scalp hair to the shot."""
+    """Return linear RGB (3,) of hair, brows or beard: brows and beard are the person's, scalp hair the shot's."""
     if kind == "scalp":
         melanin, red, grey = (float(column(factors, "hair", name)[0]) for name in ("melanin", "redness", "grey"))
     else:
@@ -250,7 +250,7 @@ def hair_colour(factors: Factors, kind: str) -> torch.Tensor:
 
 
 class Light:
-    """The key light, the sky and the rim of one picture, and how materials answer to them."""
+    """The key light, sky and rim light of one picture, and how materials respond to them."""
 
     def __init__(self, factors: Factors):
         def get(name: str) -> torch.Tensor:
@@ -275,7 +275,7 @@ class Light:
         return torch.lerp(self.ground, self.sky, up) * side
 
     def skin(self, albedo, normal, view, shadow, occlusion, shine) -> torch.Tensor:
-        """Diffuse with light bleeding red into the shadow, and two specular lobes."""
+        """Shade skin: diffuse, with light bleeding red into the shadow, and two specular lobes."""
         facing = (normal @ self.direction)[:, None]
         wrap = torch.tensor([0.34, 0.20, 0.15], device=albedo.device)
         diffuse = ((facing + wrap) / (1 + wrap)).clamp(0, 1)
@@ -288,14 +288,14 @@ class Light:
         return albedo * light + spec
 
     def specular(self, normal, view, roughness: float) -> torch.Tensor:
-        """GGX with Smith visibility folded into a constant, (N,)."""
+        """Return the GGX highlight with Smith visibility folded into a constant, (N,)."""
         half = F.normalize(self.direction + view, dim=-1)
         nh, nl = (normal * half).sum(-1).clamp(0, 1), (normal @ self.direction).clamp(0, 1)
         a2 = roughness**4
         return a2 / (torch.pi * ((nh * nh * (a2 - 1) + 1) ** 2)).clamp(min=1e-6) * nl * 3.0
 
     def hair(self, albedo, tangent, outward, view, shadow, depth, shine) -> torch.Tensor:
-        """Two Kajiya–Kay lobes over a volume that darkens towards the skull."""
+        """Shade hair: two Kajiya–Kay lobes over a volume that darkens towards the skull."""
         tl, tv = tangent @ self.direction, (tangent * view).sum(-1)
         sin_l, sin_v = (1 - tl * tl).clamp(0, 1).sqrt(), (1 - tv * tv).clamp(0, 1).sqrt()
         cosine = sin_l * sin_v - tl * tv
@@ -314,7 +314,7 @@ class Light:
         return albedo * (self.key * (facing * shadow)[:, None] + self.ambient(normal) * occlusion[:, None])
 
     def develop(self, radiance: torch.Tensor) -> torch.Tensor:
-        """Exposure, a film-like shoulder, and sRGB: linear radiance to 0…1."""
+        """Turn linear radiance into sRGB in 0…1: exposure, then a film-like shoulder."""
         exposed = radiance * self.exposure
         knee = 0.58
         over = (exposed - knee).clamp(min=0)
@@ -329,7 +329,7 @@ class Light:
 def eye_colours(
     factors: Factors, offset: torch.Tensor, gaze: torch.Tensor, up: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Colour (N, 3) and wetness (N,) of the eyeball at unit offsets (N, 3) from its centre, looking along gaze (3,)."""
+    """Return colour (N, 3) and wetness (N,) of an eyeball at unit offsets (N, 3) from its centre, for a gaze (3,)."""
 
     def get(name: str) -> torch.Tensor:
         return column(factors, "skin", name)[0]
@@ -357,7 +357,7 @@ def eye_colours(
 
 
 def teeth_colour(x: torch.Tensor, height: torch.Tensor) -> torch.Tensor:
-    """Colour (N, 3) of teeth over x (dm from the middle) and height above the gum line, 0 at the edge, 1 in the gum."""
+    """Return the colour (N, 3) of teeth by x (dm from the middle) and height: 0 at the edge, 1 in the gum."""
     device = x.device
     ivory, gum = rgb("efe6d6", device) * 0.92, rgb("b8686a", device)
     width = 0.052 + 0.012 * (x.abs() < 0.055)
@@ -368,7 +368,7 @@ def teeth_colour(x: torch.Tensor, height: torch.Tensor) -> torch.Tensor:
 
 
 def cloth_colour(factors: Factors, place: torch.Tensor) -> torch.Tensor:
-    """Colour (N, 3) of the garment at template places (N, 3)."""
+    """Return the colour (N, 3) of the garment at template places (N, 3)."""
 
     def get(name: str) -> torch.Tensor:
         return column(factors, "body", name)[0]
@@ -389,7 +389,7 @@ def cloth_colour(factors: Factors, place: torch.Tensor) -> torch.Tensor:
 
 
 def neckline(factors: Factors, place: torch.Tensor) -> torch.Tensor:
-    """How far (dm) template places (…, 3) lie below the garment's edge; positive on cloth, (B, …)."""
+    """Return how far (dm) template places (…, 3) lie below the garment's edge; positive on cloth, (B, …)."""
     low = column(factors, "body", "neckline").view(-1, *[1] * (place.ndim - 1))
     collar = column(factors, "body", "collar").view(-1, *[1] * (place.ndim - 1))
     x, y, z = place.unbind(-1)
@@ -407,7 +407,7 @@ def neckline(factors: Factors, place: torch.Tensor) -> torch.Tensor:
 
 
 def background(factors: Factors, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Radiance (N, 3) behind the head at picture coordinates x, y in [-1, 1]; sRGB-like, developed with the rest."""
+    """Return radiance (N, 3) behind the head at picture coordinates x, y in [-1, 1]; developed with the rest."""
 
     def get(name: str) -> torch.Tensor:
         return column(factors, "background", name)[0]

@@ -4,9 +4,9 @@ Each group is a float32 tensor (faces, columns), so exchanging a factor means ex
 are the person; everything else is the shot. Each face draws from its own random stream, fixed by (seed, index), and
 each group from its own part of it, so that a change in one group's sampling leaves the others as they were.
 
-Distribution. Sex, age, skin tone, build, hair style and hair colour are drawn independently of each other, but for what
-the `Ties` say: older people have grey hair more often, men have beards, short or receding hair and no make-up more
-often. Skin tone is uniform over its range and tied to nothing.
+Distribution. Sex, age, skin tone, build, hair style and hair colour are drawn independently, except for `Ties`: older
+people more often have grey hair; men more often have beards, short or receding hair, and no make-up. Skin tone is
+uniform over its range and tied to nothing.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ HAIR_STYLES = (
 
 @cache
 def columns() -> dict[str, tuple[str, ...]]:
-    """Group -> names of its columns."""
+    """Return, for each group, the names of its columns."""
     return {
         "shape": head.shape_columns(),
         "skin": SKIN,
@@ -73,7 +73,7 @@ def columns() -> dict[str, tuple[str, ...]]:
 
 
 def column(factors: Factors, group: str, name: str) -> torch.Tensor:
-    """One named column, (B,)."""
+    """Return one named column, (B,)."""
     return factors[group][:, columns()[group].index(name)]
 
 
@@ -123,7 +123,7 @@ WORLDS = {"calm": CALM, "wild": WILD}
 
 @dataclass(frozen=True)
 class Ties:
-    """The few ways in which sampled factors depend on each other; set one to its neutral value to untie it.
+    """The few dependences between sampled factors; set one to its neutral value to untie it.
 
     grey_with_age: 1 ties grey hair to age, 0 makes it equally likely at any age
     style_with_sex: 1 gives men short hair and women long hair more often (3 to 1), 0 makes styles independent
@@ -149,7 +149,7 @@ def sample_factors(
 ) -> Factors:
     """Draw faces number start … start+count−1 of the series `seed`: group -> float32 (count, columns).
 
-    groups: the only ones to draw, where not all are needed: they are the same, and sooner there.
+    groups: draw only these; their values are the same as when all are drawn, and they are drawn faster.
     """
     ties = ties or Ties()
     if isinstance(world, str):
@@ -164,7 +164,7 @@ def sample_factors(
 
 
 def _one(seed: int, index: int, world: World, ties: Ties, wanted: Sequence[str]) -> Factors:
-    """One face. Faces are made one by one, since sums over a batch round differently from batch to batch."""
+    """Draw one face. Faces are made one by one, since sums over a batch round differently from batch to batch."""
 
     def stream(part: int) -> np.random.Generator:
         return np.random.default_rng([seed, index, part])
@@ -192,10 +192,10 @@ def _one(seed: int, index: int, world: World, ties: Ties, wanted: Sequence[str])
 
 
 def moving_factors(count: int, span: float, seed: int = 0, number: int = 0, world: str | World = "calm") -> Factors:
-    """The factors of `count` frames of a clip of face `number`: group -> (count, columns).
+    """Draw the factors of `count` frames of a clip of face `number`: group -> (count, columns).
 
     Pose, expression and light pass from one drawn moment to the next in `span` frames each, eased by 3t² − 2t³; the
-    first moment is the face's own. All else stays as it is.
+    first moment is the face's own. All other factors are constant.
     """
     shot = sample_factors(1, seed, number, world)
     at = torch.arange(count) / span
@@ -441,7 +441,7 @@ def _sample_background(rng: np.random.Generator, world: World) -> dict[str, floa
 
 
 def _sample_camera(rng: np.random.Generator, world: World) -> dict[str, float]:
-    """`half_width` is a factor on the aligned framing until `_stand_up` turns it into decimetres."""
+    """Draw a camera; `half_width` is a factor on the aligned framing until `_stand_up` turns it into decimetres."""
     return {
         "half_width": float(rng.uniform(1 - world.framing, 1 + world.framing)),
         "distance": float(rng.uniform(9, 15)) if world.framing else 12.0,
@@ -464,7 +464,7 @@ def _sample_body(rng: np.random.Generator) -> dict[str, float]:
 
 
 def _stand_up(shape: torch.Tensor, body: dict[str, float], camera: dict[str, float]) -> Factors:
-    """The groups that follow from the person who stood for the shot: the shoulders, and the camera's framing in dm.
+    """Return the groups that depend on the person who posed: the shoulders, and the camera's framing in dm.
 
     Framing follows FFHQ's crop of the neutral, frontal face, widened by `PORTRAIT_MARGIN`.
     """
@@ -495,7 +495,7 @@ def _stand_up(shape: torch.Tensor, body: dict[str, float], camera: dict[str, flo
 
 
 def shoulders(macro: dict[str, torch.Tensor], like: torch.Tensor) -> torch.Tensor:
-    """Shape columns (B, S) of a plain person of the given build, whose shoulders the picture shows."""
+    """Return shape columns (B, S) of a plain person of the given build, whose shoulders the picture shows."""
     shape = torch.zeros_like(like)
     for name, value in macro.items():
         shape[:, head.shape_columns().index(name)] = value
@@ -505,7 +505,7 @@ def shoulders(macro: dict[str, torch.Tensor], like: torch.Tensor) -> torch.Tenso
 
 
 def swap_identity(source: Factors, target: Factors, groups: Sequence[str] = IDENTITY) -> Factors:
-    """The factors of a perfect swap: the source's person in the target's shot. groups: what is the source's."""
+    """Return the factors of the true swap: `groups` from the source, the others from the target."""
     return {group: source[group] if group in groups else target[group] for group in columns()}
 
 
@@ -513,7 +513,7 @@ def swap_identity(source: Factors, target: Factors, groups: Sequence[str] = IDEN
 
 
 def attributes(factors: Factors) -> torch.Tensor:
-    """CelebA's 40 attributes (B, 40): 1 or 0, NaN for the two without a ground truth. Thresholds are ours."""
+    """Return CelebA's 40 attributes (B, 40): 1 or 0, NaN for the two without ground truth; thresholds are ours."""
 
     def get(group: str, name: str) -> torch.Tensor:
         return column(factors, group, name)

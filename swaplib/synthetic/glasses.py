@@ -27,7 +27,7 @@ def _tube_triangles(length: int, closed: bool) -> torch.Tensor:
 
 
 def _tube(path: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
-    """Ring vertices (B, L·sides, 3) around a path (B, L, 3)."""
+    """Return ring vertices (B, L·sides, 3) around a path (B, L, 3)."""
     along = F.normalize(path.roll(-1, 1) - path.roll(1, 1), dim=-1)
     along[:, 0] = F.normalize(path[:, 1] - path[:, 0], dim=-1)
     along[:, -1] = F.normalize(path[:, -1] - path[:, -2], dim=-1)
@@ -41,7 +41,7 @@ def _tube(path: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
 
 @cache
 def triangles() -> tuple[torch.Tensor, torch.Tensor]:
-    """Triangles of the frame and of the lenses over the vertices that `build` returns."""
+    """Return the triangles of the frame and of the lenses over the vertices that `build` returns."""
     parts, offset = [], 0
     for length, closed in ((_RIM, True), (_RIM, True), (_BRIDGE, False), (_TEMPLE, False), (_TEMPLE, False)):
         parts.append(_tube_triangles(length, closed) + offset)
@@ -56,7 +56,7 @@ def triangles() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def build(factors: Factors, points: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
-    """Vertices (1, N, 3) on the posed head of one face; all at one point where no glasses are worn."""
+    """Build vertices (1, N, 3) on the posed head of one face; all at one point if no glasses are worn."""
     if float(column(factors, "glasses", "worn")[0]) < 0.5:
         return points[:, :1].expand(-1, _VERTICES, -1)
 
@@ -101,7 +101,7 @@ def build(factors: Factors, points: torch.Tensor, turn: torch.Tensor) -> torch.T
 
 @cache
 def _ear_tops(device: str) -> list[int]:
-    """Vertices where the ear meets the head at the top, left and right."""
+    """Return the vertices where the ear meets the head at the top, left and right."""
     baked = head.tensors(device)
     points, ears = baked["vertices"], baked["masks"][:, head.MASKS.index("ears")]
     out = []
@@ -113,7 +113,7 @@ def _ear_tops(device: str) -> list[int]:
 
 @cache
 def _bridge(device: str) -> torch.Tensor:
-    """Vertices of the bridge of the nose where the frame rests."""
+    """Return the vertices of the bridge of the nose where the frame rests."""
     points = head.tensors(device)["vertices"]
     return (
         (points[:, 0].abs() < 0.05) & (points[:, 1] > 7.17) & (points[:, 1] < 7.3) & (points[:, 2] > 1.3)

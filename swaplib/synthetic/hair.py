@@ -55,7 +55,7 @@ def _knots(table: tuple, device: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def interpolate(table: tuple, at: torch.Tensor) -> torch.Tensor:
-    """Piecewise-linear look-up in ((x, y), …)."""
+    """Interpolate linearly between the points ((x, y), …)."""
     x, y = _knots(table, str(at.device))
     k = torch.searchsorted(x, at.contiguous()).clamp(1, len(x) - 1)
     t = ((at - x[k - 1]) / (x[k] - x[k - 1])).clamp(0, 1)
@@ -63,13 +63,16 @@ def interpolate(table: tuple, at: torch.Tensor) -> torch.Tensor:
 
 
 def azimuth(points: torch.Tensor) -> torch.Tensor:
-    """Degrees from straight ahead, positive to the person's left, of points relative to the skull's centre."""
+    """Return degrees from straight ahead, positive to the person's left, of points relative to the skull's centre."""
     return torch.rad2deg(torch.atan2(points[..., 0], points[..., 2]))
 
 
 class Roots(NamedTuple):
-    """Template places relative to the skull's centre (N, 3), the triangles' vertices and weights there (N, 3), and
-    random numbers that belong to each root (N, 4)."""
+    """Where hairs grow.
+
+    Template places relative to the skull's centre (N, 3), the triangles' vertices and weights there (N, 3), and random
+    numbers that belong to each root (N, 4).
+    """
 
     places: torch.Tensor
     ids: torch.Tensor
@@ -79,7 +82,7 @@ class Roots(NamedTuple):
 
 @cache
 def _roots(kind: str, device: str) -> Roots:
-    """The baked roots of one kind, without those from which nothing grows on anybody."""
+    """Return the baked roots of one kind, without those from which nothing grows on anybody."""
     baked = head.tensors(device)
     ids, weights = baked[f"{kind}_ids"], baked[f"{kind}_weights"]
     template = head.surface_points(baked["vertices"][None], ids, weights)[0]
@@ -98,7 +101,7 @@ def _roots(kind: str, device: str) -> Roots:
 
 
 def _extreme(device: str, **groups: dict[str, float]) -> Factors:
-    """One face whose named columns have the given values and whose others are 0."""
+    """Return one face whose named columns have the given values and whose others are 0."""
     names = {group: columns()[group] for group in ("hair", "skin")}
     rows = {group: [[groups.get(group, {}).get(name, 0.0) for name in names[group]]] for group in names}
     return {group: torch.tensor(row, dtype=torch.float32, device=device) for group, row in rows.items()}
@@ -106,13 +109,13 @@ def _extreme(device: str, **groups: dict[str, float]) -> Factors:
 
 @cache
 def _clumps(device: str) -> torch.Tensor:
-    """Nearest guide of every scalp strand, (N,). Roots are stored in random order, so the first are spread out."""
+    """Return every scalp strand's nearest guide, (N,); roots are in random order, so the first are spread out."""
     places = _roots("scalp", device).places
     return torch.cdist(places, places[:_GUIDES]).argmin(1)
 
 
 def hairline_height(factors: Factors, places: torch.Tensor) -> torch.Tensor:
-    """How far above the hairline (dm; negative below) template places (…, 3) relative to the skull lie, (B, …)."""
+    """Return the height over the hairline (dm, negative below) of places (…, 3) relative to the skull, (B, …)."""
     receding = column(factors, "hair", "receding").view(-1, *[1] * (places.ndim - 1))
     crown = column(factors, "hair", "crown_bald").view(-1, *[1] * (places.ndim - 1))
     angle = azimuth(places).abs()
@@ -128,7 +131,7 @@ def hairline_height(factors: Factors, places: torch.Tensor) -> torch.Tensor:
 
 
 def scalp_cover(factors: Factors, places: torch.Tensor) -> torch.Tensor:
-    """Share of the scalp that hair hides (0…1) at template places relative to the skull, for painting the roots."""
+    """Return the share of scalp hidden by hair (0…1) at places relative to the skull, for painting the roots."""
     style = column(factors, "hair", "style").round()
     hairy = (style != HAIR_STYLES.index("bald")).float().view(-1, *[1] * (places.ndim - 1))
     return hairy * head.smoothstep(-0.05, 0.09, hairline_height(factors, places))
@@ -149,7 +152,7 @@ class Skull:
         self.radius = (hits - self.centre[:, None, None]).norm(dim=-1)
 
     def to_head(self, points: torch.Tensor) -> torch.Tensor:
-        """World to head frame; (B, …, 3)."""
+        """Transform points (B, …, 3) from the world to the head's frame."""
         flat = (points.flatten(1, -2) - self.centre[:, None]) @ self.turn
         return flat.view(points.shape)
 
@@ -158,7 +161,7 @@ class Skull:
         return flat.view(points.shape)
 
     def surface(self, points: torch.Tensor) -> torch.Tensor:
-        """Distance of the surface in the direction of points (B, N, 3), bilinear in elevation and azimuth, (B, N)."""
+        """Return the surface's distance (B, N) towards points (B, N, 3), bilinear in elevation and azimuth."""
         rows, cols = self.radius.shape[1:]
         direction = F.normalize(points, dim=-1)
         elevation = (torch.asin(direction[..., 1].clamp(-1, 1)) / torch.pi + 0.5) * (rows - 1)
@@ -177,7 +180,7 @@ class Skull:
         return low * (1 - y) + high * y
 
     def push_out(self, points: torch.Tensor, height: float | torch.Tensor) -> torch.Tensor:
-        """Move points (B, N, 3) that lie inside the head outwards, to `height` dm over its surface.
+        """Move points (B, N, 3) that lie inside the head outwards, to `height` dm above its surface.
 
         Below the jaw hair hangs free, and a point far below the surface is not inside the head but in the hollow
         between neck and shoulder, where the head is not star-shaped.
@@ -199,14 +202,14 @@ def _style(factors: Factors, name: str) -> torch.Tensor:
 
 
 def _points_per_strand(factors: Factors) -> int:
-    """Enough points to follow the curls and the fall of the hair."""
+    """Return enough points per strand to follow the curls and the fall of the hair."""
     curly = float(column(factors, "hair", "curl_radius")[0]) > 0.02
     long = float(column(factors, "hair", "length_top")[0]) > 1.0
     return 16 if curly else 11 if long else 7
 
 
 def scalp(factors: Factors, points: torch.Tensor, normals: torch.Tensor, skull: Skull) -> Strands:
-    """The hair of one head. points, normals: posed vertices (1, V, 3)."""
+    """Grow the hair of one head; points, normals: posed vertices (1, V, 3)."""
     roots = _roots("scalp", str(points.device))
     above = hairline_height(factors, roots.places)[0]
     kept = (above + 0.05 * (roots.seeds[:, 0] - 0.5) > 0) & (roots.seeds[:, 1] < _style(factors, "density")[0])
@@ -234,7 +237,7 @@ def scalp(factors: Factors, points: torch.Tensor, normals: torch.Tensor, skull: 
 
 
 def _lengths(factors: Factors, places, seeds, above, top) -> torch.Tensor:
-    """Length of each strand (dm), (1, N)."""
+    """Return the length of each strand (dm), (1, N)."""
     front = head.smoothstep(0.42, 0.8, places[:, 2])[None] * head.smoothstep(0.3, 0.45, places[:, 1])[None]
     back = 1 - head.smoothstep(-0.4, 0.05, places[:, 2])[None]
     side = _style(factors, "length_side") * (1 - back) + _style(factors, "length_back") * back
@@ -259,12 +262,12 @@ def _tied(factors: Factors) -> torch.Tensor:
 
 
 def _knot(places: torch.Tensor) -> torch.Tensor:
-    """Where tied hair comes together, at the back of the head, relative to the skull's centre."""
+    """Return where tied hair comes together, at the back of the head, relative to the skull's centre."""
     return places.new_tensor([0.0, 0.15, -1.02])
 
 
 def _comb(factors: Factors, places, normal, top) -> torch.Tensor:
-    """Direction in which the hair is combed at each root, (B, N, 3), tangent to the head."""
+    """Return the direction in which the hair is combed at each root, (B, N, 3), tangent to the head."""
     x, y, z = torch.eye(3, device=places.device)
     whorl = places.new_tensor([0.0, 0.95, -0.3])
     radial = F.normalize(places - whorl, dim=-1)
@@ -315,19 +318,19 @@ def _grow(factors: Factors, root, normal, direction, length, seeds, places, skul
 
 
 def _has_fringe(factors: Factors, places):
-    """Strands that are combed forward over the forehead, (B, N)."""
+    """Return which strands are combed forward over the forehead, (B, N)."""
     return (
         (_style(factors, "forward") > 0.42) & (places[:, 2] > 0.2) & (places[:, 1] > 0.3) & (azimuth(places).abs() < 45)
     )
 
 
 def _side(root) -> torch.Tensor:
-    """1 for roots on the person's left, −1 on the right, (B, N)."""
+    """Return 1 for roots on the person's left and −1 for those on the right, (B, N)."""
     return torch.where(root[..., 0] < 0, -1.0, 1.0)
 
 
 def _curtain(position, fringe, side):
-    """Turn points that hang over the face round to the side (±1) of their root, unless they belong to a fringe."""
+    """Turn points that hang over the face to the side (±1) of their root, unless they belong to a fringe."""
     angle = torch.atan2(position[..., 0], position[..., 2]) * side
     least = torch.deg2rad(interpolate(_CURTAIN, position[..., 1] + SKULL_CENTRE[1]))
     hangs = (angle < least) & (angle > -1.6) & (least > 0.02) & ~fringe
@@ -351,7 +354,7 @@ def _clump(factors: Factors, curves, places, owner):
 
 
 def _curl(factors: Factors, curves, length, seeds, owner):
-    """Waves across the strands, curls around them, and frizz, all of them nothing at the root."""
+    """Add waves across the strands, curls around them, and frizz, all of them zero at the root."""
     count = curves.shape[2]
     t = torch.linspace(0, 1, count, device=curves.device)
     along = F.normalize(torch.diff(curves, dim=2, append=2 * curves[:, :, -1:] - curves[:, :, -2:-1]) + 1e-9, dim=-1)
@@ -374,8 +377,11 @@ def _curl(factors: Factors, curves, length, seeds, owner):
 
 
 def brow_fields(factors: Factors, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Brow coordinates of template places x, y (N,): position from the inner end (0…1) and height above the brow's
-    centre line in units of its half thickness, (B, N) each."""
+    """Return brow coordinates of template places x, y (N,), (B, N) each.
+
+    They are the position from the inner end (0…1) and the height above the brow's centre line, in units of its half
+    thickness.
+    """
     along = ((x.abs() - 0.115) / 0.42)[None]
     centre = interpolate(_BROW, x.abs())[None]
     arch = column(factors, "skin", "brow_arch")[:, None]
@@ -387,14 +393,14 @@ def brow_fields(factors: Factors, x: torch.Tensor, y: torch.Tensor) -> tuple[tor
 
 
 def brow_cover(factors: Factors, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """How much brow there is at template places (0…1), (B, N)."""
+    """Return how much brow there is at template places (0…1), (B, N)."""
     along, height = brow_fields(factors, x, y)
     ends = head.smoothstep(-0.06, 0.08, along) * (1 - head.smoothstep(0.92, 1.06, along))
     return ends * (1 - head.smoothstep(0.75, 1.15, height.abs()))
 
 
 def beard_cover(factors: Factors, places: torch.Tensor) -> torch.Tensor:
-    """How much beard grows at template places (N, 3) in absolute coordinates, (B, N)."""
+    """Return how much beard grows at template places (N, 3) in absolute coordinates, (B, N)."""
     x, y, z = places[:, 0].abs(), places[:, 1], places[:, 2]
     above_lip = (
         head.smoothstep(6.70, 6.73, y) * (1 - head.smoothstep(6.79, 6.83, y)) * (1 - head.smoothstep(0.25, 0.31, x))
@@ -428,7 +434,7 @@ def beard_cover(factors: Factors, places: torch.Tensor) -> torch.Tensor:
 
 
 def face_hair(kind: str, factors: Factors, points, normals, skull: Skull, turn) -> Strands:
-    """Brow or beard strands: short, straight, combed outwards (brows) or downwards (beard)."""
+    """Grow brow or beard strands: short, straight, combed outwards (brows) or downwards (beard)."""
     places, ids, weights, seeds = _roots(kind, str(points.device))
     template = places + places.new_tensor(SKULL_CENTRE)
     root = head.surface_points(points, ids, weights)
@@ -462,7 +468,7 @@ def face_hair(kind: str, factors: Factors, points, normals, skull: Skull, turn) 
 
 
 def ribbons(strands: Strands, eye: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Strips that face the camera at `eye` (B, 3): vertices (B, N·K·2, 3), their tangents, and triangles."""
+    """Build strips that face the camera at `eye` (B, 3): vertices (B, N·K·2, 3), their tangents, and triangles."""
     points = strands.points
     tangent = torch.diff(points, dim=2, append=2 * points[:, :, -1:] - points[:, :, -2:-1])
     tangent = F.normalize(tangent + 1e-9, dim=-1)
@@ -476,7 +482,7 @@ def ribbons(strands: Strands, eye: torch.Tensor) -> tuple[torch.Tensor, torch.Te
 
 @cache
 def _strip(count: int, length: int, device: str) -> torch.Tensor:
-    """Triangles of `count` strips of 2·length vertices each, strip by strip."""
+    """Return the triangles of `count` strips of 2·length vertices each, strip by strip."""
     start = torch.arange(count, device=device)[:, None] * length * 2 + torch.arange(length - 1, device=device) * 2
     quad = torch.stack([start, start + 1, start + 2, start + 1, start + 3, start + 2], -1)
     return quad.view(-1, 3)

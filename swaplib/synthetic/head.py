@@ -1,7 +1,7 @@
 """The parametric head: blend shapes, expression, pose and the 68 landmarks.
 
-The file head.npz is baked by `scripts/bake_head.py` from CC0 assets. Units: decimetres; x to the person's left, y up,
-z forward. All functions are batched and run on the device of their arguments.
+The file head.npz is baked by `swaplib.synthetic.baking` from CC0 assets. Units: decimetres; x to the person's left,
+y up, z forward. All functions are batched and run on the device of their arguments.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _file() -> dict[str, np.ndarray]:
 
 @cache
 def tensors(device: str = "cpu") -> dict[str, torch.Tensor]:
-    """The baked arrays as tensors: floats as float32, indices as int64, masks in 0…1."""
+    """Return the baked arrays as tensors: floats as float32, indices as int64, masks in 0…1."""
     out = {}
     for name, array in _file().items():
         if name == "shape_names":
@@ -54,7 +54,7 @@ def shape_names() -> tuple[str, ...]:
 
 @cache
 def _deltas(device: str) -> torch.Tensor:
-    """Dense blend shapes (K, V·3)."""
+    """Return dense blend shapes (K, V·3)."""
     baked = _file()
     offsets, rows, deltas = baked["shape_offsets"], baked["shape_rows"], baked["shape_deltas"]
     dense = np.zeros((len(offsets) - 1, len(baked["vertices"]), 3), np.float32)
@@ -69,7 +69,7 @@ def _deltas(device: str) -> torch.Tensor:
 
 @cache
 def shape_columns() -> tuple[str, ...]:
-    """Names of the shape columns: macro, pairs of local changes (left and right share one), head shapes, asymmetry."""
+    """List the shape columns: macro, pairs of local changes (left and right share one), head shapes, asymmetry."""
     pairs, asymmetries = [], []
     for name in shape_names():
         stem, _, end = name.rpartition("-")
@@ -83,13 +83,13 @@ def shape_columns() -> tuple[str, ...]:
 
 @cache
 def expression_columns() -> tuple[str, ...]:
-    """Names of the facial action units."""
+    """List the facial action units."""
     return tuple(name.removeprefix("unit-") for name in shape_names() if name.startswith("unit-"))
 
 
 @cache
 def _signed(device: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two matrices (columns, K): what a positive and what a negative value of each column adds."""
+    """Return two matrices (columns, K): what positive and what negative values of each column add."""
     names = {name: k for k, name in enumerate(shape_names())}
     up = np.zeros((len(shape_columns()), len(names)), np.float32)
     down = np.zeros_like(up)
@@ -110,7 +110,7 @@ _LEVELS = ("min", "average", "max")
 
 
 def _levels(value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Shares of the three levels of a 0…1 value, piecewise linear and summing to one."""
+    """Return the shares of three levels for a 0…1 value, piecewise linear and summing to one."""
     high = (value * 2 - 1).clamp(0, 1)
     low = (1 - value * 2).clamp(0, 1)
     return low, 1 - low - high, high
@@ -118,8 +118,10 @@ def _levels(value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
 
 @cache
 def _macro_parts(device: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Numbers (M,) of the shapes that depend on the macro columns, and the four shares whose product is the weight,
-    as numbers (M, 4) into the row that `_macro_weights` lays out."""
+    """Return the indices (M,) of the shapes that depend on the macro columns, and those of their weights' factors.
+
+    A weight is the product of four shares, given as indices (M, 4) into the row that `_macro_weights` lays out.
+    """
     order = (
         "male",
         "female",
@@ -143,7 +145,7 @@ def _macro_parts(device: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _macro_weights(shape: torch.Tensor) -> torch.Tensor:
-    """Blend-shape weights (B, K) of the macro columns; 0 for every other shape."""
+    """Return blend-shape weights (B, K) of the macro columns; 0 for every other shape."""
     masculine, age, weight, muscle, *races = shape[:, : len(MACRO)].unbind(1)
     row = [masculine, 1 - masculine, age, 1 - age, *_levels(muscle), *_levels(weight), *races, torch.ones_like(age)]
     numbers, table = _macro_parts(str(shape.device))
@@ -153,7 +155,7 @@ def _macro_weights(shape: torch.Tensor) -> torch.Tensor:
 
 
 def weights(shape: torch.Tensor, expression: torch.Tensor | None = None) -> torch.Tensor:
-    """Blend-shape weights (B, K) of shape columns (B, S) and expression columns (B, E)."""
+    """Return blend-shape weights (B, K) of shape columns (B, S) and expression columns (B, E)."""
     device = str(shape.device)
     columns = shape_columns()
     total = _macro_weights(shape)
@@ -171,7 +173,7 @@ def weights(shape: torch.Tensor, expression: torch.Tensor | None = None) -> torc
 
 @cache
 def _framing_rows(device: str) -> torch.Tensor:
-    """The vertices that say where a face stands: eyes, landmarks and the base of the neck."""
+    """Return the vertices that determine where a face stands: eyes, landmarks and the base of the neck."""
     baked = tensors(device)
     eyes = [_eye_rows(name) for name in ("left_eye", "right_eye")]
     marks = [baked["landmark_ids"].flatten(), baked["jaw_ids"].flatten()]
@@ -184,7 +186,7 @@ def _framing_deltas(device: str) -> torch.Tensor:
 
 
 def vertices(weights: torch.Tensor, framing: bool = False) -> torch.Tensor:
-    """Blend-shape weights (B, K) to vertex positions (B, V, 3) in dm.
+    """Turn blend-shape weights (B, K) into vertex positions (B, V, 3) in dm.
 
     framing: move only the vertices of eyes, landmarks and the base of the neck, which is five times as fast.
     """
@@ -214,7 +216,7 @@ def _teeth_rows(device: str) -> torch.Tensor:
 
 
 def rotation(pose: torch.Tensor) -> torch.Tensor:
-    """Pitch (down positive), yaw (to the person's left positive) and roll in degrees (B, 3) to matrices (B, 3, 3)."""
+    """Turn pitch (down +), yaw (to the person's left +) and roll in degrees (B, 3) into matrices (B, 3, 3)."""
     pitch, yaw, roll = torch.deg2rad(pose).unbind(-1)
     zero, one = torch.zeros_like(pitch), torch.ones_like(pitch)
     cos, sin = torch.cos, torch.sin
@@ -231,18 +233,18 @@ def smoothstep(low: float, high: float, value: torch.Tensor) -> torch.Tensor:
 
 
 def eye_midpoint(points: torch.Tensor) -> torch.Tensor:
-    """Middle between the two eyeballs' centres, (B, 3)."""
+    """Return the midpoint of the two eyeballs' centres, (B, 3)."""
     eyes = eyeballs(points)
     return (eyes[:, 0] + eyes[:, 1]) / 2
 
 
 def eyeballs(points: torch.Tensor) -> torch.Tensor:
-    """Centres of the left and the right eyeball, (B, 2, 3)."""
+    """Return the centres of the left and the right eyeball, (B, 2, 3)."""
     return torch.stack([points[:, _eye_rows(name)].mean(1) for name in ("left_eye", "right_eye")], 1)
 
 
 def neck_base(points: torch.Tensor) -> torch.Tensor:
-    """Middle of the ring where the neck meets the shoulders, (B, 3)."""
+    """Return the middle of the ring where the neck meets the shoulders, (B, 3)."""
     return points[:, _neck_ring(str(points.device))].mean(1)
 
 
@@ -279,12 +281,12 @@ def place(head: torch.Tensor, body: torch.Tensor, eye: torch.Tensor, pose: torch
 
 
 def surface_points(points: torch.Tensor, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Points on triangles: vertex numbers (…, 3) and barycentric weights (…, 3) to (B, …, 3)."""
+    """Return points on triangles (B, …, 3) from vertex numbers (…, 3) and barycentric weights (…, 3)."""
     return (points[:, ids] * weights[..., None]).sum(-2)
 
 
 def landmark_points(points: torch.Tensor, project) -> torch.Tensor:
-    """The 68 landmarks in the picture, (B, 68, 2).
+    """Return the 68 landmarks in the picture, (B, 68, 2).
 
     project: (B, N, 3) to pixels (B, N, 2). Each of the 17 jaw points is the one of its candidates that lies farthest
     out in the picture, so the contour is the visible one, as in iBUG's annotation.
@@ -305,7 +307,7 @@ def landmark_points(points: torch.Tensor, project) -> torch.Tensor:
 
 
 def normals(points: torch.Tensor, triangles: torch.Tensor) -> torch.Tensor:
-    """Area-weighted unit vertex normals (B, V, 3)."""
+    """Return area-weighted unit vertex normals (B, V, 3)."""
     a, b, c = (points[:, triangles[:, k]] for k in range(3))
     face = torch.linalg.cross(b - a, c - a)
     first = torch.arange(len(points), device=points.device)[:, None, None] * points.shape[1]

@@ -1,4 +1,4 @@
-"""Which triangle is seen at each sample: a z-buffer, as a numba kernel on the CPU and in plain torch elsewhere.
+"""The triangle visible at each sample: a z-buffer, as a numba kernel on the CPU and in plain torch elsewhere.
 
 Both visit the same samples with the same float32 arithmetic, so they give the same triangles.
 """
@@ -13,10 +13,10 @@ SLACK = 1e-4  # a sample on an edge belongs to both triangles; rounding must not
 
 
 def rasterize(screen: torch.Tensor, triangles: torch.Tensor, size: int, plain: bool = False) -> torch.Tensor:
-    """Nearest triangle at the centre of each sample, int64 (B, size, size); -1 where there is none.
+    """Find the nearest triangle at the centre of each sample, int64 (B, size, size); -1 where there is none.
 
     screen: vertices (B, V, 3) as x, y in samples (the first sample's centre at 0, 0) and inverse depth, larger nearer.
-    plain: use the torch path on the CPU, too.
+    plain: use the torch path on the CPU as well.
     """
     if screen.device.type != "cpu" or plain:
         return torch.stack([_rasterize_torch(points, triangles, size) for points in screen])
@@ -106,7 +106,7 @@ def _merge(corners, low, extent, counts, start, stop, size, nearest, found) -> N
 def barycentric(
     screen: torch.Tensor, triangles: torch.Tensor, ids: torch.Tensor, x: torch.Tensor, y: torch.Tensor
 ) -> torch.Tensor:
-    """Perspective-correct weights (N, 3) of the samples (x, y) (N,) in their triangles `ids` (N,) of one picture."""
+    """Return perspective-correct weights (N, 3) of samples (x, y) (N,) in their triangles `ids` (N,) of a picture."""
     (ax, ay, az), (bx, by, bz), (cx, cy, cz) = (screen[triangles[ids, k]].unbind(-1) for k in range(3))
     inverse = 1 / ((bx - ax) * (cy - ay) - (by - ay) * (cx - ax))
     u = ((x - ax) * (cy - ay) - (y - ay) * (cx - ax)) * inverse

@@ -50,7 +50,7 @@ class Scene(NamedTuple):
 
 
 def head_points(factors: Factors) -> torch.Tensor:
-    """Posed vertices of head and shoulders (B, V, 3), the garment standing off the skin."""
+    """Return posed vertices of head and shoulders (B, V, 3), the garment standing off the skin."""
     macro = {name: column(factors, "body", name) for name in ("masculine", "age", "weight", "muscle")}
     person = head.weights(factors["shape"], factors["expression"])
     person, body = head.vertices(torch.cat([person, head.weights(shoulders(macro, factors["shape"]))])).chunk(2)
@@ -68,7 +68,7 @@ def _template_normals(device: str) -> torch.Tensor:
 
 
 def _lashes(points: torch.Tensor, turn: torch.Tensor) -> hair.Strands:
-    """Upper lashes along the rims of the lids."""
+    """Build the upper lashes along the rims of the lids."""
     ids, share, along = _lash_roots(str(points.device))
     root = torch.lerp(points[:, ids[:, 0]], points[:, ids[:, 1]], share[:, None])
     left, up, front = (turn[:, :, k][:, None] for k in range(3))
@@ -88,8 +88,11 @@ def _lashes(points: torch.Tensor, turn: torch.Tensor) -> hair.Strands:
 
 @cache
 def _lash_roots(device: str, between: int = 5) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Pairs of neighbouring rim vertices (N, 2), where between them a lash stands (N,), and its signed place: 0 at the
-    inner corner, ±1 at the outer one (positive on the left eye)."""
+    """Return where lashes stand on the lids' rims.
+
+    Pairs of neighbouring rim vertices (N, 2), where between them a lash stands (N,), and its signed place: 0 at the
+    inner corner, ±1 at the outer one (positive on the left eye).
+    """
     baked = head.tensors(device)
     faces, material, points = baked["triangles"], baked["materials"], baked["vertices"]
     rim = torch.unique(faces[material == head.MATERIALS.index("eye_socket")])
@@ -149,12 +152,12 @@ def build(factors: Factors) -> Scene:
 
 
 def camera_position(factors: Factors) -> torch.Tensor:
-    """Where the camera stands, (B, 3); it looks along −z at the picture plane through the eyes."""
+    """Return the camera's position, (B, 3); it looks along −z at the picture plane through the eyes."""
     return torch.stack([column(factors, "camera", name) for name in ("shift_x", "shift_y", "distance")], -1)
 
 
 def project(factors: Factors, points: torch.Tensor, size: int) -> torch.Tensor:
-    """World points (B, N, 3) to pixels x, y and inverse depth, (B, N, 3); the first pixel's centre is (0, 0)."""
+    """Project points (B, N, 3) to pixels x, y and inverse depth, (B, N, 3); the first pixel's centre is (0, 0)."""
     camera = camera_position(factors)[:, None]
     half = column(factors, "camera", "half_width")[:, None]
     depth = camera[..., 2] - points[..., 2]
@@ -179,7 +182,7 @@ class Shader:
         self._shadow_maps()
 
     def paint(self, screen: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Display-referred colour (S, S, 3) in 0…1 and labels (S, S) of all samples."""
+        """Paint all samples: display-referred colour (S, S, 3) in 0…1 and labels (S, S)."""
         size = self.samples
         self.screen = screen
         ids = ids.flatten()
@@ -209,9 +212,9 @@ class Shader:
         return colour.view(size, size, 3), labels.view(size, size)
 
     def _once_per_pixel(self, chosen, ids):
-        """Skin is smooth: shade one of the samples of a pixel that show it, and share the result.
+        """Choose one skin sample of each pixel to shade; the others copy it, since skin is smooth.
 
-        Returns the samples to shade, and for all the given ones: (their numbers, which shaded one they copy).
+        Returns the samples to shade, and for all given ones their numbers and which shaded one they copy.
         """
         pixels = self.samples // self.supersample
         column = torch.div(self.x[chosen].long(), self.supersample, rounding_mode="floor")
@@ -238,7 +241,7 @@ class Shader:
     # -- light from the key
 
     def _shadow_maps(self) -> None:
-        """What the key light sees: the head's depth, and where hair is, blurred so that strands shade softly."""
+        """Render what the key light sees: the head's depth, and where hair is, blurred so that strands shade softly."""
         toward = self.light.direction
         helper = torch.tensor([0.0, 1.0, 0.02], device=toward.device)
         one = F.normalize(torch.linalg.cross(helper, toward), dim=0)
@@ -247,7 +250,7 @@ class Shader:
         self.hair_shadow = self._hair_from_light()
 
     def _hair_from_light(self) -> torch.Tensor:
-        """Cover and mean depth of the hair towards the light, blurred so that strands shade softly, (1, 2, S, S)."""
+        """Return cover and mean depth of hair seen from the light, (1, 2, S, S), blurred so strands shade softly."""
         size = HAIR_SHADOW_SIZE
         place = self._in_light(self.scene.strands["scalp"].points[0].flatten(0, 1), size)
         col, row = (place[:, k].round().long().clamp(0, size - 1) for k in (0, 1))
@@ -262,7 +265,7 @@ class Shader:
         return torch.stack([(1.6 * cover).clamp(0, 1), depth / cover.clamp(min=1e-4)])[None]
 
     def _head_from_light(self) -> torch.Tensor:
-        """Depth of the head towards the light (S, S), 0 where there is none."""
+        """Return the depth of the head seen from the light (S, S), 0 where there is none."""
         flat = self._in_light(self.points[: len(self.baked["vertices"])], SHADOW_SIZE)
         ids = rasterize(flat[None], self.baked["triangles"], SHADOW_SIZE)[0]
         rows, cols = (ids >= 0).nonzero(as_tuple=True)
@@ -272,13 +275,13 @@ class Shader:
         return depth
 
     def _in_light(self, points: torch.Tensor, size: int) -> torch.Tensor:
-        """World points (N, 3) to samples of a shadow map and a positive depth that grows towards the light."""
+        """Map points (N, 3) to samples of a shadow map and a positive depth that grows towards the light."""
         local = points @ self.frame_of_light
         scale = size / LIT_WIDTH
         return torch.stack([local[:, 0] * scale + size / 2, size / 2 - local[:, 1] * scale, local[:, 2] + 10], -1)
 
     def lit(self, points: torch.Tensor, bias: float, fade: float) -> torch.Tensor:
-        """Share of the key light that reaches world points (N, 3); hair darkens gradually over `fade` dm of depth."""
+        """Return the share of key light that reaches points (N, 3); hair darkens gradually over `fade` dm of depth."""
         place = self._in_light(points, SHADOW_SIZE)
         spread = 1.0 + 1.6 * float(self.light.softness)
         blocked = torch.zeros(len(points), device=points.device)
@@ -440,7 +443,7 @@ class Shader:
         return radiance, torch.full((len(world),), CLASS["eye_glasses"], dtype=torch.uint8, device=world.device)
 
     def _ribbon(self, kind, chosen, ids):
-        # Triangles of a strand are small: what holds at their first vertex holds all over them.
+        # Triangles of a strand are small: what holds at the first vertex holds for the whole triangle.
         corner = self.scene.triangles[ids, 0]
         vertex = corner - self.scene.starts[kind]
         strands = self.scene.strands[kind]
@@ -471,7 +474,7 @@ class Shader:
         return self.light.hair(albedo, tangent, outward, view, shadow, depth, shine), labels
 
     def _scalp_albedo(self, seeds: torch.Tensor) -> torch.Tensor:
-        """Strands differ: a few are lighter, some are grey before the others."""
+        """Vary the strands' colour: a few are lighter, some turn grey before the others."""
         grey = column(self.factors, "hair", "grey")[0]
         pigment = {group: values.clone() for group, values in self.factors.items()}
         pigment["hair"][:, columns()["hair"].index("grey")] = 0
@@ -504,7 +507,7 @@ class Shader:
 
 
 def _majority(labels: torch.Tensor, supersample: int) -> torch.Tensor:
-    """Most frequent label of each pixel's samples; of equally frequent ones the first in reading order."""
+    """Return the most frequent label of each pixel's samples; in a tie, the first in reading order."""
     size = labels.shape[0] // supersample
     votes = labels.view(size, supersample, size, supersample).permute(0, 2, 1, 3).flatten(2)
     counts = (votes[..., None] == votes[..., None, :]).sum(-1)
@@ -512,7 +515,7 @@ def _majority(labels: torch.Tensor, supersample: int) -> torch.Tensor:
 
 
 def _grain(factors: Factors, size: int) -> torch.Tensor:
-    """Sensor noise, drawn on the CPU so that every device shows the same."""
+    """Draw sensor noise, on the CPU so that every device shows the same."""
     generator = torch.Generator().manual_seed(int(column(factors, "camera", "seed")[0]))
     strength = float(column(factors, "camera", "noise")[0])
     return torch.randn(size, size, 3, generator=generator) * strength
@@ -520,7 +523,7 @@ def _grain(factors: Factors, size: int) -> torch.Tensor:
 
 @torch.no_grad()
 def render(factors: Factors, size: int = 128, supersample: int = 2, device: str = "cpu") -> Faces:
-    """Pictures of the given factors with everything that is known about them; see `swaplib.faces.Faces`.
+    """Render pictures of the given factors with everything that is known about them; see `swaplib.faces.Faces`.
 
     size: pixels, 64 to 512; supersample: samples per pixel along each axis. The identity number is -1: factors do not
     name a person. Raises ValueError for sizes outside the range.
@@ -546,7 +549,7 @@ def render(factors: Factors, size: int = 128, supersample: int = 2, device: str 
 
 
 def _render_one(factors: Factors, size: int, supersample: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Image (3, S, S), labels (S, S) and landmarks (68, 2) of one face."""
+    """Render one face: image (3, S, S), labels (S, S) and landmarks (68, 2)."""
     samples = size * supersample
     scene = build(factors)
     screen = project(factors, scene.points, samples)

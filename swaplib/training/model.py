@@ -1,23 +1,22 @@
-"""What can be trained, saved and loaded: a network with a name, a config and alternating training phases.
+"""Models: networks with a name, a config and alternating training phases.
 
-Families (`swaplib.families`) and judges (`swaplib.judges`) are learners. `swaplib.training.loop` trains any of them,
-`swaplib.weights` saves and loads it, `swaplib.training.registry` finds it by name.
+Families (`swaplib.families`), generators and judges are models. `swaplib.training.loop` trains any of them,
+`swaplib.weights` saves and loads it, `swaplib.training.registry` finds it by name. Nothing here reads a file or knows
+where data comes from.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import nn
 
-from swaplib.data import Dataset, Mixed
 from swaplib.faces import Faces
-from swaplib.networks import blocks
 
 
 class Data(Protocol):
@@ -34,9 +33,9 @@ class Data(Protocol):
 class Phase:
     """One alternating step of a training loop.
 
-    parameters      what the phase trains; all others are held still, and parameters that require no gradient stay out
+    parameters      what the phase trains; all others are frozen meanwhile, and those without gradients stay out
     losses(batch)   named scalar terms, each under the name of its weight in the learner's config
-    every           run this phase once in so many steps
+    every           run this phase once in this many steps
     learning_rate, betas, weight_decay   AdamW's; without decay, Adam's
     shares    name of an earlier phase of the same parameters whose optimiser it goes on with: a regulariser that runs
               now and then keeps its weight against the main loss only so (StyleGAN2, Appendix B)
@@ -57,22 +56,22 @@ Schedule = Callable[[float], float]
 
 
 def constant(progress: float) -> float:
-    """The phases' own learning rates throughout."""
+    """Keep the phases' own learning rates throughout."""
     return 1.0
 
 
 def cosine(first: float = 1.0, last: float = 0.05) -> Schedule:
-    """Half a cosine from one factor to another (Loshchilov & Hutter 2017, eq. 5, without restarts)."""
+    """Follow half a cosine from one factor to another (Loshchilov & Hutter 2017, eq. 5, without restarts)."""
     return lambda progress: last + (first - last) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
 
 
 def linear(steady: float = 0.0) -> Schedule:
-    """The whole rate up to a point of progress, then straight down to nothing."""
+    """Keep the whole rate up to a point of progress, then let it fall straight to nothing."""
     return lambda progress: min(1.0, (1 - min(progress, 1.0)) / (1 - steady))
 
 
 def drops(factor: float, *at: float) -> Schedule:
-    """Multiplied by `factor` at each of some points of progress."""
+    """Multiply by `factor` at each of some points of progress."""
     return lambda progress: factor ** sum(progress >= point for point in at)
 
 
@@ -86,14 +85,18 @@ class Stage:
     schedule: Schedule = constant
 
 
-class Learner(nn.Module):
-    """Subclasses define the class attributes, and what they learn by: `phases`.
+class Model(nn.Module):
+    """Base of everything that is trained. Subclasses define the class attributes, and what they learn by: `phases`.
 
     name     as in the registry and on the command line
     Config   a frozen dataclass with `smoke()`, `demo()` and `paper()`, and a field `size`, pixels
-    training_only   names of the submodules that only training needs (critics, classes): released weights lack them
+    training_only   names of the submodules and frozen models that only training needs (discriminators, teachers)
     mirrored   whether every other picture that it learns from is mirrored
     counted    names that `swaplib info` gives to submodules, at the paper's size: name -> submodule
+
+    What a model takes from others, its frozen models, is handed to the constructor: keywords and kinds as
+    `frozen_models` says. They are attributes like submodules, but belong to nobody: they are not in the state, are
+    shared by copies, and a model that moves to another device takes a copy along.
     """
 
     name: ClassVar[str]
@@ -101,68 +104,111 @@ class Learner(nn.Module):
     training_only: ClassVar[tuple[str, ...]] = ()
     mirrored: ClassVar[bool] = True
     counted: ClassVar[Mapping[str, str]] = {}
+    frozen: dict[str, nn.Module]
 
-    def __init__(self, config: Any):
+    def __init__(self, config: Any, **frozen: nn.Module | None):
         super().__init__()
         self.config = config
+        self.frozen = {name: model for name, model in frozen.items() if model is not None}
 
-    def lean(self) -> Learner:
-        """A copy that shares its weights but lacks the submodules of `training_only`: light to send to a process."""
-        learner = copy(self)
-        learner._modules = {
-            name: module.lean() if isinstance(module, Learner) else module
-            for name, module in self._modules.items()
-            if name not in self.training_only
-        }
-        return learner
+    @classmethod
+    def frozen_models(cls, config: Any) -> dict[str, tuple[str, str]]:
+        """Return the frozen models that the constructor takes: keyword -> name and preset."""
+        return {}
+
+    def frozen_hashes(self) -> dict[str, str]:
+        """Return the SHA-256 of the files of its frozen models, by the constructor's keywords, where they have one."""
+        named = ((keyword, self.frozen.get(keyword)) for keyword in self.frozen_models(self.config))
+        return {keyword: model.sha256 for keyword, model in named if getattr(model, "sha256", None)}
+
+    def __getattr__(self, name: str) -> Any:
+        # Called only for what is no plain attribute, as nn.Module finds its submodules.
+        frozen = self.__dict__.get("frozen", {})
+        return frozen[name] if name in frozen else super().__getattr__(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Another frozen model in the place of one that was handed in is no submodule either.
+        if name in self.__dict__.get("frozen", {}):
+            self.frozen[name] = value
+        else:
+            super().__setattr__(name, value)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Model:
+        """Copy all but the frozen models, which copies share."""
+        memo |= {id(model): model for model in self.frozen.values()}
+        copied = self.__class__.__new__(self.__class__)
+        memo[id(self)] = copied
+        copied.__dict__ = deepcopy(self.__dict__, memo)
+        return copied
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Model:
+        super()._apply(fn, recurse)
+        self.frozen = {name: _apply_to_copy(model, fn) for name, model in self.frozen.items()}
+        return self
+
+    def for_inference(self) -> Model:
+        """Return a copy that shares its weights but lacks what `training_only` names: light to send to a process."""
+        model = copy(self)
+        for store in ("_modules", "frozen"):
+            kept = {name: one for name, one in getattr(self, store).items() if name not in self.training_only}
+            light = {name: one.for_inference() if isinstance(one, Model) else one for name, one in kept.items()}
+            model.__dict__[store] = light
+        return model
 
     def phases(self) -> list[Phase]:
-        """How it is trained; empty for one with nothing to learn."""
+        """Return how it is trained; nothing for one that has nothing to learn."""
         return []
 
     @classmethod
     def stages(cls, config: Any) -> list[Stage]:
-        """The stretches of its training, the last one with the config itself; each goes on from the one before."""
+        """Return the stretches of its training, the last one with the config itself; each goes on from the last."""
         return [Stage("whole", config, 1.0)]
 
     @classmethod
-    def lesson(cls, config: Any, datasets: Sequence[Dataset]) -> Data:
-        """What it learns from, made of prepared datasets; of several, each is shown equally often."""
-        return datasets[0] if len(datasets) == 1 else Mixed(datasets)
+    def training_data(cls, config: Any, datasets: Sequence[Data]) -> Data | None:
+        """Return what it learns from, made of prepared datasets; None for all of them, each shown equally often."""
+        return None
 
-    def adopt(self, other: Learner) -> None:
-        """Take over what another of its kind learned in an earlier stage; teachers that are held still stay its own."""
-        self.load_state_dict(self.state_dict() | blocks.learned(self, other))
+    def init_from(self, other: Model) -> None:
+        """Begin with what another of its kind learned in an earlier stage."""
+        self.load_state_dict(other.state_dict())
 
-    def finish(self, faces: Faces) -> None:
-        """Called once after training, with some faces at the config's size: for what is measured, not trained."""
+    def on_train_end(self, faces: Faces) -> None:
+        """Measure what is measured, not trained, on some faces at the config's size: called once after training."""
 
-    def look(self, faces: Faces) -> torch.Tensor | None:
-        """Pictures (R, C, 3, H, W) in [-1, 1] that show how far it has come on some faces; None where nothing is."""
+    def preview(self, faces: Faces) -> torch.Tensor | None:
+        """Return pictures (R, C, 3, H, W) in [-1, 1] that show how far it has come; None where nothing does."""
         return None
 
 
-class Teacher(Learner):
-    """A learner that others learn from: trained first, then held still."""
+def _apply_to_copy(model: nn.Module, fn: Callable[[torch.Tensor], torch.Tensor]) -> nn.Module:
+    """Return the model itself where `fn` leaves its tensors alone, else a copy to which `fn` was applied."""
+    first = next(iter([*model.parameters(), *model.buffers()]), None)
+    return model if first is None or fn(first) is first else deepcopy(model)._apply(fn)
+
+
+class FrozenModel(Model):
+    """A model that others learn from or measure with: trained first, then frozen."""
 
     trained: bool = True
+    sha256: str | None = None  # of the file that its weights came from
 
-    def freeze(self) -> Teacher:
-        """For good in evaluation mode and without gradients of its own, also as a part of a family that trains."""
-        self.frozen = True
+    def freeze(self) -> FrozenModel:
+        """Hold it in evaluation mode and without gradients of its own, for good."""
+        self.is_frozen = True
         return self.requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> Teacher:
-        return super().train(mode and not getattr(self, "frozen", False))
+    def train(self, mode: bool = True) -> FrozenModel:
+        return super().train(mode and not getattr(self, "is_frozen", False))
 
-    def report(self, dataset: Dataset) -> dict[str, float]:
-        """How good it is on a prepared dataset: name -> number, for its card."""
+    def report(self, dataset: Data) -> dict[str, float]:
+        """Measure how good it is on a prepared dataset: name -> number, for its card."""
         raise NotImplementedError
 
-    def needed(self) -> None:
-        """Raises ValueError where it has no weights that it could teach by."""
+    def require_weights(self) -> None:
+        """Raise ValueError where it has no weights that it could teach by."""
         if not self.trained:
             raise ValueError(
-                f"the network {self.name} that this learns from has no weights: train it (swaplib train {self.name}) "
-                "and name the folder with its weights in SWAPLIB_WEIGHTS"
+                f"the network {self.name} that this learns from has no weights: train it (swaplib train {self.name}), "
+                "name the folder with its weights in SWAPLIB_WEIGHTS, and build the learner by start, not by build"
             )

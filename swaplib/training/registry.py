@@ -1,26 +1,33 @@
-"""Learners by name."""
+"""Models by name: built, started with frozen models for training, loaded with released weights."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
+from torch import nn
 
 from swaplib import weights
-from swaplib.training.model import Learner
+from swaplib.training.model import FrozenModel, Model
 
 PRESETS = ("smoke", "demo", "paper")
-T = TypeVar("T", bound=Learner)
+T = TypeVar("T", bound=Model)
 
 
 class Registry(Generic[T]):
-    """Classes of learners, each under its name; `what` they are stands in error messages."""
+    """Classes of models, each under its name.
 
-    def __init__(self, what: str, kinds: Sequence[type[T]]):
-        self.what = what
+    what    they are, in error messages
+    below   registries of the models that these take as frozen ones
+    """
+
+    def __init__(self, what: str, kinds: Sequence[type[T]], below: Sequence[Registry] = ()):
+        self.what, self.below = what, tuple(below)
         self._kinds = {kind.name: kind for kind in kinds}
+        self._shared: dict[tuple, FrozenModel] = {}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._kinds)
@@ -28,21 +35,27 @@ class Registry(Generic[T]):
     @property
     def trained(self) -> tuple[str, ...]:
         """The names of those that have something to learn."""
-        return tuple(name for name, kind in self._kinds.items() if kind.phases is not Learner.phases)
+        return tuple(name for name, kind in self._kinds.items() if kind.phases is not Model.phases)
+
+    @property
+    def everything(self) -> dict[str, Registry]:
+        """Name -> registry of all that can be trained here and below, those that others learn from first."""
+        lower = {name: found for registry in self.below for name, found in registry.everything.items()}
+        return lower | dict.fromkeys(self.trained, self)
 
     def ready(self, preset: str = "demo") -> tuple[str, ...]:
-        """The names of those that `load` gives at a preset: released, or with nothing to learn."""
+        """Return the names of those that `load` gives at a preset: released, or with nothing to learn."""
         trained = self.trained
         return tuple(name for name in self if name not in trained or weights.find_released(name, preset).exists())
 
     def kind(self, name: str) -> type[T]:
-        """The class of that name. Raises ValueError for an unknown one."""
+        """Return the class of that name. Raises ValueError for an unknown one."""
         if name not in self._kinds:
             raise ValueError(f"unknown {self.what} {name!r}: choose one of {', '.join(self._kinds)}")
         return self._kinds[name]
 
     def config(self, name: str, preset: str | Any) -> Any:
-        """The config at a preset; a config itself is passed on.
+        """Return the config at a preset; a config itself is passed on.
 
         Raises ValueError for an unknown name and for a preset that is not in `PRESETS`.
         """
@@ -53,15 +66,32 @@ class Registry(Generic[T]):
             raise ValueError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
         return getattr(own, preset)()
 
-    def build(self, name: str, preset: str | Any = "demo", seed: int = 0) -> T:
-        """The learner of that name at a preset's size, untrained, its random weights following from the seed.
+    def build(
+        self, name: str, preset: str | Any = "demo", seed: int = 0, frozen: Mapping[str, nn.Module] | None = None
+    ) -> T:
+        """Build the model of that name at a preset's size, untrained: it follows from the arguments alone.
 
-        preset: its name, or a config of the learner's own. Raises ValueError as `config` does.
+        preset: its name, or a config of the model's own. frozen: frozen models by the constructor's keywords
+        (`Model.frozen_models`); those that are not named are untrained ones. To train, see `start`.
+        Raises ValueError as `config` does.
         """
-        chosen = self.config(name, preset)
+        chosen, kind = self.config(name, preset), self.kind(name)
+        given = dict(frozen or {})
+        for keyword, which in kind.frozen_models(chosen).items():
+            if keyword not in given:
+                given[keyword] = self._holder(which[0])._untrained(*which)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return self.kind(name)(chosen)
+            return kind(chosen, **given)
+
+    def start(self, name: str, preset: str | Any = "demo", seed: int = 0) -> T:
+        """Build a model to be trained: as `build`, with the weights that are found for its frozen models.
+
+        Raises ValueError as `build` and `weights.load` do.
+        """
+        wanted = self.kind(name).frozen_models(self.config(name, preset))
+        found = {keyword: self._holder(which[0]).frozen(*which) for keyword, which in wanted.items()}
+        return self.build(name, preset, seed, found)
 
     def load(
         self,
@@ -70,40 +100,82 @@ class Registry(Generic[T]):
         device: str | torch.device = "cpu",
         file: str | os.PathLike | None = None,
     ) -> T:
-        """The learner of that name, trained, in evaluation mode: with the preset's released weights or a file's.
+        """Load the model of that name, trained, in evaluation mode: with a preset's released weights or a file's.
 
         preset: also "photo", weights of the demo's size that learned from photographs, too, where there are such.
         file: weights saved by `weights.save`; the config is then the one they were trained with, not the preset's.
         Raises ValueError as `build` and `weights.load` do, FileNotFoundError where there are no such weights.
         """
-        if preset == "photo" and name not in self.trained:
-            preset = "demo"
-        if file is None and preset == "photo":
+        kind = self.kind(name)
+        if file is None and name not in self.trained:
+            return self.build(name, "demo" if preset == "photo" else preset).to(device).eval()
+        if file is None:
+            chosen = None if preset == "photo" else self.config(name, preset)
             file = weights.find_released(name, preset)
             if not file.exists():
-                raise FileNotFoundError(
-                    f"{name} has no released weights that know photographs: choose the preset demo, or train your own"
-                )
-        if file is not None:
-            learner = self.build(name, weights.config(file, self.kind(name)))
-            return weights.load(learner, file).to(device)
-        learner = self.build(name, preset)
-        if name in self.trained:
-            released = weights.find_released(name, preset)
-            if not released.exists():
-                raise FileNotFoundError(
-                    f"{name} has no released weights for the preset {preset}: train it (swaplib train {name} --preset "
-                    f"{preset}) and load that file, or choose another preset"
-                )
-            weights.load(learner, released)
-        return learner.to(device).eval()
+                raise FileNotFoundError(_missing(name, preset))
+        else:
+            chosen = None
+        config = weights.read_config(file, kind) if chosen is None else chosen
+        model = self.build(name, config, frozen=self._taught_by(kind, config, file))
+        return weights.load(model, file).to(device).eval()
 
-    def frozen(self, name: str, preset: str) -> T:
-        """A `Teacher` held still, to train others: with the weights found for the preset, else with none.
+    def frozen(self, name: str, preset: str, sha256: str | None = None) -> T:
+        """Return a frozen model, shared by all who ask for it, with the weights found for the preset.
 
-        One without weights has `trained` False; whoever learns from it then refuses.
+        sha256: of the file that it has to be. Without weights an untrained one with `trained` False is returned;
+        who learns from it then refuses.
         """
-        found = weights.find_released(name, preset).exists()
-        teacher = self.load(name, preset) if found else self.build(name, preset)
-        teacher.trained = found
-        return teacher.freeze()
+        path = weights.find_released(name, preset, sha256)
+        if not path.exists():
+            return self._untrained(name, preset)
+        key = (path, path.stat().st_mtime_ns)
+        if key not in self._shared:
+            model = self.load(name, file=path).for_inference()
+            model.sha256 = weights.file_sha256(path)
+            self._shared[key] = model.freeze()
+        return self._shared[key]
+
+    def _untrained(self, name: str, preset: str | Any) -> T:
+        """Return a shared frozen model with the random weights of seed 0."""
+        # Under the device "meta", where the largest models are only counted, tensors hold nothing.
+        key = (name, self.config(name, preset), torch.get_default_device())
+        if key not in self._shared:
+            model = self.build(name, preset)
+            model.trained = False
+            self._shared[key] = model.freeze()
+        return self._shared[key]
+
+    def _taught_by(self, kind: type[Model], config: Any, file: str | os.PathLike) -> dict[str, nn.Module]:
+        """Return the frozen models that weights in a file were trained with. Raises ValueError where one is missing."""
+        named = weights.read_frozen(file)
+        found = {}
+        for keyword, (name, preset) in kind.frozen_models(config).items():
+            sha256 = named.get(keyword)
+            with weights.searching(Path(file).parent):  # files that were trained together lie together
+                model = found[keyword] = self._holder(name).frozen(name, preset, sha256)
+            if sha256 and model.sha256 != sha256 and keyword not in kind.training_only:
+                raise ValueError(
+                    f"{file} works with the {name}_{preset}.safetensors of SHA-256 {sha256[:12]}… and no other, which "
+                    "is not found: put that file into a folder of SWAPLIB_WEIGHTS, or train these weights again"
+                )
+        return found
+
+    def _holder(self, name: str) -> Registry:
+        """Return the registry, here or below, that knows a name."""
+        if name in self._kinds:
+            return self
+        for registry in self.below:
+            if name in registry or any(name in lower for lower in registry.below):
+                return registry._holder(name)
+        raise ValueError(f"unknown frozen model {name!r}: there are {', '.join(n for r in self.below for n in r)}")
+
+
+def _missing(name: str, preset: str) -> str:
+    if preset == "photo":
+        return f"{name} has no released weights that know photographs: choose the preset demo, or train your own"
+    return (
+        f"{name} has no released weights for the preset {preset}: train it (swaplib train {name} --preset "
+        f"{preset}), put a file of them into a folder of SWAPLIB_WEIGHTS (the project's repository has some that the "
+        "package leaves out), or choose another preset"
+    )

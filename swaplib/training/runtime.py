@@ -4,7 +4,7 @@ The folder holds:
 
     checkpoint.pt   all that is needed to go on; always whole
     log.csv         a row for each step
-    samples/        grids of pictures
+    previews/       grids of pictures
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,11 +34,11 @@ from torch import nn
 
 from swaplib.faces import Faces, to_uint8
 from swaplib.provenance import png_text, replacing
-from swaplib.training.model import Data, Learner
-from swaplib.weights import differences, filled, plain
+from swaplib.training.model import Data, Model
+from swaplib.training.settings import Precision
+from swaplib.weights import describe_differences, fill_defaults, to_plain
 
 CHECKPOINT = "checkpoint.pt"
-Precision = Literal["auto", "bf16", "tf32", "fp32"]
 
 
 # ---------------------------------------------------------------------------------------------- batches
@@ -54,10 +54,10 @@ def batches(
     share: slice,
     workers: int,
 ) -> Iterator[Faces]:
-    """A process's share of each batch from the `start`th on, without end, resized, read ahead by threads.
+    """Yield a process's share of each batch from the `start`th on, without end, resized, read ahead by threads.
 
-    Batches follow each other without gaps through endless epochs, each shuffled anew. So every batch is full, and
-    where to go on is known from the number of steps alone.
+    Batches follow each other without gaps through endless epochs, each shuffled in its own way. So every batch is
+    full, and where to go on is known from the number of steps alone.
     """
     order = lru_cache(4)(lambda epoch: np.random.default_rng([seed, epoch]).permutation(len(data)))
 
@@ -108,7 +108,7 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """A checkpoint's content. Nothing in the file is executed."""
+    """Return a checkpoint's content. Nothing in the file is executed."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -118,23 +118,25 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def config_of(path: Path) -> dict[str, Any]:
-    """The config that a checkpoint was made with, as JSON gives it."""
+    """Return the config that a checkpoint was made with, as JSON gives it."""
     return json.loads(_load(path)["config"])
 
 
-def read(path: Path, family: Learner) -> dict[str, Any]:
-    """A checkpoint of this family with this config. Nothing in the file is executed."""
+def read(path: Path, model: Model) -> dict[str, Any]:
+    """Read a checkpoint of this model with this config. Nothing in the file is executed."""
     content = _load(path)
-    if content["family"] != family.name:
-        raise ValueError(f"{path} is a checkpoint of {content['family']}, not of {family.name}: choose another folder")
-    if differing := differences(filled(json.loads(content["config"]), type(family.config)), plain(family.config)):
-        raise ValueError(f"{path} is of a {family.name} with {differing}: build the family like that")
+    if content["family"] != model.name:
+        raise ValueError(f"{path} is a checkpoint of {content['family']}, not of {model.name}: choose another folder")
+    if differing := describe_differences(
+        fill_defaults(json.loads(content["config"]), type(model.config)), to_plain(model.config)
+    ):
+        raise ValueError(f"{path} is of a {model.name} with {differing}: build the family like that")
     return content
 
 
 @contextmanager
 def log(path: Path, columns: list[str], step: int) -> Iterator[Callable[[dict[str, Any]], Any]]:
-    """A CSV with a row for each step; rows after the checkpoint's step, the last of them maybe torn, are cut."""
+    """Open a CSV with a row for each step; rows after the checkpoint's step, the last maybe torn, are cut."""
     kept = []
     if path.exists():
         with open(path, newline="", encoding="utf-8") as file:
@@ -150,7 +152,7 @@ def log(path: Path, columns: list[str], step: int) -> Iterator[Callable[[dict[st
 
 
 def save_grid(images: torch.Tensor, path: Path, text: str) -> None:
-    """Images (B, 3, H, W) in [-1, 1] as a square grid, (R, C, 3, H, W) as R rows; marked as generated."""
+    """Save images (B, 3, H, W) in [-1, 1] as a square grid, (R, C, 3, H, W) as R rows; marked as generated."""
     columns = images.shape[1] if images.ndim == 5 else math.ceil(math.sqrt(len(images)))
     pictures = to_uint8(images.flatten(0, 1) if images.ndim == 5 else images)
     number, height, width, _ = pictures.shape
@@ -166,7 +168,7 @@ def save_grid(images: torch.Tensor, path: Path, text: str) -> None:
 
 
 def processor(device: str, precision: Precision) -> tuple[Fabric, Precision]:
-    """Device, precision and processes. Started by torchrun, one of its processes; else the only one."""
+    """Choose device, precision and processes. Started by torchrun, one of its processes; else the only one."""
     if precision not in ("auto", "bf16", "tf32", "fp32"):
         raise ValueError(f"unknown precision {precision!r}: choose one of auto, bf16, tf32, fp32")
     if device not in ("auto", "cpu", "cuda"):
@@ -183,7 +185,7 @@ def processor(device: str, precision: Precision) -> tuple[Fabric, Precision]:
     with _quiet():
         fabric = Fabric(
             accelerator=device,
-            strategy="ddp" if distributed else "auto",
+            strategy="ddp_find_unused_parameters_true" if distributed else "auto",
             devices=here,
             num_nodes=nodes,
             precision="bf16-mixed" if precision == "bf16" else "32-true",
@@ -194,13 +196,14 @@ def processor(device: str, precision: Precision) -> tuple[Fabric, Precision]:
 
 
 def _cpu_has_bf16() -> bool:
-    """Whether the processor computes with bfloat16 itself; emulated, it is slower than fp32."""
+    """Return whether the processor computes with bfloat16 itself; emulated, it is slower than fp32."""
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
 
 
 def compile_networks(module: nn.Module) -> None:
-    """torch.compile for each network that the module calls; dictionaries and lists of networks are opened."""
-    for child in module.children():
+    """Compile each network that the module calls; dictionaries and lists of networks are opened."""
+    # On a GPU, where this pays, frozen models are copies of the model's own.
+    for child in (*module.children(), *getattr(module, "frozen", {}).values()):
         if isinstance(child, (nn.ModuleDict, nn.ModuleList)):
             compile_networks(child)
         else:
@@ -209,7 +212,7 @@ def compile_networks(module: nn.Module) -> None:
 
 @contextmanager
 def _quiet():
-    """No log messages below warnings: Lightning reports the precision that it was asked for."""
+    """Silence log messages below warnings: Lightning reports the precision that it was asked for."""
     before = logging.root.manager.disable
     logging.disable(logging.INFO)
     try:
@@ -220,7 +223,7 @@ def _quiet():
 
 @contextmanager
 def randomness(seed: int, step: int, process: int, device: torch.device):
-    """The global generators, seeded for this step and process; afterwards they are as they were."""
+    """Seed the global generators for this step and process; afterwards they are as they were."""
     state = int(np.random.SeedSequence([seed, step, process]).generate_state(1, np.uint64)[0])
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 a loss may use the global generator
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -236,7 +239,7 @@ def randomness(seed: int, step: int, process: int, device: torch.device):
 
 @contextmanager
 def arithmetic(precision: Precision, device: torch.device):
-    """TF32 for what stays in 32 bits, and cuDNN's search for the fastest convolutions; on a GPU, while a step runs."""
+    """Use TF32 for what stays in 32 bits, and cuDNN's search for fast convolutions, on a GPU, while a step runs."""
     if device.type != "cuda" or precision == "fp32":
         yield
         return
@@ -252,7 +255,7 @@ def arithmetic(precision: Precision, device: torch.device):
 
 @contextmanager
 def grad_flags(network: nn.Module):
-    """Afterwards, every parameter requires gradients or not as before."""
+    """Let every parameter require gradients or not as before, afterwards."""
     before = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
     try:
         yield
@@ -263,7 +266,7 @@ def grad_flags(network: nn.Module):
 
 @contextmanager
 def stop_requests():
-    """The signals that ask to stop, as a list that grows. After the first one, a second acts as without us."""
+    """Collect the signals that ask to stop, in a list. After the first one, a second acts as it usually does."""
     requests: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield requests  # Python handles signals in its main thread only

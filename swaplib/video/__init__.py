@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swaplib.video.people import follow, smoothed
+from swaplib.video.people import follow, smooth_landmarks
 from swaplib.video.swapping import CHUNK, swap
 
-__all__ = ("CHUNK", "follow", "smoothed", "swap")
+__all__ = ("CHUNK", "follow", "smooth_landmarks", "swap")

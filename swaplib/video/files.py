@@ -1,7 +1,7 @@
 """Video files: reading their frames, and writing frames as MP4 that says in its metadata that it is synthetic.
 
-OpenCV reads. ffmpeg writes, H.264 with the sound of another video, where there is one: on the PATH or in the package
-imageio-ffmpeg. Without it OpenCV writes MPEG-4 part 2, which is silent and which browsers don't play.
+OpenCV reads. ffmpeg, from the PATH or the package imageio-ffmpeg, writes H.264 with the sound of another video if
+given. Without it OpenCV writes MPEG-4 part 2, which is silent and which browsers don't play.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 
 from swaplib.provenance import DigitalSource, replacing, xmp_packet
 
-# Read when the first video is opened: what ffmpeg's libraries would print about a damaged one, our errors say.
+# Read when the first video is opened. Our errors say what ffmpeg's libraries would print about a damaged one.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 import cv2
@@ -32,7 +32,7 @@ from cv2.utils import logging as log
 SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".ogv", ".3gp")
 _STILL = (b"heic", b"heix", b"mif1", b"avif")  # pictures in MP4's container
 _UNREADABLE = (
-    "{} is no video that can be read: it is damaged, or its codec isn't known here; get it anew, as MP4 with H.264"
+    "{} is no video that can be read: it is damaged, or its codec isn't known here; get it again, as MP4 with H.264"
 )
 _XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 NO_SOUND = "without sound, should the video have any: ffmpeg is missing (install it, or pip install imageio-ffmpeg)"
@@ -49,7 +49,7 @@ class Info:
 
 
 def is_video(path: str | os.PathLike) -> bool:
-    """Whether a file is a video, by its first bytes, or by its ending where it can't be read."""
+    """Tell whether a file is a video, by its first bytes, or by its ending if it can't be read."""
     path = Path(path)
     try:
         with path.open("rb") as file:
@@ -69,7 +69,7 @@ def is_video(path: str | os.PathLike) -> bool:
 
 
 def info(path: str | os.PathLike) -> Info:
-    """Raises FileNotFoundError, and ValueError for what is no video or has a codec that OpenCV doesn't know."""
+    """Read a video's `Info`; raise FileNotFoundError, or ValueError for no video or a codec unknown to OpenCV."""
     capture = _open(path)
     try:
         if not capture.grab():
@@ -85,7 +85,7 @@ def info(path: str | os.PathLike) -> Info:
 
 
 def frames(path: str | os.PathLike) -> Iterator[np.ndarray]:
-    """All frames in order, uint8 RGB (H, W, 3). Raises as `info` does, but for a file without any frame."""
+    """Yield all frames in order, uint8 RGB (H, W, 3); raise as `info` does, except for a file without any frame."""
     capture = _open(path)
     try:
         while True:
@@ -104,7 +104,7 @@ def _open(path: str | os.PathLike) -> cv2.VideoCapture:
     level = log.getLogLevel()
     log.setLogLevel(log.LOG_LEVEL_SILENT)
     try:
-        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)  # OpenCV's other readers take pictures, too
+        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)  # OpenCV's other readers also take pictures
     finally:
         log.setLogLevel(level)
     if not capture.isOpened():
@@ -125,9 +125,9 @@ def write(
 ) -> list[str]:
     """Write frames, uint8 RGB (H, W, 3) each, as .mp4, whole or not at all; its XMP says that it is synthetic.
 
-    source: how it came about, IPTC's digital source type. sound: a video whose sound it gets. Frames of odd width or
-    height get a column or row more. Returns notes: that the sound is missing. Raises ValueError for another ending,
-    for no frames, and where the encoder fails.
+    source: how it was made, IPTC's digital source type. sound: a video whose sound it gets. Frames of odd width or
+    height get an extra column or row. Returns notes: that the sound is missing. Raises ValueError for another ending,
+    for no frames, and if the encoder fails.
     """
     path = Path(path)
     if path.suffix.lower() != ".mp4":
@@ -149,7 +149,7 @@ def write(
 
 @cache
 def ffmpeg() -> str | None:
-    """The program's path: that on the PATH, else imageio-ffmpeg's; None where there is neither."""
+    """Return ffmpeg's path: that on the PATH, else imageio-ffmpeg's; None if there is neither."""
     if found := shutil.which("ffmpeg"):
         return found
     try:
@@ -162,7 +162,7 @@ def ffmpeg() -> str | None:
 
 @cache
 def _encoder(program: str) -> tuple[str, ...]:
-    """H.264 where that ffmpeg can encode it; some builds can't."""
+    """Choose H.264 if this ffmpeg can encode it (some builds can't), else MPEG-4 part 2."""
     listed = subprocess.run([program, "-hide_banner", "-encoders"], capture_output=True, text=True, check=False).stdout
     return ("libx264", "-crf", "17", "-preset", "medium") if " libx264 " in listed else ("mpeg4", "-q:v", "2")
 
@@ -176,7 +176,7 @@ def _by_ffmpeg(program: str, path: Path, pictures: Iterable[np.ndarray], shape, 
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=said)
         try:
-            with suppress(BrokenPipeError), process.stdin:  # it says itself why it broke off
+            with suppress(BrokenPipeError), process.stdin:  # ffmpeg's own message says why it stopped
                 for picture in pictures:
                     process.stdin.write(np.ascontiguousarray(picture).data)
         except BaseException:
@@ -205,14 +205,14 @@ def _by_opencv(path: Path, pictures: Iterable[np.ndarray], shape, fps: float) ->
 
 
 def mark(path: str | os.PathLike, packet: str) -> None:
-    """Append XMP to an MP4 file: a box of the type "uuid", as XMP's specification (part 3) lays down."""
+    """Append XMP to an MP4 file: a box of the type "uuid", as XMP's specification (part 3) prescribes."""
     content = _XMP + packet.encode()
     with open(path, "ab") as file:
         file.write(struct.pack(">I", 8 + len(content)) + b"uuid" + content)
 
 
 def read_mark(path: str | os.PathLike) -> str | None:
-    """The XMP of an MP4 file; None where it has none. Raises ValueError for a file that isn't made of boxes."""
+    """Read the XMP of an MP4 file, None if it has none; raise ValueError for a file that isn't made of boxes."""
     with open(path, "rb") as file:
         end = file.seek(0, os.SEEK_END)
         at = 0
@@ -224,7 +224,7 @@ def read_mark(path: str | os.PathLike) -> str | None:
                 size, start = struct.unpack(">Q", file.read(8))[0], at + 16
             size = end - at if size == 0 else size
             if size < start - at or at + size > end:
-                raise ValueError(f"{path} is no whole MP4 file: get it anew")
+                raise ValueError(f"{path} is no whole MP4 file: get it again")
             if kind == b"uuid" and file.read(16) == _XMP:
                 return file.read(at + size - start - 16).decode()
             at += size

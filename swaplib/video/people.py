@@ -1,4 +1,4 @@
-"""One person through a video: which face of each frame, and its landmarks without trembling."""
+"""One person through a video: which face it is in each frame, and its landmarks without jitter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from swaplib.photos import Detection
 def follow(
     found: Sequence[Sequence[Detection]], shape: tuple[int, ...], face: latent.Face = "largest", reach: float = 1.0
 ) -> np.ndarray:
-    """The landmarks of one face through a video, (T, 68, 2), NaN where it isn't seen.
+    """Follow one face through a video: its landmarks, (T, 68, 2), NaN where it isn't seen.
 
     found: the faces of each frame. face: which one, in the first frame that has any, as in `photos.choose`; from then
     on the one nearest to where it was last seen, but none farther than `reach` of its widths for each frame since.
@@ -36,16 +36,16 @@ def follow(
 
 
 def _apart(one: Detection, other: Detection) -> float:
-    """Distance in widths of the other face."""
+    """Return the distance in widths of the other face."""
     return float(np.hypot(*(one.centre - other.centre))) / other.width
 
 
-def smoothed(landmarks: np.ndarray, sigma: float = 1.5) -> np.ndarray:
-    """Landmarks (T, 68, 2) of a face over time, without the detector's trembling; NaN rows stay.
+def smooth_landmarks(landmarks: np.ndarray, sigma: float = 1.5) -> np.ndarray:
+    """Remove the detector's jitter from the landmarks (T, 68, 2) of a face over time; NaN rows stay.
 
-    At each frame, the straight line in time that fits the frames around it best, weighted by a Gaussian of `sigma`
-    frames: a face that moves evenly isn't held back, at the ends neither. Frames beyond one without a face don't
-    count, nor beyond a cut, where the face jumps by half its width. 0 smooths nothing.
+    Each frame gets the value of the straight line in time that best fits the frames around it, weighted by a Gaussian
+    of `sigma` frames: a face that moves evenly doesn't lag, not even at the ends. Frames beyond one without a face, or
+    beyond a cut, where the face jumps by half its width, don't count. 0 smooths nothing.
     """
     if sigma <= 0:
         return landmarks.copy()
@@ -59,7 +59,7 @@ def smoothed(landmarks: np.ndarray, sigma: float = 1.5) -> np.ndarray:
 
 
 def _runs(landmarks: np.ndarray) -> list[slice]:
-    """Stretches of frames that show the face without a jump."""
+    """Find the stretches of frames that show the face without a jump."""
     seen = np.isfinite(landmarks).all((1, 2))
     centre = landmarks.mean(1)
     width = np.ptp(landmarks[:, :, 0], 1)
@@ -75,7 +75,7 @@ def _runs(landmarks: np.ndarray) -> list[slice]:
 
 
 def _line(at: np.ndarray, values: np.ndarray, sigma: float) -> np.ndarray:
-    """The value at 0 of the weighted least-squares line through values (N, …) at times (N,)."""
+    """Return the value at 0 of the weighted least-squares line through values (N, …) at times (N,)."""
     weight = np.exp(-(at**2) / (2 * sigma**2))
     none, first, second = (np.sum(weight * at**power) for power in range(3))
     if len(at) == 1:

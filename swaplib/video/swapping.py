@@ -3,9 +3,9 @@
     video ─ detect ─ follow ─ smooth ─┬─ align ─ swap ─► pictures ─┐
                                       └────────────────────────────┴─ paste back into the frames ─► video
 
-What is done is kept in a folder beside the result, OUT.unfinished, each file of it whole or not at all: what was found
-and what was swapped, sixteen frames to a file. A run killed at any moment goes on from there when it is started again,
-and gives the frames that an uninterrupted one gives. The folder goes when the result is there.
+Work in progress is kept in a folder next to the result, OUT.unfinished, each of its files whole or not at all: what was
+found and what was swapped, sixteen frames to a file. A run killed at any moment goes on from there when it is started
+again, and gives the frames that an uninterrupted run gives. The folder is deleted once the result is complete.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from swaplib.families import Family
 from swaplib.photos import Detection
 from swaplib.provenance import DigitalSource, replacing, sha256
 from swaplib.video import files
-from swaplib.video.people import follow, smoothed
-from swaplib.weights import plain
+from swaplib.video.people import follow, smooth_landmarks
+from swaplib.weights import to_plain
 
 CHUNK = 16  # frames to a file of the unfinished work
 
@@ -55,32 +55,34 @@ def swap(
 ) -> list[str]:
     """Put the source's face into the target video and write `out`, an .mp4 with the target's sound (`files.write`).
 
-    source: a photograph. face: which one of the video's is swapped, as in `follow`. kind, size, amounts: as in
-    `latent.swap_photographs`; size None means, for families that take any, the face's median size in the video.
-    sigma: as in `smoothed`. seed: of families that draw noise. made, text: for the metadata. Frames without the face
-    are passed through.
+    source: a photograph. face: which face of the video is swapped, as in `follow`. kind, size, amounts: as in
+    `latent.swap_photographs`; size None means, for families that take any size, the face's median size in the video.
+    sigma: as in `smooth_landmarks`. seed: of families that draw noise. made, text: for the metadata. Frames without
+    the face are passed through.
     Returns notes on what was done. Raises FileNotFoundError and ValueError with one sentence: no video, no face in it,
-    another swap's unfinished work beside `out`.
+    another swap's unfinished work next to `out`.
     """
     target, out = Path(target), Path(out)
     if out.suffix.lower() != ".mp4":
         raise ValueError(f"{out}: videos are saved as .mp4; choose that ending")
     about = files.info(target)
-    latent.prepared("source", source, kind, size or family.config.size, "largest")  # says at once what is wrong with it
+    latent.prepare_photo(
+        "source", source, kind, size or family.config.size, "largest"
+    )  # fails early if the source can't be used
     settings = {"kind": kind, "size": size, "face": face, "amounts": amounts, "sigma": sigma, "seed": seed}
     settings |= {"source": _hash_of(source), "target": sha256(target), "family": family.name}
-    settings |= {"config": plain(family.config), "weights": _hash_of(family)}
+    settings |= {"config": to_plain(family.config), "weights": _hash_of(family)}
     settings |= {"chunk": CHUNK}
     work = _begin(out, settings)
     job = _Job(family, target, work, about, kind, seed, progress)
     found = job.find()
-    marks = smoothed(follow(found, (about.height, about.width), face), sigma)
+    marks = smooth_landmarks(follow(found, (about.height, about.width), face), sigma)
     seen = np.isfinite(marks).all((1, 2))
     if not seen.any():
         shutil.rmtree(work)
         raise ValueError(f"no face found in any of the {len(found)} frames of {target}: choose a video that shows one")
     size = size or _fitting(family, marks[seen], kind)
-    own = latent.prepared("source", source, kind, size, "largest")
+    own = latent.prepare_photo("source", source, kind, size, "largest")
     job.swap(own.faces, marks, size, amounts)
     notes = files.write(out, job.frames(marks, size), about.fps, made, text, sound=target)
     shutil.rmtree(work)
@@ -93,7 +95,7 @@ def swap(
 
 
 def _fitting(family: Family, marks: np.ndarray, kind: photos.Kind) -> int:
-    """The family's size, or, where it takes any, that of the face in the video."""
+    """Return the family's size or, if it takes any size, that of the face in the video."""
     size = family.config.size
     if not family.any_size or kind == "as_is":
         return size
@@ -102,7 +104,7 @@ def _fitting(family: Family, marks: np.ndarray, kind: photos.Kind) -> int:
 
 
 def _hash_of(thing: Any) -> str:
-    """SHA-256 of a network's weights, of a picture's pixels or of a file."""
+    """Return the SHA-256 of a network's weights, of a picture's pixels or of a file."""
     if isinstance(thing, (str, os.PathLike)):
         if not Path(thing).is_file():
             raise FileNotFoundError(f"there is no file {thing}: check the path")
@@ -118,7 +120,7 @@ def _hash_of(thing: Any) -> str:
 
 
 def _begin(out: Path, settings: Mapping[str, Any]) -> Path:
-    """The folder of the unfinished work. Raises ValueError where it is another swap's."""
+    """Make the folder of the unfinished work; raise ValueError if it is another swap's."""
     work = out.with_name(f"{out.name}.unfinished")
     work.mkdir(parents=True, exist_ok=True)
     path, text = work / "settings.json", json.dumps(settings, sort_keys=True)
@@ -146,7 +148,7 @@ class _Job:
     progress: bool
 
     def chunks(self, doing: str) -> Iterator[tuple[slice, list[np.ndarray]]]:
-        """Which frames, and the frames, `CHUNK` of them at a time."""
+        """Yield the frames, `CHUNK` at a time, with the slice of their numbers."""
         total = self.about.count or None
         with tqdm(total=total, desc=doing, unit="frame", disable=not self.progress) as bar:
             held: list[np.ndarray] = []
@@ -165,7 +167,7 @@ class _Job:
         return self.work / f"{what}_{chunk.start:07d}.npz"
 
     def find(self) -> list[list[Detection]]:
-        """The faces of every frame."""
+        """Find the faces of every frame."""
         found: list[list[Detection]] = []
         for chunk, frames in self.chunks("finding faces"):
             path = self.file("found", chunk)
@@ -188,7 +190,7 @@ class _Job:
     def aligned(
         self, frames: Sequence[np.ndarray], marks: np.ndarray, size: int
     ) -> tuple[list[int], list[np.ndarray], Faces | None]:
-        """Of some frames with their landmarks: which show the face, the matrices, the aligned faces."""
+        """Align the face in some frames, given its landmarks: which frames show it, the matrices, the aligned faces."""
         which = [k for k in range(len(frames)) if np.isfinite(marks[k]).all()]
         if not which:
             return [], [], None
@@ -218,14 +220,14 @@ class _Job:
             _save(path, pictures=to_uint8(images))
 
     def frames(self, marks: np.ndarray, size: int) -> Iterator[np.ndarray]:
-        """All frames, the swapped faces put back."""
+        """Yield all frames, with the swapped faces put back."""
         for chunk, frames in self.chunks("writing"):
             which, matrices, faces = self.aligned(frames, marks[chunk], size)
             if which:
                 with np.load(self.file("swapped", chunk)) as file:
                     pictures = file["pictures"]
                 for k, matrix, picture, before in zip(which, matrices, pictures, faces.images, strict=True):
-                    mask = latent.changed(from_uint8(picture)[None], before[None])
+                    mask = latent.mark_changes(from_uint8(picture)[None], before[None])
                     frames[k] = photos.paste_back(frames[k], picture, matrix, mask)
             yield from frames
 

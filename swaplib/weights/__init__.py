@@ -1,18 +1,20 @@
-"""Weights: released ones with their cards, and published files of others, which `weights.published` reads."""
+"""Weights: our released ones with their cards, and other people's published files, which `weights.published` reads."""
 
 from __future__ import annotations
 
-from swaplib.weights.configs import as_config, differences, filled, plain
-from swaplib.weights.files import content, tensors
+from swaplib.weights.configs import as_config, describe_differences, fill_defaults, to_plain
+from swaplib.weights.files import read_content, read_tensors
 from swaplib.weights.released import (
     FOLDER,
     FORMAT,
     Card,
-    config,
+    describe_hardware,
+    file_sha256,
     find_released,
-    hardware,
     load,
     read_card,
+    read_config,
+    read_frozen,
     save,
     searching,
 )
@@ -22,16 +24,18 @@ __all__ = (
     "FORMAT",
     "Card",
     "as_config",
-    "config",
-    "content",
-    "differences",
-    "filled",
+    "describe_differences",
+    "describe_hardware",
+    "file_sha256",
+    "fill_defaults",
     "find_released",
-    "hardware",
     "load",
-    "plain",
     "read_card",
+    "read_config",
+    "read_content",
+    "read_frozen",
+    "read_tensors",
     "save",
     "searching",
-    "tensors",
+    "to_plain",
 )  # fmt: skip

@@ -5,29 +5,39 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
-if TYPE_CHECKING:  # at run time, nothing here needs it
-    from swaplib.training.model import Learner
+from torch import nn
 
 
-def as_config(found: Mapping[str, Any], kind: type[Learner]) -> Any:
-    """A config as JSON gives it, as an object of the class's own; fields that are newer have their defaults.
+class Saveable(Protocol):
+    """What weights are saved of and loaded into, a torch module: `swaplib.training.model.Model` is one."""
+
+    name: ClassVar[str]
+    Config: ClassVar[type]
+    training_only: ClassVar[tuple[str, ...]]
+    config: Any
+    frozen: dict[str, nn.Module]
+
+    def frozen_hashes(self) -> dict[str, str]: ...
+    @classmethod
+    def frozen_models(cls, config: Any) -> dict[str, tuple[str, str]]: ...
+
+
+def as_config(found: Mapping[str, Any], kind: type[Saveable]) -> Any:
+    """Return a config read from JSON as an object of the model's own class; newer fields get their defaults.
 
     Raises ValueError for fields that the class doesn't know.
     """
-    whole = filled(dict(found), kind.Config)
+    whole = fill_defaults(dict(found), kind.Config)
     unknown = whole.keys() - {item.name for item in fields(kind.Config)}
     if unknown:
         raise ValueError(f"the config has {min(unknown)}, which {kind.name} doesn't know: update swaplib")
     return kind.Config(**{name: _tuples(value) for name, value in whole.items()})
 
 
-# ---------------------------------------------------------------------------------------------- configs
-
-
-def plain(config: Any) -> dict[str, Any]:
-    """A config as JSON would give it back: tuples as lists."""
+def to_plain(config: Any) -> dict[str, Any]:
+    """Return a config as JSON would give it back, with lists for tuples."""
     return json.loads(json.dumps(asdict(config)))
 
 
@@ -35,12 +45,12 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def filled(found: dict[str, Any], kind: type) -> dict[str, Any]:
-    """A file's config with the defaults of fields that are newer than the file."""
-    return {name: value for name, value in plain(kind()).items() if name not in found} | found
+def fill_defaults(found: dict[str, Any], kind: type) -> dict[str, Any]:
+    """Return a file's config with the defaults of fields that are newer than the file."""
+    return {name: value for name, value in to_plain(kind()).items() if name not in found} | found
 
 
-def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """How two sets of settings differ, in words; empty where they don't."""
+def describe_differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Describe how two sets of settings differ; return an empty string where they don't."""
     names = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
     return ", ".join(f"{name}={found.get(name)} (here {wanted.get(name)})" for name in names)

@@ -1,4 +1,4 @@
-"""What torch files hold, read without executing anything in them."""
+"""Contents of torch files, read without executing anything in them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-
-if TYPE_CHECKING:  # at run time, nothing here needs it
-    pass
-
 
 # ---------------------------------------------------------------------------------------------- others' files
 
@@ -21,10 +17,10 @@ Tensors = dict[str, torch.Tensor]
 """Name -> tensor."""
 
 
-def content(path: str | os.PathLike) -> Any:
-    """What a file of torch's (.pt, .pth, .ckpt) holds; nothing in it is executed.
+def read_content(path: str | os.PathLike) -> Any:
+    """Read what a torch file (.pt, .pth, .ckpt) holds without executing anything in it.
 
-    Raises FileNotFoundError, and ValueError for a file that torch doesn't read or that asks for more than data.
+    Raises FileNotFoundError, and ValueError for a file that torch can't read or that asks for more than data.
     """
     path = Path(path)
     if not path.is_file():
@@ -33,24 +29,24 @@ def content(path: str | os.PathLike) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and pickle raise nearly anything for a damaged file
         raise ValueError(
-            f"{path} is damaged, or it holds code, which swaplib never executes ({asked_for(error)}): get the file "
-            "from its authors' page anew"
+            f"{path} is damaged, or it holds code, which swaplib never executes ({asked_for(error)}): download it "
+            "again from its authors' page"
         ) from error
 
 
 def asked_for(error: Exception) -> str:
-    """What torch's restricted unpickler says that a file asks for; else the error's kind."""
+    """Return what torch's restricted unpickler says that a file asks for, or else the error's kind."""
     found = re.search(r"GLOBAL ([\w.]+)", str(error))
     return found[1] if found else type(error).__name__
 
 
-def tensors(path: str | os.PathLike) -> dict[str, torch.Tensor]:
-    """The tensors of a published checkpoint (.pt, .pth, .ckpt) by name; nothing in the file is executed.
+def read_tensors(path: str | os.PathLike) -> dict[str, torch.Tensor]:
+    """Read the named tensors of a published checkpoint (.pt, .pth, .ckpt) without executing anything in it.
 
-    Where the file holds a `state_dict` among other things, that one's. Raises as `content` does, and ValueError for a
-    file without tensors by name.
+    Where the file holds a `state_dict` among other things, only that is read. Raises as `read_content` does, and
+    ValueError for a file without named tensors.
     """
-    found = content(path)
+    found = read_content(path)
     found = found.get("state_dict", found) if isinstance(found, Mapping) else found
     pairs = found.items() if isinstance(found, Mapping) else ()
     named = {name: value for name, value in pairs if isinstance(value, torch.Tensor)}

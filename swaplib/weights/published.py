@@ -1,16 +1,19 @@
-"""Published checkpoints of StyleGAN2, of what was built on it, and of FaceVid2Vid; nothing in them is executed.
+"""Published checkpoints of StyleGAN2, of models built on it, and of FaceVid2Vid; nothing in them is executed.
 
     read("ffhq.pkl")              NVIDIA's PyTorch pickles (stylegan2-ada-pytorch)   G, D, G_ema
     read("…config-f.pkl")         NVIDIA's TensorFlow pickles                        G, D, G_ema
-    read("550000.pt")             rosinality's files                                 G_ema; G and D if they are there
+    read("550000.pt")             rosinality's files                                 G_ema; G and D if present
     read("e4e_ffhq_encode.pt")    pSp's and e4e's files                              psp or e4e, G_ema
     read("….pth.tar")             FaceVid2Vid's file that E4S uses                   facevid2vid
-    read("iteration_300000.pt")   E4S's file                                         e4s, G; D if it is there
+    read("iteration_300000.pt")   E4S's file                                         e4s, G; D if present
     read("anything.safetensors")  what `convert` wrote
 
-All give tensors by network and by the names of the official PyTorch code, which our networks bear too. NVIDIA's
-pickles carry the source text of their classes, which their own loader executes; here it is never looked at. A pickle
-may only name the few things that weights need; the first other one ends the reading.
+All give tensors by network and by the names of the official PyTorch code, which our networks use too. `load_official`
+builds the networks whose size can be read from the file; models of a fixed size are filled by their method of the
+same name (`swaplib.weights.filling`). `OFFICIAL` lists all files that load.
+
+NVIDIA's pickles carry the source text of their classes, which their own loader executes; here it is never looked at
+(`swaplib.weights.unpickling`).
 """
 
 from __future__ import annotations
@@ -24,18 +27,25 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from swaplib.networks import psp
 from swaplib.networks.facevid2vid import FaceVid2Vid
 from swaplib.networks.stylegan2 import Generator
 from swaplib.provenance import replacing, sha256
-from swaplib.weights.files import Tensors, content
+from swaplib.weights.catalogue import OFFICIAL, OfficialFile, official_markdown, official_text
+from swaplib.weights.files import Tensors, read_content
 from swaplib.weights.published_names import from_rosinality
 from swaplib.weights.unpickling import nvidia_networks, unpickle
 
+__all__ = [
+    "ENCODERS", "OFFICIAL", "Networks", "OfficialFile", "build", "convert", "load_official", "official_markdown",
+    "official_text", "read",
+]  # fmt: skip
+
 
 def read(path: str | os.PathLike) -> dict[str, Tensors]:
-    """Network -> tensors by their official names, float32.
+    """Read each network's tensors by their official names, float32: network -> tensors.
 
     Raises FileNotFoundError, and ValueError for a file that asks for more than data, is damaged or holds something
     else.
@@ -45,7 +55,7 @@ def read(path: str | os.PathLike) -> dict[str, Tensors]:
         raise FileNotFoundError(f"there is no file {path}: check the path")
     if path.suffix == ".safetensors":
         return _converted(path)
-    found = unpickle(path) if path.suffix == ".pkl" else content(path)
+    found = unpickle(path) if path.suffix == ".pkl" else read_content(path)
     try:
         networks = nvidia_networks(found) if path.suffix == ".pkl" else _torch_file(found)
     except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
@@ -58,7 +68,7 @@ def read(path: str | os.PathLike) -> dict[str, Tensors]:
 
 
 def convert(path: str | os.PathLike, out: str | os.PathLike) -> Path:
-    """Write what `read` gives as safetensors, each tensor named network.name; whole or not at all.
+    """Write what `read` returns as safetensors, each tensor named network.name, whole or not at all.
 
     Raises as `read` does, and ValueError for a name that doesn't end in .safetensors.
     """
@@ -82,20 +92,54 @@ def _converted(path: Path) -> dict[str, Tensors]:
                 network, _, name = key.partition(".")
                 networks.setdefault(network, {})[name] = file.get_tensor(key)
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or no safetensors file ({error}): copy it anew") from error
+        raise ValueError(f"{path} is damaged or no safetensors file ({error}): copy it again") from error
     return networks
 
 
-def generator(path: str | os.PathLike) -> Generator:
-    """The generator with averaged weights of a published file, in evaluation mode. Raises as `read` does."""
-    networks = read(path)
-    if "G_ema" not in networks:
-        raise ValueError(f"{path} holds no generator, only {', '.join(networks)}: choose another file")
-    return build(networks["G_ema"], path)
+class Networks(dict[str, nn.Module]):
+    """What `load_official` returns: a dict that explains a missing name in one sentence."""
+
+    def __init__(self, networks: Mapping[str, nn.Module], path: str | os.PathLike):
+        super().__init__(networks)
+        self.path = path
+
+    def __missing__(self, name: str) -> nn.Module:
+        raise ValueError(f"{self.path} holds no {name}, only {', '.join(self)}: choose another file")
+
+
+def load_official(path: str | os.PathLike) -> Networks:
+    """Build the networks of a published file whose size can be read from it, frozen and in evaluation mode.
+
+        networks = load_official("e4e_ffhq_encode.pt")
+        pictures = networks["G_ema"].synthesis(networks["e4e"](images))
+
+    G_ema        the generator with averaged weights
+    e4e, psp     the encoder for it: pictures (B, 3, H, W) in [-1, 1], aligned "ffhq", which it resizes to 256 px, to
+                 codes (B, layers, w), the file's mean code included
+    facevid2vid  the reenactment network
+
+    Raises as `read` does, and ValueError for networks of another build, and for a file that fills a family instead.
+    """
+    found = read(path)
+    if "e4s" in found:
+        raise ValueError(f"{path} fills a family: call families.build('e4s', 'paper').load_official with it")
+    networks: dict[str, nn.Module] = {}
+    if "G_ema" in found:
+        networks["G_ema"] = build(found["G_ema"], path)
+    for name, kind in ENCODERS.items():
+        if name in found:
+            networks[name] = _encoder(kind, found[name], path)
+            if "G_ema" in networks:
+                _check_codec(networks[name], networks["G_ema"], path)
+    if "facevid2vid" in found:
+        networks["facevid2vid"] = _facevid2vid(found["facevid2vid"], path)
+    if not networks:
+        raise ValueError(f"{path} holds only {', '.join(found)}, of which nothing is built here: choose another file")
+    return Networks(networks, path)
 
 
 def build(tensors: Tensors, path: str | os.PathLike) -> Generator:
-    """A generator of the size that its tensors have; the path stands in error messages."""
+    """Build a generator of the size that its tensors have; the path appears in error messages."""
     widths = {int(name.split(".")[1][1:]): len(value) for name, value in tensors.items() if "conv1.bias" in name}
     depth = sum(bool(re.fullmatch(r"mapping\.fc\d+\.bias", name)) for name in tensors)
     try:
@@ -112,41 +156,22 @@ ENCODERS: dict[str, type[psp.Encoder]] = {"psp": psp.GradualStyleEncoder, "e4e":
 """Network, as `read` calls it -> class, as the files call it."""
 
 
-def codec(path: str | os.PathLike) -> tuple[psp.Encoder, Generator]:
-    """The encoder of pSp's or e4e's file and the generator that it encodes for, both in evaluation mode.
-
-        encoder, generator = codec("e4e_ffhq_encode.pt")
-        pictures = generator.synthesis(encoder(images))
-
-    The encoder takes pictures (B, 3, H, W) in [-1, 1], aligned "ffhq" and resized to 256 px by itself, and gives codes
-    (B, layers, w), the file's mean code included. Raises as `read` does, and ValueError for a file without such an
-    encoder, or with one of another build.
-    """
-    networks = read(path)
-    kind = next((name for name in ENCODERS if name in networks), None)
-    if kind is None or "G_ema" not in networks:
-        raise ValueError(
-            f"{path} holds no encoder of pSp's or e4e's with its generator, only {', '.join(networks)}: choose another "
-            "file"
-        )
-    generator = build(networks["G_ema"], path)
-    encoder = _encoder(ENCODERS[kind], networks[kind], path)
+def _check_codec(encoder: psp.Encoder, generator: Generator, path: str | os.PathLike) -> None:
     if encoder.latent_avg.shape != (generator.layers, generator.mapping.w_avg.shape[0]):
         raise ValueError(
             f"{path} holds an encoder to {tuple(encoder.latent_avg.shape)} and a generator of {generator.layers} "
             "layers: choose another file"
         )
-    return encoder, generator
 
 
 def _encoder(kind: type[psp.Encoder], tensors: Tensors, path: str | os.PathLike) -> psp.Encoder:
-    """An encoder of the size that its tensors have, which become its own."""
+    """Build an encoder of the size that its tensors have, which become its own."""
     mean = tensors.get("latent_avg")
     tensors = {name: value for name, value in tensors.items() if name != "latent_avg"}
     layers = len({name.split(".")[1] for name in tensors if name.startswith("styles.")})
     try:
         width, w = len(tensors["input_layer.0.weight"]), len(tensors["styles.0.linear.bias"])
-        with torch.device("meta"):  # so that 267 million numbers are not drawn in vain
+        with torch.device("meta"):  # so that 267 million numbers are not drawn for nothing
             network = kind(2 << layers // 2, width, w)
         network.load_state_dict(tensors, assign=True)
         network.latent_avg = torch.zeros(layers, w) if mean is None else mean.expand(layers, w).clone()
@@ -158,16 +183,8 @@ def _encoder(kind: type[psp.Encoder], tensors: Tensors, path: str | os.PathLike)
     return network.requires_grad_(False).eval()
 
 
-def facevid2vid(path: str | os.PathLike) -> FaceVid2Vid:
-    """The reenactment network of a published file (00000189-checkpoint.pth.tar), in evaluation mode.
-
-    Raises as `read` does, and ValueError for a file without it, or with one of another build, such as that without
-    spatially adaptive normalisation.
-    """
-    networks = read(path)
-    if "facevid2vid" not in networks:
-        raise ValueError(f"{path} holds no FaceVid2Vid, only {', '.join(networks)}: choose another file")
-    tensors = networks["facevid2vid"]
+def _facevid2vid(tensors: Tensors, path: str | os.PathLike) -> FaceVid2Vid:
+    """Build the network of the width that its tensors have, refusing one without spatially adaptive normalisation."""
     try:
         with torch.device("meta"):
             network = FaceVid2Vid(len(tensors["generator.first.conv.bias"]))
@@ -183,7 +200,7 @@ def facevid2vid(path: str | os.PathLike) -> FaceVid2Vid:
 
 
 def _torch_file(found: Any) -> dict[str, Tensors]:
-    """Networks of a file of rosinality's kind, of pSp's, of e4e's, of E4S's or of FaceVid2Vid's."""
+    """Return the networks of a file by rosinality, pSp, e4e, E4S or FaceVid2Vid."""
     pieces = ("generator", "kp_detector", "he_estimator")
     if all(piece in found for piece in pieces):
         return {"facevid2vid": {f"{piece}.{name}": value for piece in pieces for name, value in found[piece].items()}}
@@ -197,23 +214,26 @@ def _torch_file(found: Any) -> dict[str, Tensors]:
     parts = {kind: _within(state, f"{kind}.") for kind in ("encoder", "decoder")}
     if not all(parts.values()):
         return {}
-    # Both kinds have the same tensors: which one it is, only the options tell.
+    # Both kinds have the same tensors; only the options tell them apart.
     kinds = {encoder.__name__: kind for kind, encoder in ENCODERS.items()}
     kind = kinds.get(found.get("opts", {}).get("encoder_type"), "encoder")
-    # Their mean is one for each layer, all alike.
+    # Their mean has one row per layer, all equal.
     alike = mean if mean is None or mean.ndim == 1 else mean[0]
     encoder = parts["encoder"] if mean is None else parts["encoder"] | {"latent_avg": mean}
     encoder = {name: value.float() if value.is_floating_point() else value for name, value in encoder.items()}
     return {kind: encoder, "G_ema": from_rosinality(parts["decoder"], alike)}
 
 
-def _e4s(state: Mapping[str, torch.Tensor], mean: torch.Tensor, critic: Mapping | None) -> dict[str, Tensors]:
-    """The mean code is one for each layer; its first one stands for the mapping's."""
+def _e4s(state: Mapping[str, torch.Tensor], mean: torch.Tensor, discriminator: Mapping | None) -> dict[str, Tensors]:
+    """Split E4S's file into its own networks, its generator and, where present, its discriminator.
+
+    The mean code has one row per layer; the first one stands for the mapping's.
+    """
     state = {name.removeprefix("module."): value.float() for name, value in state.items()}
     own = {name: value for name, value in state.items() if name.startswith("encoder.")}
     own |= {name.replace("MLPs", "mlps"): value for name, value in state.items() if name.startswith("MLPs.")}
     networks = {"e4s": own | {"mean": mean.float()}, "G": from_rosinality(_within(state, "G."), mean[0])}
-    return networks | ({"D": from_rosinality(critic)} if critic else {})
+    return networks | ({"D": from_rosinality(discriminator)} if discriminator else {})
 
 
 def _within(tensors: Mapping[str, torch.Tensor], prefix: str) -> Tensors:

@@ -1,4 +1,4 @@
-"""From the names of TensorFlow's and rosinality's StyleGAN2 to those of the official PyTorch code, and back."""
+"""Names of published tensors: StyleGAN2's in TensorFlow and rosinality's code to the official ones, others' to ours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from swaplib.weights.files import Tensors
 
 
 def as_floats(tensors: Mapping[str, torch.Tensor]) -> Tensors:
-    """Without the filters, which never change."""
+    """Return the tensors as float32, without the filters, which never change."""
     kept = {name: value for name, value in tensors.items() if not name.endswith("resample_filter")}
     return {name: value.detach().float().clone() for name, value in kept.items()}
 
@@ -32,14 +32,18 @@ _MODULES = {"4x4/Conv": "b4.conv", "4x4/Dense0": "b4.fc", "Output": "b4.out"}
 _PIECES = {"mod_weight": "affine.weight", "mod_bias": "affine.bias"}
 
 
-def from_tensorflow(variables: Mapping[str, np.ndarray], critic: bool) -> Tensors:
-    """Transposed from HWIO; filters of doubling convolutions are turned over, and styles' biases count from 1."""
+def from_tensorflow(variables: Mapping[str, np.ndarray], discriminator: bool) -> Tensors:
+    """Convert TensorFlow's variables to tensors under the official PyTorch names.
+
+    Convolutions are transposed from HWIO, filters of upsampling convolutions are flipped, and 1 is added to the styles'
+    biases.
+    """
     tensors = {}
     for name, value in variables.items():
-        new = _critic_name(name) if critic else _generator_name(name)
+        new = _discriminator_name(name) if discriminator else _generator_name(name)
         if new is None:
             continue
-        if "conv0" in new and new.endswith("weight") and value.ndim == 4 and not critic:
+        if "conv0" in new and new.endswith("weight") and value.ndim == 4 and not discriminator:
             value = value[::-1, ::-1]
         if value.ndim == 4:
             value = value[0, 0] if "noise" in new else value[0] if "const" in new else value.transpose(3, 2, 0, 1)
@@ -49,7 +53,7 @@ def from_tensorflow(variables: Mapping[str, np.ndarray], critic: bool) -> Tensor
 
 
 def _generator_name(name: str) -> str | None:
-    """The official PyTorch name of a TensorFlow variable; None for one that is not a weight."""
+    """Return the official PyTorch name of a TensorFlow variable, or None for one that is not a weight."""
     if name == "dlatent_avg":
         return "mapping.w_avg"
     if found := re.fullmatch(r"mapping/Dense(\d+)/(\w+)", name):
@@ -67,7 +71,7 @@ def _generator_name(name: str) -> str | None:
     return f"synthesis.b{found[1]}.{layer}.{_PIECES.get(found[3], found[3])}"
 
 
-def _critic_name(name: str) -> str | None:
+def _discriminator_name(name: str) -> str | None:
     module, _, piece = name.rpartition("/")
     if module in _MODULES:
         return f"{_MODULES[module]}.{piece}"
@@ -80,18 +84,18 @@ _PIECES_OF_LAYERS = {
     "weight": "conv.weight", "affine.weight": "conv.modulation.weight", "affine.bias": "conv.modulation.bias",
     "bias": "activate.bias", "noise_strength": "noise.weight",
 }  # fmt: skip
-_PIECES_OF_CRITICS = {
+_PIECES_OF_DISCRIMINATORS = {
     "fromrgb": {"weight": "0.weight", "bias": "1.bias"}, "conv0": {"weight": "conv1.0.weight", "bias": "conv1.1.bias"},
     "conv1": {"weight": "conv2.1.weight", "bias": "conv2.2.bias"}, "skip": {"weight": "skip.1.weight"},
 }  # fmt: skip
-_ENDS_OF_CRITICS = {
+_ENDS_OF_DISCRIMINATORS = {
     "conv.weight": "final_conv.0.weight", "conv.bias": "final_conv.1.bias", "fc.weight": "final_linear.0.weight",
     "fc.bias": "final_linear.0.bias", "out.weight": "final_linear.1.weight", "out.bias": "final_linear.1.bias",
 }  # fmt: skip
 
 
 def rosinality_name(name: str, size: int) -> str:
-    """What rosinality calls a tensor that the official code calls `name`, of a generator or discriminator of `size`."""
+    """Return rosinality's name of a tensor that the official code calls `name`, in a network for pictures of `size`."""
     if found := re.fullmatch(r"mapping\.fc(\d+)\.(\w+)", name):
         return f"style.{int(found[1]) + 1}.{found[2]}"
     if name == "synthesis.b4.const":
@@ -100,9 +104,9 @@ def rosinality_name(name: str, size: int) -> str:
     level = int(side).bit_length() - 1
     if not generates:
         if side == "4":
-            return _ENDS_OF_CRITICS[f"{layer}.{piece}"]
+            return _ENDS_OF_DISCRIMINATORS[f"{layer}.{piece}"]
         block = 0 if layer == "fromrgb" else size.bit_length() - level
-        return f"convs.{block}.{_PIECES_OF_CRITICS[layer][piece]}"
+        return f"convs.{block}.{_PIECES_OF_DISCRIMINATORS[layer][piece]}"
     if layer == "torgb":
         place = "to_rgb1" if side == "4" else f"to_rgbs.{level - 3}"
         return f"{place}.{'bias' if piece == 'bias' else _PIECES_OF_LAYERS[piece]}"
@@ -112,13 +116,13 @@ def rosinality_name(name: str, size: int) -> str:
     return f"{'conv1' if side == '4' else f'convs.{number}'}.{_PIECES_OF_LAYERS[piece]}"
 
 
-def _official_names(size: int, critic: bool) -> list[str]:
+def _official_names(size: int, discriminator: bool) -> list[str]:
     sides = [4 << k for k in range(size.bit_length() - 2)]
-    if critic:
+    if discriminator:
         blocks = [f"b{side}.{piece}" for side in sides[1:] for piece in
                   ("conv0.weight", "conv0.bias", "conv1.weight", "conv1.bias", "skip.weight")]  # fmt: skip
         rgb = [f"b{size}.fromrgb.{piece}" for piece in ("weight", "bias")]
-        return rgb + blocks + [f"b4.{piece}" for piece in _ENDS_OF_CRITICS]
+        return rgb + blocks + [f"b4.{piece}" for piece in _ENDS_OF_DISCRIMINATORS]
     pieces = [*_PIECES_OF_LAYERS, "noise_const"]
     layers = [f"b{side}.{layer}" for side in sides for layer in ("conv0", "conv1")[side == 4 :]]
     steered = [f"{layer}.{piece}" for layer in layers for piece in pieces]
@@ -127,28 +131,28 @@ def _official_names(size: int, critic: bool) -> list[str]:
 
 
 def from_rosinality(tensors: Mapping[str, torch.Tensor], mean: torch.Tensor | None = None) -> Tensors:
-    """A generator's or discriminator's state dict under the official names; mean: the file's `latent_avg`.
+    """Return a generator's or discriminator's state dict under the official names; mean is the file's `latent_avg`.
 
     Raises KeyError for tensors that are missing.
     """
-    critic = "final_conv.0.weight" in tensors
-    if critic:
+    discriminator = "final_conv.0.weight" in tensors
+    if discriminator:
         size = 4 << max(int(name.split(".")[1]) for name in tensors if name.startswith("convs."))
-        names = _official_names(size, critic)
+        names = _official_names(size, discriminator)
     else:
         size = 8 << max(int(name.split(".")[1]) for name in tensors if name.startswith("to_rgbs."))
         depth = sum(bool(re.fullmatch(r"style\.\d+\.bias", name)) for name in tensors)
         names = [f"mapping.fc{k}.{piece}" for k in range(depth) for piece in ("weight", "bias")]
-        names += _official_names(size, critic)
+        names += _official_names(size, discriminator)
     found = {name: _bare(name, tensors[rosinality_name(name, size)]) for name in names}
-    if not critic:
+    if not discriminator:
         w = found["mapping.fc0.weight"].shape[0]
         found["mapping.w_avg"] = torch.zeros(w) if mean is None else mean.reshape(w)
     return as_floats(found)
 
 
 def _bare(name: str, value: torch.Tensor) -> torch.Tensor:
-    """Without the axes of length 1 that rosinality's generators have in front."""
+    """Drop the leading axes of length 1 that rosinality's generators have."""
     if name.endswith("noise_strength"):
         return value.reshape(())
     if name.endswith("torgb.bias"):
@@ -158,7 +162,7 @@ def _bare(name: str, value: torch.Tensor) -> torch.Tensor:
 
 
 def to_rosinality(tensors: Mapping[str, torch.Tensor]) -> tuple[Tensors, torch.Tensor | None]:
-    """A state dict under the official names as rosinality's, without its filters, and its `latent_avg`."""
+    """Return a state dict under rosinality's names, without filters, and its `latent_avg`."""
     size = max(int(found[1]) for name in tensors if (found := re.search(r"\bb(\d+)\.", name)))
     named = {name: value for name, value in tensors.items() if name != "mapping.w_avg"}
     renamed = {rosinality_name(name, size): _dressed(name, value) for name, value in named.items()}
@@ -173,3 +177,129 @@ def _dressed(name: str, value: torch.Tensor) -> torch.Tensor:
     if "noise_const" in name:
         return value[None, None]
     return value[None] if name.startswith("synthesis") and value.ndim > 2 else value
+
+
+# ---------------------------------------------------------------------------------------------- our networks' names
+#
+# From a file's content to the tensors of our networks: path of a submodule in the model that they fill -> its tensors.
+# A file of something else gives an empty dict, or raises whatever looking up its tensors raises.
+
+Networks = dict[str, Tensors]
+"""Network -> tensors: by its name in a file, or by its path in a model."""
+
+
+def from_e4s(networks: Mapping[str, Tensors]) -> Networks:
+    """Rename what `published.read` returns for E4S's file, with the discriminator where the file has one."""
+    if not {"e4s", "G"} <= networks.keys():
+        return {}
+    found = {"mean": {"": networks["e4s"]["mean"]}, "generator": networks["G"]}
+    found |= {part: _inside(networks["e4s"], f"{part}.") for part in ("encoder", "mlps")}
+    return found | ({"discriminator": networks["D"]} if "D" in networks else {})
+
+
+def from_stylegan2(networks: Mapping[str, Tensors]) -> Networks:
+    """Rename what `published.read` returns for a generator's file, with the discriminator where the file has one."""
+    places = {"G_ema": "network", "D": "discriminator"}
+    return {places[name]: networks[name] for name in places if name in networks} if "G_ema" in networks else {}
+
+
+def from_latentswap(tensors: Mapping[str, torch.Tensor]) -> Networks:
+    """Stack the mixers of a LatentSwap checkpoint, which has a network per layer where we have one for all."""
+    mixers = _inside(tensors, "identity_mixer.mixer.")
+    if not mixers:
+        return {}
+    layers, depth = (len({name.split(".")[k] for name in mixers}) for k in (0, 1))
+    found = {}
+    for k in range(depth):  # the odd numbers between are activations
+        for what, ours in (("weight", "weights"), ("bias", "biases")):
+            value = torch.stack([mixers[f"{layer}.{2 * k}.{what}"] for layer in range(layers)])
+            found[f"{ours}.{k}"] = value if value.ndim == 3 else value[:, None]
+    return {"mixer": found}
+
+
+MASK_GUIDED_PARTS = ("left_eye", "right_eye", "mouth", "skin", "hair")
+"""Components of a face, each with an encoder and two decoders in files of their own."""
+_MASK_GUIDED_NAMES = (
+    (r"^downsample_model\.", "mask_encoder."),
+    (r"^bg_encoder\.", "background_encoder."),
+    (r"^bg_decoder\.", "background_decoder."),
+    (r"^model\.", "body."),
+    (r"\.conv_block\.", ".layers."),
+    (r"^scale0_layer", "scales.1."),  # theirs begin with the coarsest
+    (r"^scale1_layer", "scales.0."),
+    (r"^conv\.(\d+)\.conv\.(?=\d)", r"body.\1."),
+    (r"^conv\.(\d+)\.conv\.", r"body.\1.0."),
+    (r"^conv\.(\d+)\.bn\.", r"body.\1.1."),
+    (r"^conv\.", "body."),
+    (r"^fc_mu\.", "mean."),
+    (r"^fc_var\.", "log_variance."),
+    (r"^fc\.0\.", "seed."),
+)
+
+
+def mask_guided_place(network: str) -> str:
+    """Return the path in our model of an authors' network, such as G, D or encoder_mouth."""
+    whole = {"G": "generator", "D": "discriminators.paired", "D2": "discriminators.unpaired"}
+    if network in whole:
+        return whole[network]
+    kind, _, part = network.partition("_")
+    image = part.endswith("_image")
+    return f"{'image_' if image else ''}{kind}s.{part.removesuffix('_image')}"
+
+
+def mask_guided_name(name: str) -> str:
+    """Return our name of a tensor in one of these networks."""
+    for pattern, new in _MASK_GUIDED_NAMES:
+        name = re.sub(pattern, new, name)
+    return name
+
+
+def from_mask_guided(networks: Mapping[str, Tensors]) -> Networks:
+    """Rename all networks of Mask-Guided Portrait Editing, and the tensors in them."""
+    return {
+        mask_guided_place(network): {mask_guided_name(name): value for name, value in tensors.items()}
+        for network, tensors in networks.items()
+    }
+
+
+def from_ir_se50(tensors: Mapping[str, torch.Tensor]) -> Networks:
+    """Return IR-SE50's tensors as they are: its names are ours."""
+    return {"network": dict(tensors)} if "output_layer.3.weight" in tensors else {}
+
+
+def from_latentswap_embedder(tensors: Mapping[str, torch.Tensor]) -> Networks:
+    """Rename the embedder in the checkpoint of its own training."""
+    network = _inside(tensors, "net.")
+    return {part: _inside(network, f"{part}.") for part in ("resnet", "last")} if "resnet.fc.weight" in network else {}
+
+
+def from_bisenet(tensors: Mapping[str, torch.Tensor]) -> Networks:
+    """Return BiSeNet's tensors as they are: its names are ours."""
+    return {"network": dict(tensors)} if "cp.resnet.conv1.weight" in tensors else {}
+
+
+def from_helen(tensors: Mapping[str, torch.Tensor]) -> Networks:
+    """Rename the parser of Mask-Guided Portrait Editing, a U-Net."""
+    if not all(name.startswith("model.model.") for name in tensors):
+        return {}
+    return {"network": {pix2pix_name(name): value for name, value in tensors.items()}}
+
+
+def pix2pix_name(name: str) -> str:
+    """Return our name of a tensor of pix2pix's U-Net, where each level lies inside the one before."""
+    *path, layer, what = name.split(".")
+    level = path.count("model") - 2
+    kind = ("downs", "downs", "down_norms", "ups", "up_norms", "ups", "up_norms")[int(layer)]
+    return f"{kind}.{level - kind.endswith('norms')}.{what}"
+
+
+def from_lpips(tensors: Mapping[str, torch.Tensor]) -> Networks:
+    """Rename AlexNet's convolutions and LPIPS's weights of them, which its file calls `lin0.model.1.weight` etc."""
+    if not {"features.10.weight", "lin4.model.1.weight"} <= tensors.keys():
+        return {}
+    weights = {f"{k}": tensors[f"lin{k}.model.1.weight"] for k in range(5)}
+    return {"features": _inside(tensors, "features."), "weights": weights}
+
+
+def _inside(tensors: Mapping[str, torch.Tensor], prefix: str) -> Tensors:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

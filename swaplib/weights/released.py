@@ -1,9 +1,9 @@
-"""Released weights: a safetensors file in half precision, and a model card beside it that says where it comes from.
+"""Released weights: a safetensors file in half precision, and beside it a model card that says where it comes from.
 
-    checkpoints/rsgan_demo.safetensors   parameters as float16, buffers as they are; its head says family and config
+    checkpoints/rsgan_demo.safetensors   parameters as float16, buffers as they are; the header has family and config
     checkpoints/rsgan_demo.md            the card: a YAML head for programs, sentences and tables for people
 
-A checkpoint of a training run is another thing: it holds all that is needed to go on (`swaplib.training.loop`).
+A checkpoint of a training run is something else: it holds all that is needed to resume (`swaplib.training.loop`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import yaml
@@ -24,10 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from swaplib.provenance import commit, replacing, sha256, versions
-
-if TYPE_CHECKING:  # at run time, nothing here needs it
-    from swaplib.training.model import Learner
-from swaplib.weights.configs import as_config, differences, filled, plain
+from swaplib.weights.configs import Saveable, as_config, describe_differences, fill_defaults, to_plain
 
 FORMAT = 1
 FOLDER = Path(__file__).parent.parent / "checkpoints"
@@ -39,8 +37,8 @@ class Card:
 
     data       what they were trained on, in words
     steps, images, seconds   as in `train.Step`
-    hardware   what they were trained on, as `hardware()` names it
-    command    that made them
+    hardware   what they were trained on, as `describe_hardware()` names it
+    command    the command that made them
     licence    of the weights, in words if the data narrows it
     results    the row of the comparison table: column -> number or text
     notes      anything else: Markdown
@@ -57,16 +55,29 @@ class Card:
     notes: str = ""
 
 
-def find_released(name: str, preset: str) -> Path:
-    """Where the weights of a family or judge at a preset are, if there are any.
+def find_released(name: str, preset: str, sha256: str | None = None) -> Path:
+    """Find the weights of a model at a preset, or return the path that released ones would have.
 
-    Your own go before the released ones: those in the folders of `searching`, and then in those that the environment
-    variable SWAPLIB_WEIGHTS lists.
+    Your own take precedence over the released ones: those in the folders of `searching`, then in those that the
+    environment variable SWAPLIB_WEIGHTS lists. sha256: of the wanted file, which then takes precedence over all others.
     """
     file = f"{name}_{preset}.safetensors"
     listed = filter(None, os.environ.get("SWAPLIB_WEIGHTS", "").split(os.pathsep))
-    own = (Path(folder) / file for folder in (*_searched.get(), *listed))
-    return next((path for path in own if path.exists()), FOLDER / file)
+    every = [Path(folder) / file for folder in (*_searched.get(), *listed, FOLDER)]
+    there = [path for path in every if path.exists()]
+    wanted = [path for path in there if sha256 and file_sha256(path) == sha256]
+    return next(iter([*wanted, *there]), FOLDER / file)
+
+
+def file_sha256(path: str | os.PathLike) -> str:
+    """Return the SHA-256 of a file of weights, reading it once as long as it doesn't change."""
+    path = Path(path)
+    return _sha256(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _sha256(path: Path, written: int) -> str:
+    return sha256(path)
 
 
 _searched: ContextVar[tuple[Path, ...]] = ContextVar("searched", default=())
@@ -74,7 +85,7 @@ _searched: ContextVar[tuple[Path, ...]] = ContextVar("searched", default=())
 
 @contextmanager
 def searching(folder: str | os.PathLike) -> Iterator[None]:
-    """Within it, weights are looked for in a folder first."""
+    """Look for weights in a folder first, within the context."""
     token = _searched.set((Path(folder), *_searched.get()))
     try:
         yield
@@ -82,8 +93,8 @@ def searching(folder: str | os.PathLike) -> Iterator[None]:
         _searched.reset(token)
 
 
-def hardware(device: str | torch.device = "cpu") -> str:
-    """The name of the GPU, or of the processor with the number of cores."""
+def describe_hardware(device: str | torch.device = "cpu") -> str:
+    """Return the name of the GPU, or of the processor with its number of cores."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     name = platform.processor() or platform.machine()
@@ -97,48 +108,59 @@ def hardware(device: str | torch.device = "cpu") -> str:
 # ---------------------------------------------------------------------------------------------- saving
 
 
-def save(family: Learner, path: str | os.PathLike, card: Card) -> Path:
-    """Write the weights, and the card beside them under the same name with .md; each file whole or not at all.
+def save(model: Saveable, path: str | os.PathLike, card: Card) -> Path:
+    """Write the weights, and the card beside them under the same name with .md, each file whole or not at all.
 
-    What only training needs (`Learner.training_only`) is left out. Raises ValueError for a name that doesn't end in
+    What only training needs (`Model.training_only`) is left out. Raises ValueError for a name that doesn't end in
     .safetensors and for a parameter that half precision can't hold.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"{path} must end in .safetensors: choose such a name")
-    parameters = dict(family.named_parameters())
+    parameters = dict(model.named_parameters())
     tensors = {}
-    for name, value in _needed(family).items():
+    for name, value in _needed(model).items():
         tensors[name] = (value.half() if name in parameters else value).detach().cpu().contiguous().clone()
         if not torch.isfinite(tensors[name]).all():
             raise ValueError(f"{name} holds numbers that float16 can't: train with smaller ones")
-    head = {"format": str(FORMAT), "family": family.name, "config": json.dumps(plain(family.config))}
+    head = {"format": str(FORMAT), "family": model.name, "config": json.dumps(to_plain(model.config))}
+    head["frozen"] = json.dumps(model.frozen_hashes())
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata={f"swaplib.{key}": value for key, value in head.items()})
-        text = _card_text(family, path.name, temporary, card)  # a card that can't be written leaves no weights behind
+        text = _card_text(model, path.name, temporary, card)  # a card that can't be written leaves no weights behind
     with replacing(path.with_suffix(".md")) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
 
 
-def _needed(family: Learner) -> dict[str, torch.Tensor]:
-    """The state without the submodules that only training needs."""
-    left_out = tuple(f"{name}." for name in family.training_only)
-    return {name: value for name, value in family.state_dict().items() if not name.startswith(left_out)}
+def _needed(model: Saveable) -> dict[str, torch.Tensor]:
+    """Return the state without the submodules that only training needs."""
+    left_out = tuple(f"{name}." for name in model.training_only)
+    return {name: value for name, value in model.state_dict().items() if not name.startswith(left_out)}
 
 
-def _card_text(family: Learner, name: str, path: Path, card: Card) -> str:
-    """The card of weights called `name` that lie at `path`."""
-    needed = _needed(family)
-    parameters = sum(value.numel() for key, value in family.named_parameters() if key in needed)
+def _frozen_files(model: Saveable) -> dict[str, dict[str, str]]:
+    """Return what a card says about the frozen models: keyword -> file and SHA-256."""
+    wanted, hashes = model.frozen_models(model.config), model.frozen_hashes()
+    return {
+        keyword: {"file": "{}_{}.safetensors".format(*wanted[keyword]), "sha256": value}
+        for keyword, value in hashes.items()
+    }
+
+
+def _card_text(model: Saveable, name: str, path: Path, card: Card) -> str:
+    """Return the card of the weights called `name` that lie at `path`."""
+    needed = _needed(model)
+    parameters = sum(value.numel() for key, value in model.named_parameters() if key in needed)
     head = {
-        "family": family.name,
+        "family": model.name,
         "file": name,
         "format": FORMAT,
         "sha256": sha256(path),
         "bytes": path.stat().st_size,
         "parameters": parameters,
-        "config": plain(family.config),
+        "config": to_plain(model.config),
+        "frozen": _frozen_files(model),
         **asdict(card),
         "results": dict(card.results),
         "commit": commit(),
@@ -146,7 +168,7 @@ def _card_text(family: Learner, name: str, path: Path, card: Card) -> str:
     }
     del head["notes"]
     lines = [
-        f"# Weights of `{family.name}`: {name}",
+        f"# Weights of `{model.name}`: {name}",
         f"{parameters:,} parameters in half precision, {head['bytes'] / 1e6:.1f} MB. Trained on {card.data}: "
         f"{card.steps:,} steps, {card.images:,} images, {card.seconds / 60:,.0f} minutes on {card.hardware}.",
         f"Licence: {card.licence}",
@@ -170,39 +192,55 @@ def _card_text(family: Learner, name: str, path: Path, card: Card) -> str:
 # ---------------------------------------------------------------------------------------------- loading
 
 
-def load(family: Learner, path: str | os.PathLike) -> Learner:
-    """Load weights into a family and return it, in evaluation mode.
+def load(model: Saveable, path: str | os.PathLike) -> Saveable:
+    """Load weights into a model and return it, in evaluation mode.
 
-    Raises FileNotFoundError, and ValueError for a damaged or foreign file, one of another family or config, and one
-    whose tensors are not the family's. The family is changed only if all is well.
+    Raises FileNotFoundError, and ValueError for a damaged or foreign file, one of another model or config, and one
+    whose tensors are not the model's. The model is changed only if all is well.
     """
     path = Path(path)
     head, tensors = _read(path)
-    _check_name(path, head, family)
-    if differing := differences(filled(head["config"], type(family.config)), plain(family.config)):
-        raise ValueError(f"{path} holds weights of a {family.name} with {differing}: build the family like that")
-    needed = _needed(family)
+    _check_name(path, head, model)
+    if differing := describe_differences(fill_defaults(head["config"], type(model.config)), to_plain(model.config)):
+        raise ValueError(f"{path} holds weights of a {model.name} with {differing}: build the family like that")
+    for keyword, wanted in head["frozen"].items():
+        own = model.frozen.get(keyword)
+        if own is not None and keyword not in model.training_only and getattr(own, "sha256", None) != wanted:
+            raise ValueError(
+                f"{path} was trained with another {keyword} (SHA-256 {wanted[:12]}…) than this {model.name} has: load "
+                f"it by name, which finds that one (families.load({model.name!r}, file=…))"
+            )
+    needed = _needed(model)
     for what, names in {"lacks": needed.keys() - tensors.keys(), "has more:": tensors.keys() - needed.keys()}.items():
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise ValueError(f"{path} {what} {min(names)}{more}: it was made with another version of {family.name}")
+            raise ValueError(f"{path} {what} {min(names)}{more}: it was made with another version of {model.name}")
     for name, value in tensors.items():
         if value.shape != needed[name].shape:
             raise ValueError(
-                f"{path} has {name} as {tuple(value.shape)}, but {family.name} needs {tuple(needed[name].shape)}: it "
-                f"was made with another version of {family.name}"
+                f"{path} has {name} as {tuple(value.shape)}, but {model.name} needs {tuple(needed[name].shape)}: it "
+                f"was made with another version of {model.name}"
             )
     with torch.no_grad():
         for name, value in tensors.items():
             needed[name].copy_(value)
-    return family.eval()
+    return model.eval()
 
 
-def config(path: str | os.PathLike, kind: type[Learner]) -> Any:
-    """The config that the weights in a file were trained with, for a family of the class `kind`.
+def read_frozen(path: str | os.PathLike) -> dict[str, str]:
+    """Return the SHA-256 of the frozen models' files that weights were trained with, by constructor keyword.
 
-    Fields that are newer than the file have their defaults. Raises FileNotFoundError, and ValueError for a damaged
-    or foreign file, one of another family and one whose config has fields that the class doesn't know.
+    Raises as `read_config` does.
+    """
+    head, _ = _read(Path(path), tensors=False)
+    return head["frozen"]
+
+
+def read_config(path: str | os.PathLike, kind: type[Saveable]) -> Any:
+    """Return the config that the weights in a file were trained with, for a model of the class `kind`.
+
+    Fields that are newer than the file have their defaults. Raises FileNotFoundError, and ValueError for a damaged or
+    foreign file, one of another model and one whose config has fields that the class doesn't know.
     """
     path = Path(path)
     head, _ = _read(path, tensors=False)
@@ -213,15 +251,15 @@ def config(path: str | os.PathLike, kind: type[Learner]) -> Any:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _check_name(path: Path, head: dict[str, Any], family: Learner | type[Learner]) -> None:
-    if head["family"] != family.name:
-        raise ValueError(f"{path} holds weights of {head['family']}, not of {family.name}: choose another file")
+def _check_name(path: Path, head: dict[str, Any], model: Saveable | type[Saveable]) -> None:
+    if head["family"] != model.name:
+        raise ValueError(f"{path} holds weights of {head['family']}, not of {model.name}: choose another file")
 
 
 def read_card(path: str | os.PathLike) -> dict[str, Any]:
-    """The machine-readable head of the card beside a weights file.
+    """Read the machine-readable head of the card beside a weights file.
 
-    Raises FileNotFoundError where a file is missing, ValueError for a card that is damaged or of other weights.
+    Raises FileNotFoundError where a file is missing, and ValueError for a card that is damaged or of other weights.
     """
     path = Path(path)
     card = path.with_suffix(".md")
@@ -235,7 +273,7 @@ def read_card(path: str | os.PathLike) -> dict[str, Any]:
     except (IndexError, KeyError, TypeError, yaml.YAMLError) as error:
         raise ValueError(f"{card} is damaged: it has no YAML head with the file's sha256") from error
     if written != sha256(path):
-        raise ValueError(f"{card} describes other weights than {path.name} holds: save them anew with their card")
+        raise ValueError(f"{card} describes other weights than {path.name} holds: save them again with their card")
     return head
 
 
@@ -247,10 +285,11 @@ def _read(path: Path, tensors: bool = True) -> tuple[dict[str, Any], dict[str, t
             metadata = file.metadata() or {}
             values = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118 no dict
     except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{path} is damaged or no safetensors file ({error}): copy it anew") from error
+        raise ValueError(f"{path} is damaged or no safetensors file ({error}): copy it again") from error
     head = {key: metadata.get(f"swaplib.{key}") for key in ("format", "family", "config")}
     if None in head.values():
         raise ValueError(f"{path} is a safetensors file, but not one of swaplib's: choose another")
     if int(head["format"]) > FORMAT:
         raise ValueError(f"{path} was written by a newer swaplib (format {head['format']}): update swaplib")
-    return {**head, "config": json.loads(head["config"])}, values
+    frozen = json.loads(metadata.get("swaplib.frozen", "{}"))
+    return {**head, "config": json.loads(head["config"]), "frozen": frozen}, values

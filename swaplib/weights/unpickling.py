@@ -1,7 +1,7 @@
-"""NVIDIA's pickles, read by an unpickler that knows data only.
+"""A reader of NVIDIA's pickles: an unpickler that knows only data.
 
-They carry the source text of their classes, which their own loader executes; here it is never looked at. A pickle may
-only name the few things that weights need; the first other one ends the reading.
+The pickles carry the source text of their classes, which NVIDIA's loader executes; here it is never looked at. A pickle
+may name only the few things that weights need; the first other name ends the reading.
 """
 
 from __future__ import annotations
@@ -19,19 +19,17 @@ import torch
 from swaplib.weights.files import Tensors, asked_for
 from swaplib.weights.published_names import as_floats, from_tensorflow, variables_of
 
-# ---------------------------------------------------------------------------------------------- pickles
-
 
 class _Refused(Exception):
     pass
 
 
 class _Reader(pickle.Unpickler):
-    """An unpickler that knows data only."""
+    """An unpickler that knows only data."""
 
     def __init__(self, file: io.BufferedIOBase):
         super().__init__(file)
-        # Made anew for each file, so that nothing that a pickle does to them outlives it.
+        # Created for each file, so that nothing that a pickle does to them outlives it.
         network = type("Network", (dict,), {"__setstate__": dict.update})
         arrays = {f"numpy.{core}.multiarray": np.empty(0).__reduce__()[0] for core in ("core", "_core")}
         self.known: dict[str, Callable] = {
@@ -57,7 +55,7 @@ class _Reader(pickle.Unpickler):
 
 
 def _storage(data: bytes) -> Any:
-    """The numbers of a tensor, which torch has saved within the pickle in its own format."""
+    """Read the numbers of a tensor, which torch saved inside the pickle in its own format."""
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -78,11 +76,11 @@ def unpickle(path: Path) -> Any:
             "authors' page"
         ) from None
     except Exception as error:  # a damaged pickle raises nearly anything
-        raise ValueError(f"{path} is damaged or no pickle ({type(error).__name__}): copy it anew") from error
+        raise ValueError(f"{path} is damaged or no pickle ({type(error).__name__}): copy it again") from error
 
 
 def nvidia_networks(found: Any) -> dict[str, Tensors]:
-    """Networks of either of NVIDIA's codes: TensorFlow's are a tuple."""
+    """Return the networks of either of NVIDIA's codes; TensorFlow's are a tuple."""
     if isinstance(found, tuple):
         names = dict(zip(("G", "D", "G_ema"), found, strict=True))
         return {name: from_tensorflow(variables_of(network), name == "D") for name, network in names.items()}
@@ -90,7 +88,7 @@ def nvidia_networks(found: Any) -> dict[str, Tensors]:
 
 
 def _state(module: Mapping[str, Any], prefix: str = "") -> Tensors:
-    """The state dict of a module of which only its attributes are known."""
+    """Return the state dict of a module of which only the attributes are known."""
     own = {**module["_parameters"], **module["_buffers"]}
     tensors = {prefix + name: value for name, value in own.items() if isinstance(value, torch.Tensor)}
     for name, inner in module["_modules"].items():

@@ -1,1 +1,1 @@
-"""The workbook: its headless runner, and the ledger of the papers' claims."""
+"""The workbook: its headless runner, the papers' claims, the studies, whole trainings and the release of weights."""

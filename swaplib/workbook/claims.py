@@ -1,22 +1,25 @@
-"""The claims ledger: what the five papers claim, how the workbook tests each claim, and what came out.
+"""The claims ledger: what the five papers claim, how the workbook tests each claim, and the results.
 
-The claims and their tests stand here. Notebooks `record` a number, its spread and a verdict; `write` makes the table
-`claims.md` beside the figures. A claim that fails here is a finding; small scale and rendered faces are named as the
-reason only where a test shows that they are.
+The claims and their tests are listed here. Notebooks `record` a number, its spread and a verdict; `write` makes the
+table `claims.md` beside the figures; `refresh` updates what is committed. A claim that fails here is a finding; small
+scale and rendered faces are named as the reason only where a test shows that they are.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from swaplib.figures import folder
-from swaplib.provenance import commit, origin, replacing
+from swaplib.figures import folder, layers
+from swaplib.provenance import commit, origin, write_text
 
 PAPERS = {"R": "RSGAN", "M": "MGPE", "S": "Smooth-Swap", "L": "LatentSwap", "E": "E4S", "N": "LatentSwap"}
 Verdict = Literal["holds", "holds weakly", "does not hold here", "not testable here"]
@@ -26,8 +29,11 @@ UNTESTED = "not yet tested"
 
 @dataclass(frozen=True)
 class Claim:
-    """id: first letter of the paper and a number; place: where the paper makes it; test: what the workbook measures;
-    notebooks: the numbers of those that do."""
+    """One claim of a paper.
+
+    id: first letter of the paper and a number; place: where the paper makes it; test: what the workbook measures;
+    notebooks: the numbers of those that do.
+    """
 
     id: str
     place: str
@@ -189,8 +195,19 @@ _BY_ID = {claim.id: claim for claim in CLAIMS}
 
 
 def results() -> dict[str, dict[str, Any]]:
-    """What was recorded, by claim. Raises ValueError for a damaged claims.json."""
-    path = folder() / "claims.json"
+    """Return what was recorded, by claim: this run's results, otherwise the committed ones.
+
+    Raises ValueError for a damaged claims.json.
+    """
+    ledger: dict[str, dict[str, Any]] = {}
+    for root in reversed(layers()):
+        ledger |= _read(root)
+    return {claim.id: ledger[claim.id] for claim in CLAIMS if claim.id in ledger}
+
+
+def _read(root: Path) -> dict[str, dict[str, Any]]:
+    """Read the ledger of one folder."""
+    path = root / "claims.json"
     if not path.exists():
         return {}
     try:
@@ -200,14 +217,24 @@ def results() -> dict[str, dict[str, Any]]:
 
 
 def record(
-    id: str, result: float | str, spread: float | str | None, verdict: Verdict, reason: str = "", **conditions: Any
+    id: str,
+    result: float | str,
+    spread: float | str | None,
+    verdict: Verdict | bool,
+    reason: str = "",
+    when: bool = True,
+    **conditions: Any,
 ) -> None:
-    """Enter a result into the ledger (claims.json beside the figures), in the place of an earlier one.
+    """Print a result, and enter it into the ledger (claims.json beside the figures), replacing an earlier one.
 
-    result: our number, or a phrase with several. spread: standard deviation, interval or range. reason: needed with
-    "not testable here", welcome with the others. conditions: what the number depends on (seed, pairs, preset).
+    result: our number, or a phrase with several. spread: standard deviation, interval or range. verdict: True stands
+    for "holds", False for "does not hold here". reason: required with "not testable here", welcome with the others.
+    when: whether the run was large enough to be entered; if not, its result is only printed. conditions: what the
+    number depends on (seed, pairs, preset).
     Raises ValueError for an unknown claim or verdict and for a missing reason; several processes may record at once.
     """
+    if isinstance(verdict, (bool, np.bool_)):
+        verdict = "holds" if verdict else "does not hold here"
     if id not in _BY_ID:
         raise ValueError(f"unknown claim {id!r}: choose one of {', '.join(_BY_ID)}")
     if verdict not in VERDICTS:
@@ -216,19 +243,50 @@ def record(
         raise ValueError(f"claim {id}: say with reason=… why it is not testable here")
     entry = {"result": result, "spread": spread, "verdict": verdict, "reason": reason, "conditions": conditions}
     entry |= {"notebook": origin()["notebook"], "commit": commit()}
-    json.dumps(entry)  # a value that JSON can't hold is refused before anything is touched
-    folder().mkdir(parents=True, exist_ok=True)
-    with FileLock(folder() / ".claims.lock"):
-        ledger = results() | {id: entry}
+    json.dumps(entry)  # refuse a value that JSON can't hold before anything is touched
+    print(f"{id} {verdict}: {_number(result)}")
+    if when:
+        with _writing(folder()) as ledger:
+            ledger[id] = entry
+
+
+@contextmanager
+def _writing(root: Path):
+    """Yield the ledger of one folder, to be changed in place; several processes may do so at once."""
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / ".claims.lock"):
+        ledger = _read(root)
+        yield ledger
         ordered = {claim.id: ledger[claim.id] for claim in CLAIMS if claim.id in ledger}
-        with replacing(folder() / "claims.json") as temporary:
-            temporary.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_text(root / "claims.json", json.dumps(ordered, indent=1, ensure_ascii=False) + "\n")
+
+
+def refresh(source: str | Path, target: str | Path, notebooks: Collection[str] | None = None) -> list[str]:
+    """Update a folder's ledger from another one; return the claims whose result, verdict or conditions changed.
+
+    notebooks: whose results; None: all of them. An unchanged entry keeps the commit that made it.
+    """
+    source, target = Path(source), Path(target)
+    changed = []
+    fresh = {id: e for id, e in _read(source).items() if notebooks is None or e["notebook"] in notebooks}
+    if fresh:
+        with _writing(target) as ledger:
+            for id, entry in fresh.items():
+                old = ledger.get(id, {})
+                if {**entry, "commit": old.get("commit")} != old:
+                    ledger[id] = entry
+                    changed.append(id)
+        _write(target, _table(_read(target)))
+    return changed
 
 
 def table() -> pd.DataFrame:
-    """The ledger as a data frame, one row for each claim, in the papers' order."""
-    found = results()
-    return pd.DataFrame([_row(claim, found.get(claim.id)) for claim in CLAIMS]).set_index("id")
+    """Return the ledger as a data frame, one row per claim, in the papers' order."""
+    return _table(results())
+
+
+def _table(ledger: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame([_row(claim, ledger.get(claim.id)) for claim in CLAIMS]).set_index("id")
 
 
 def _row(claim: Claim, entry: dict[str, Any] | None) -> dict[str, str]:
@@ -252,13 +310,16 @@ def _number(value: float | str) -> str:
 
 
 def write() -> Path:
-    """Write the ledger as Markdown, claims.md beside the figures; returns its path."""
-    frame = table().reset_index()
+    """Write the ledger as Markdown, claims.md beside the run's figures; return its path."""
+    return _write(folder(), table())
+
+
+def _write(root: Path, frame: pd.DataFrame) -> Path:
+    frame = frame.reset_index()
     done = int((frame["verdict"] != UNTESTED).sum())
     lines = ["# The claims ledger", "", f"{done} of {len(frame)} claims tested. The rest waits for its notebook.", ""]
     lines += ["| " + " | ".join(frame.columns) + " |", "|---" * len(frame.columns) + "|"]
     for row in frame.itertuples(index=False):
         lines.append("| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) + " |")
-    with replacing(folder() / "claims.md") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder() / "claims.md"
+    write_text(root / "claims.md", "\n".join(lines) + "\n")
+    return root / "claims.md"

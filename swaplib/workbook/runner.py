@@ -1,8 +1,8 @@
 """The headless runner: every notebook in order, with checked parameters, into build/ and never in place.
 
-`run` executes with papermill, makes an HTML copy with an index page, writes manifest.json, and renews the gallery of
-figures. The notebooks' own parameters cells are the demo preset; presets/smoke.yaml and presets/paper.yaml state what
-differs from it.
+`run` executes with papermill, makes an HTML copy with an index page, writes manifest.json and the gallery of figures,
+all below build/: the checkout stays as it was, unless `update` renews what is committed in it. The notebooks' own
+parameters cells are the demo preset; presets/smoke.yaml and presets/paper.yaml state what differs from it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ from nbconvert.filters import markdown2html
 from papermill.exceptions import PapermillExecutionError
 
 from swaplib import figures
-from swaplib.provenance import checkout, commit, replacing, sha256, versions
+from swaplib.provenance import checkout, commit, replacing, sha256, versions, write_text
+from swaplib.workbook import claims
 
 PRESETS = ("smoke", "demo", "paper")
 MAX_BYTES = 600_000
 
 
 class WorkbookError(RuntimeError):
-    """Something about a notebook, preset or parameter, said in one sentence."""
+    """A problem with a notebook, preset or parameter, described in one sentence."""
 
 
 # ---------------------------------------------------------------------------------------------- notebooks, parameters
@@ -54,7 +55,10 @@ class Parameter:
 
 
 def root() -> Path:
-    """The checkout, which holds notebooks/ and build/. Raises WorkbookError where swaplib is installed without one."""
+    """Return the checkout, which holds notebooks/ and build/.
+
+    Raises WorkbookError where swaplib is installed without one.
+    """
     path = checkout()
     if path is None:
         raise WorkbookError("no notebooks beside the package: run swaplib from a checkout of the project")
@@ -62,13 +66,16 @@ def root() -> Path:
 
 
 def notebooks(folder: str | Path | None = None) -> list[Path]:
-    """The workbook's notebooks, in reading order."""
+    """Return the workbook's notebooks, in reading order."""
     folder = Path(folder) if folder else root() / "notebooks"
     return sorted(folder.glob("[0-9][0-9]_*.ipynb"))
 
 
 def choose(names: Iterable[str], folder: str | Path | None = None) -> list[Path]:
-    """Notebooks by name, number or path ("00_start", "00", "notebooks/00_start.ipynb"), in reading order; none: all."""
+    """Choose notebooks by name, number or path, in reading order; all of them where no name is given.
+
+    names: such as "00_start", "00", "notebooks/00_start.ipynb".
+    """
     every, names = notebooks(folder), list(names)
     chosen = set()
     for name in names:
@@ -81,9 +88,10 @@ def choose(names: Iterable[str], folder: str | Path | None = None) -> list[Path]
 
 
 def parameters(notebook: Path) -> dict[str, Parameter]:
-    """The parameters of a notebook. Raises WorkbookError for one without annotation or with a computed default.
+    """Return the parameters of a notebook.
 
-    Read from the source itself: papermill's own reader passes over lines that it can't parse.
+    They are read from the source itself, since papermill's own reader skips lines that it can't parse.
+    Raises WorkbookError for one without annotation or with a computed default.
     """
     tagged = [
         cell.source
@@ -110,7 +118,10 @@ def parameters(notebook: Path) -> dict[str, Parameter]:
 
 
 def fits(value: Any, annotation: str) -> bool:
-    """Whether a value is of a type written as text: int, float, str, bool, None, list[…], dict[…, …], … | …."""
+    """Return whether a value is of a type that is written as text.
+
+    Types: int, float, str, bool, None, list[…], dict[…, …], … | ….
+    """
     return _fits(value, ast.parse(annotation, mode="eval").body)
 
 
@@ -132,7 +143,10 @@ def _fits(value: Any, node: ast.expr) -> bool:
 
 
 def convert(text: str, parameter: Parameter) -> Any:
-    """A value typed on the command line, by the parameter's own type: "1e-4" is a number only where one is wanted."""
+    """Convert a value typed on the command line to the parameter's own type.
+
+    "1e-4" is a number only where one is wanted.
+    """
     if fits(text, parameter.annotation):
         return text
     try:
@@ -148,7 +162,7 @@ def convert(text: str, parameter: Parameter) -> Any:
 
 
 def load_preset(name: str, folder: str | Path | None = None) -> dict[str, dict[str, Any]]:
-    """A preset's values by notebook, every one checked against the notebook's own parameters."""
+    """Return a preset's values by notebook, all checked against the notebook's own parameters."""
     folder = Path(folder) if folder else root() / "notebooks"
     path = folder / "presets" / f"{name}.yaml"
     if not path.exists():
@@ -164,7 +178,7 @@ def load_preset(name: str, folder: str | Path | None = None) -> dict[str, dict[s
 
 
 def check(notebook: Path, values: Mapping[str, Any], where: str = "values") -> None:
-    """Raises WorkbookError for a parameter that the notebook lacks or a value of another type."""
+    """Raise WorkbookError for a parameter that the notebook lacks or a value of another type."""
     known = parameters(notebook)
     for name, value in values.items():
         if name not in known:
@@ -178,7 +192,7 @@ def check(notebook: Path, values: Mapping[str, Any], where: str = "values") -> N
 def settings(
     books: list[Path], preset: str = "demo", values: Mapping[str, Any] | None = None, folder: str | Path | None = None
 ) -> dict[str, dict[str, Any]]:
-    """What to set in each notebook: the preset's values, then `values` in every notebook that has such a parameter.
+    """Return what to set in each notebook: the preset's values, and `values` where it has such a parameter.
 
     Text is converted to the parameter's type. Raises WorkbookError for a name that none of the notebooks has.
     """
@@ -202,11 +216,12 @@ def settings(
 
 @dataclass
 class Report:
-    """What a run did: seconds by notebook, and where its products lie."""
+    """What a run did: seconds by notebook, where its products are, and what `update` renewed in the checkout."""
 
     out: Path
     figures: Path
     seconds: dict[str, float] = field(default_factory=dict)
+    renewed: list[str] = field(default_factory=list)
 
     @property
     def index(self) -> Path:
@@ -226,21 +241,24 @@ def run(
     """Execute notebooks in order; everything is checked before the first one starts.
 
     names: which ones (`choose`). values: parameters to set, text or typed (`settings`). out: build/<preset>.
-    figures_folder: figures/ for a plain demo run, otherwise <out>/figures, so that a quick look never replaces the
-        workbook's own pictures.
-    update: put the executed notebooks back into their folder; only for a plain demo run.
+    figures_folder: build/figures for a plain demo run, otherwise <out>/figures, so that a quick run never replaces
+        the pictures of the whole workbook.
+    update: renew what is committed (executed notebooks, figures/, claims), and only what changed; only for a plain
+        demo run. Figures and claims in `figures_folder` from earlier runs of the same notebooks are included.
     Raises WorkbookError for wrong parameters, and at the first failing cell with notebook, cell and error; what ran
-    until then stays in `out`.
+    before stays in `out`.
     """
     plain = preset == "demo" and not values
     if update and not plain:
         raise WorkbookError("only a plain demo run can update the notebooks: leave preset and parameters alone")
+    names = list(names)
     books = choose(names, folder)
     if not books:
         raise WorkbookError(f"no notebooks in {folder or root() / 'notebooks'}")
     plan = settings(books, preset, values, folder)
     out = Path(out).resolve() if out else root() / "build" / preset
-    pictures = Path(figures_folder).resolve() if figures_folder else figures.folder() if plain else out / "figures"
+    own = Path(figures_folder) if figures_folder else figures.folder() if plain else out / "figures"
+    pictures = own.resolve()
     report = Report(out, pictures)
     with _environment(SWAPLIB_FIGURES=str(pictures)):
         for book in books:
@@ -252,15 +270,14 @@ def run(
             _write_manifest(out, preset, book, full, report.seconds[book.stem])
         figures.write_gallery()
     if update:
-        for book in books:
-            _put_back(out / "notebooks" / book.name, book)
+        report.renewed = _renew(books, out, pictures, everything=not names)
     write_html(out, pictures)
     return report
 
 
 @contextmanager
 def _environment(**values: str):
-    """Environment variables for the time of a block; kernels inherit them."""
+    """Set environment variables for the duration of a block; kernels inherit them."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -274,7 +291,7 @@ def _environment(**values: str):
 
 
 def _execute(book: Path, output: Path, values: dict[str, Any], progress: bool) -> None:
-    """One notebook through papermill; its errors become one sentence."""
+    """Run one notebook through papermill, turning its errors into one sentence."""
     output.parent.mkdir(parents=True, exist_ok=True)
     bar = {"desc": f"{book.stem:<18}", "bar_format": "{desc} {bar:24} {n_fmt}/{total_fmt} cells  {elapsed}"}
     try:
@@ -305,8 +322,23 @@ def _write_manifest(out: Path, preset: str, book: Path, values: dict[str, Any], 
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def _put_back(executed: Path, book: Path) -> None:
-    """Replace a notebook by its executed form, without the run's times. Raises WorkbookError for a heavy one."""
+def _renew(books: list[Path], out: Path, pictures: Path, everything: bool) -> list[str]:
+    """Renew notebooks, and the figures and claims in figures/ beside them; return the names of what changed."""
+    renewed = [book.name for book in books if _put_back(out / "notebooks" / book.name, book)]
+    target = books[0].resolve().parent.parent / "figures"
+    if target == pictures:  # the run wrote there itself
+        return renewed
+    # What studies and benchmarks saved belongs to no notebook: include it when all notebooks are.
+    whose = None if everything else [book.stem for book in books]
+    renewed += [f"claim {id}" for id in claims.refresh(pictures, target, whose)]
+    return renewed + figures.refresh(pictures, target, whose)
+
+
+def _put_back(executed: Path, book: Path) -> bool:
+    """Replace a notebook by its executed form, without the run's times, if that shows anything new.
+
+    Raises WorkbookError for one that is too large.
+    """
     notebook = _without_widgets(nbformat.read(executed, as_version=4))
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
@@ -320,12 +352,18 @@ def _put_back(executed: Path, book: Path) -> None:
             f"{book.stem} takes {len(text) // 1000} kB with its outputs, more than {MAX_BYTES // 1000}: show fewer or "
             "smaller pictures"
         )
-    with replacing(book) as temporary:
-        temporary.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+    if _contents(notebook) == _contents(nbformat.read(book, as_version=4)):
+        return False
+    return write_text(book, text.rstrip("\n") + "\n")
+
+
+def _contents(notebook: nbformat.NotebookNode) -> list[tuple]:
+    """Return what a notebook says and shows, without ids and versions."""
+    return [(cell.cell_type, cell.source, cell.get("outputs", [])) for cell in notebook.cells]
 
 
 def _without_widgets(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Take out live widgets and their state: without a kernel, readers are to see the still picture beside them."""
+    """Remove live widgets and their state, so that readers without a kernel see the still picture beside them."""
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
@@ -337,7 +375,7 @@ def _without_widgets(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def headline(notebook: Path) -> tuple[str, str]:
-    """A notebook's title and its one sentence: the first heading, and the first line of text below it."""
+    """Return a notebook's title and its one sentence: the first heading, and the first line of text below it."""
     cells = [cell.source for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "markdown"]
     lines = [line.strip() for line in (cells[0].splitlines() if cells else []) if line.strip()]
     title = next((line.lstrip("# ") for line in lines if line.startswith("#")), notebook.stem)
@@ -358,7 +396,7 @@ img {{ max-width: 100% }} a {{ color: #2f5d8a }} .anchor-link {{ display: none }
 
 
 def write_html(out: Path, pictures: Path) -> Path:
-    """HTML copies of the executed notebooks in <out>/notebooks, with an index page; returns the index."""
+    """Write HTML copies of the executed notebooks in <out>/notebooks, with an index page; return the index."""
     target = out / "html"
     target.mkdir(parents=True, exist_ok=True)
     exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)

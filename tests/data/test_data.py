@@ -574,7 +574,7 @@ def fake_faces(count: int, seed: int = 0, start: int = 0, size: int = 16, **_) -
 
 
 def test_render_writes_what_the_renderer_gives(tmp_path, monkeypatch):
-    monkeypatch.setattr(synthetic, "faces", fake_faces)
+    monkeypatch.setattr(synthetic, "render_faces", fake_faces)
     data.render(tmp_path / "out", 40, seed=3, size=16, jobs=1, progress=False)
     faces, truth = data.open(tmp_path / "out"), fake_faces(40, seed=3)
     batch = faces[:]
@@ -592,7 +592,7 @@ def test_render_writes_what_the_renderer_gives(tmp_path, monkeypatch):
 
 def test_render_resumes_and_grows(tmp_path, monkeypatch):
     assert data.SHARD == 32  # so that 100 faces are four shards
-    monkeypatch.setattr(synthetic, "faces", fake_faces)
+    monkeypatch.setattr(synthetic, "render_faces", fake_faces)
     data.render(tmp_path / "straight", 100, size=16, jobs=1, progress=False)
     calls = []
 
@@ -602,7 +602,7 @@ def test_render_resumes_and_grows(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return fake_faces(count, **options)
 
-    monkeypatch.setattr(synthetic, "faces", stops)
+    monkeypatch.setattr(synthetic, "render_faces", stops)
     with pytest.raises(KeyboardInterrupt):
         data.render(tmp_path / "out", 70, size=16, jobs=1, progress=False)
     with pytest.raises(ValueError, match="not finished"):
@@ -623,7 +623,7 @@ def test_render_resumes_and_grows(tmp_path, monkeypatch):
 
 def test_render_with_the_real_renderer(tmp_path):
     data.render(tmp_path / "out", 2, seed=5, size=64, jobs=1, progress=False)
-    faces, truth = data.open(tmp_path / "out"), synthetic.faces(data.SHARD, seed=5, size=64)[[0, 1]]
+    faces, truth = data.open(tmp_path / "out"), synthetic.render_faces(data.SHARD, seed=5, size=64)[[0, 1]]
     batch = faces[:]
     assert torch.equal(batch.labels, truth.labels)
     assert torch.equal(batch.landmarks, truth.landmarks)

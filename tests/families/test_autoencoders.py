@@ -10,7 +10,7 @@ import torch
 
 from swaplib import photos
 from swaplib.families.autoencoders import ALI, VAEGAN, AlphaGAN, feature_loss, paste
-from swaplib.networks.discriminators import Critic
+from swaplib.networks.discriminators import PatchDiscriminator
 from swaplib.weights import released
 
 KINDS = (VAEGAN, ALI, AlphaGAN)
@@ -52,9 +52,9 @@ def test_paper_size():
     count = {name: {n: _count(m) for n, m in family.named_children()} for name, family in paper.items()}
     # Chosen to match RSGAN's: these hold them still.
     assert count == {
-        "vae_gan": {"encoder": 9_051_712, "decoder": 8_074_947, "critics": 6_959_553},
-        "ali": {"encoder": 11_149_120, "decoder": 9_123_523, "critics": 31_338_945},
-        "alpha_gan": {"encoder": 8_003_008, "decoder": 8_074_947, "critics": 7_288_770},
+        "vae_gan": {"encoder": 9_051_712, "decoder": 8_074_947, "discriminators": 6_959_553},
+        "ali": {"encoder": 11_149_120, "decoder": 9_123_523, "discriminators": 31_338_945},
+        "alpha_gan": {"encoder": 8_003_008, "decoder": 8_074_947, "discriminators": 7_288_770},
     }
 
 
@@ -68,7 +68,7 @@ def test_released_demo_weights_stay_small(kind):
     parameters = dict(family.named_parameters())
     needed = released._needed(family)
     assert sum(v.numel() * (2 if name in parameters else v.element_size()) for name, v in needed.items()) < 8e6
-    assert not any(name.startswith(("critics", "encoder.log_variance")) for name in needed)
+    assert not any(name.startswith(("discriminators", "encoder.log_variance")) for name in needed)
 
 
 # ---------------------------------------------------------------------------------------------- the contract
@@ -206,9 +206,9 @@ def test_the_phases_share_the_networks_out(kind):
     assert sorted(owned) == sorted(map(id, family.parameters()))
 
 
-def test_critics_do_not_train_the_generator(family, faces):
+def test_discriminators_do_not_train_the_generator(family, faces):
     losses = family.train().phases()[-1].losses(faces)
-    assert reached(family, sum(losses.values())) == {"critics"}
+    assert reached(family, sum(losses.values())) == {"discriminators"}
 
 
 def test_vae_gan_keeps_the_networks_losses_apart(faces):
@@ -224,7 +224,7 @@ def test_alpha_gan_keeps_codes_and_pixels_apart(faces):
     family = build(AlphaGAN).train()
     losses = family.phases()[0].losses
     assert reached(family, losses(faces)["reconstruction"]) == {"encoder", "decoder"}
-    assert reached(family, losses(faces)["code_adversarial"]) == {"encoder", "critics"}
+    assert reached(family, losses(faces)["code_adversarial"]) == {"encoder", "discriminators"}
 
 
 def test_feature_loss_is_the_normal_log_likelihood():
@@ -237,16 +237,16 @@ def test_feature_loss_is_the_normal_log_likelihood():
     assert feature_loss(truth, truth) == 0
 
 
-def test_undecided_critics_cost_log_two_for_each_term(faces):
+def test_undecided_discriminators_cost_log_two_for_each_term(faces):
     log_two = 0.693147
     for kind, wanted in (
-        (VAEGAN, [{}, {"adversarial": 2}, {"critic": 3}]),
-        (ALI, [{"adversarial": 2}, {"critic": 2}]),
-        (AlphaGAN, [{"adversarial": 2, "code_adversarial": 1}, {"critic": 3, "code_critic": 2}]),
+        (VAEGAN, [{}, {"adversarial": 2}, {"discriminator": 3}]),
+        (ALI, [{"adversarial": 2}, {"discriminator": 2}]),
+        (AlphaGAN, [{"adversarial": 2, "code_adversarial": 1}, {"discriminator": 3, "code_discriminator": 2}]),
     ):
         family = build(kind).train()
-        for critic in family.critics.values():
-            last = [m for m in critic.modules() if isinstance(m, (torch.nn.Linear, torch.nn.Conv2d))][-1]
+        for discriminator in family.discriminators.values():
+            last = [m for m in discriminator.modules() if isinstance(m, (torch.nn.Linear, torch.nn.Conv2d))][-1]
             torch.nn.init.zeros_(last.weight)
             torch.nn.init.zeros_(last.bias)
         for phase, terms in zip(family.phases(), wanted, strict=True):
@@ -259,18 +259,18 @@ def test_undecided_critics_cost_log_two_for_each_term(faces):
 def test_ali_wants_decoded_pairs_taken_for_encoded_ones(faces):
     family = build(ALI).eval()
     logits = torch.tensor([[3.0]] * len(faces) + [[-2.0]] * len(faces))  # pairs x, E(x), then D(z), z
-    family.critics["pair"].forward = lambda images, codes: logits
+    family.discriminators["pair"].forward = lambda images, codes: logits
     fooling, judging = (phase.losses(faces) for phase in family.phases())
     softplus = torch.nn.functional.softplus(torch.tensor([3.0, -3.0, 2.0, -2.0])).tolist()
     assert fooling["adversarial"] == pytest.approx(softplus[0] + softplus[2])
-    assert judging["critic"] == pytest.approx(softplus[1] + softplus[3])
+    assert judging["discriminator"] == pytest.approx(softplus[1] + softplus[3])
 
 
-def test_a_critics_features_lead_to_its_logits(faces):
-    critic = Critic(32, 8, 32).eval()
-    features = critic.features(faces.images)
+def test_a_discriminators_features_lead_to_its_logits(faces):
+    discriminator = PatchDiscriminator(32, 8, 32).eval()
+    features = discriminator.features(faces.images)
     assert features.shape == (4, 16, 8, 8)
-    torch.testing.assert_close(critic.judge(features), critic(faces.images))
+    torch.testing.assert_close(discriminator.judge(features), discriminator(faces.images))
 
 
 # ---------------------------------------------------------------------------------------------- learning
@@ -279,7 +279,7 @@ def test_a_critics_features_lead_to_its_logits(faces):
 @pytest.mark.parametrize(("kind", "term"), [(VAEGAN, "features"), (AlphaGAN, "reconstruction")])
 def test_a_tiny_overfit_drives_the_reconstruction_down(kind, term, faces):
     family = build(kind).train()
-    phases = [phase for phase in family.phases() if not phase.name.startswith("critic")]
+    phases = [phase for phase in family.phases() if not phase.name.startswith("discriminator")]
     optimisers = [torch.optim.Adam(phase.parameters, 2e-3) for phase in phases]
     history = []
     for _ in range(60):
@@ -294,8 +294,8 @@ def test_a_tiny_overfit_drives_the_reconstruction_down(kind, term, faces):
 
 def test_alis_two_sides_learn_to_beat_each_other(faces):
     family = build(ALI).train()
-    fooling, judging = family.phases()
-    for phase, term, steps in ((judging, "critic", 15), (fooling, "adversarial", 40)):
+    generator_loss, judging = family.phases()
+    for phase, term, steps in ((judging, "discriminator", 15), (generator_loss, "adversarial", 40)):
         optimiser = torch.optim.Adam(phase.parameters, 2e-3)
         history = []
         for _ in range(steps):

@@ -117,7 +117,7 @@ def test_missing_landmarks_and_small_pictures_are_refused():
         SMOKE.encode(replace(faces, landmarks=None))
     with pytest.raises(ValueError, match="not finite"):
         SMOKE.encode(_moved(faces, lambda points: points * torch.nan))
-    with pytest.raises(ValueError, match="too small: 32 pixels"):
+    with pytest.raises(ValueError, match="too small: give at least 32 pixels"):
         SMOKE.encode(faces.resize(24))
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swaplib import families, latent, weights
+from swaplib import families, judges, latent, weights
 from swaplib.faces import E4S as REGIONS
 from swaplib.faces import Faces, from_uint8, label_table, relabel
 from swaplib.families import e4s
@@ -33,12 +33,12 @@ FACES = drawn.faces(4, 32, 0)
 
 @cache
 def built() -> E4S:
-    return families.build("e4s", "smoke").eval()
+    return families.start("e4s", "smoke").eval()
 
 
 @pytest.fixture
 def family() -> E4S:
-    return families.build("e4s", "smoke").eval()
+    return families.start("e4s", "smoke").eval()
 
 
 def close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = 1e-5) -> None:
@@ -103,7 +103,7 @@ def test_the_networks_are_the_official_ones():
 
 def test_the_layout_and_the_size_are_the_papers():
     with torch.device("meta"):
-        family = families.build("e4s", "paper")
+        family = families.start("e4s", "paper")
     own = {name: tuple(value.shape) for name, value in family.state_dict().items()}
     wanted = {name: shape for name, shape in official.keys("e4s_net3_1024").items() if not name.endswith("kernel")}
     networks = {name.replace("MLPs", "mlps"): shape for name, shape in wanted.items() if not name.startswith("G.")}
@@ -122,23 +122,27 @@ def test_a_file_of_the_authors_layout_loads(tmp_path, family):
     path, wanted = tmp_path / "iteration_300000.pt", {}
     torch.manual_seed(2)
     for name, value in family.state_dict().items():
-        if name.startswith(("encoder.", "mlps.", "generator.", "critic.")) and "w_avg" not in name:
+        if name.startswith(("encoder.", "mlps.", "generator.", "discriminator.")) and "w_avg" not in name:
             wanted[name] = torch.randn_like(value)
     theirs, _ = published_names.to_rosinality(inside(wanted, "generator."))
     state = {f"module.{name.replace('mlps', 'MLPs')}": value for name, value in wanted.items()
              if name.startswith(("encoder.", "mlps."))}  # fmt: skip
     state |= {f"module.G.{name}": value for name, value in theirs.items()}
-    critic, _ = published_names.to_rosinality(inside(wanted, "critic."))
+    discriminator, _ = published_names.to_rosinality(inside(wanted, "discriminator."))
     mean = torch.randn_like(family.mean)
-    torch.save({"state_dict": state, "latent_avg": mean, "D_state_dict": critic, "opts": {"K": 6}}, path)
+    torch.save({"state_dict": state, "latent_avg": mean, "D_state_dict": discriminator, "opts": {"K": 6}}, path)
     for file in (path, published.convert(path, tmp_path / "out.safetensors")):
-        loaded = families.build("e4s", "smoke").load_official(file).state_dict()
+        loaded = families.build("e4s", "smoke").load_official(file)
+        assert loaded.started
+        loaded = loaded.state_dict()
         for name, value in (wanted | {"mean": mean}).items():
             torch.testing.assert_close(loaded[name], value, msg=name)
-    with pytest.raises(ValueError, match="holds an E4S of another build: this config has 8 masked layers at 32 px"):
-        families.build("e4s", replace(Config.smoke(), masked=8)).load_official(path)
+    with pytest.raises(ValueError, match=r"E4S, but of another build than this one \(mlps.0.* build the family at"):
+        families.start("e4s", replace(Config.smoke(), masked=8)).load_official(path)
+    with pytest.raises(ValueError, match=r"iteration_300000\.pt fills a family: call families\.build"):
+        published.load_official(path)
     torch.save({"g_ema": theirs}, tmp_path / "550000.pt")
-    with pytest.raises(ValueError, match=r"holds no E4S, only G_ema: choose another file"):
+    with pytest.raises(ValueError, match=r"550000\.pt doesn't hold E4S: choose iteration_300000\.pt"):
         family.load_official(tmp_path / "550000.pt")
 
 
@@ -176,13 +180,13 @@ def straightforward(synthesis, codes: torch.Tensor, labels: torch.Tensor, masked
         shown = cut(shown) + layer.noise_const * layer.noise_strength + layer.bias[:, None, None]
         return F.leaky_relu(shown, 0.2) * 2**0.5
 
-    def look(torgb, x: torch.Tensor, k: int) -> torch.Tensor:
+    def show(torgb, x: torch.Tensor, k: int) -> torch.Tensor:
         if k >= masked:
             return torgb(x, codes[:, 0, k])
         bias = torgb.bias[:, None, None]
         return cut([torgb(x, w) - bias for w in codes[:, :, k].unbind(1)]) + bias
 
-    return synthesis.walk(len(codes), steer, look)
+    return synthesis.walk(len(codes), steer, show)
 
 
 @pytest.mark.parametrize("masked", [10, 6])
@@ -291,13 +295,13 @@ def test_recomposing_keeps_the_background_and_itself(seed):
 @given(st.integers(0, 2**31))
 def test_hair_goes_over_all_but_the_inner_face(seed):
     source, target = label_maps(2, 16, seed), label_maps(2, 16, seed + 1)
-    mask = e4s.hair_mask(source, target)
+    mask = e4s.transfer_hair_mask(source, target)
     hair = REGIONS.index("hair")
     assert not ((mask == hair) & (source != hair)).any()
     kept = torch.isin(target, torch.tensor([REGIONS.index(name) for name in ("eyes", "nose", "lip", "mouth")]))
     assert torch.equal(mask[kept], target[kept])
     assert torch.equal(mask == hair, (source == hair) & ~kept & (target != REGIONS.index("eye_glasses")))
-    assert torch.equal(e4s.hair_mask(target, target), target)
+    assert torch.equal(e4s.transfer_hair_mask(target, target), target)
 
 
 def test_textures_are_swapped_as_officially():
@@ -352,7 +356,7 @@ def test_laplacian_blending_is_the_official_one():
 def test_a_composed_swap_keeps_the_target_away_from_the_face(how):
     target, shown = FACES.images, -FACES.images
     mask = relabel(FACES.labels, target="e4s")
-    found = e4s.composed(shown, target, mask, how=how, radius=1)
+    found = e4s.blend_swap(shown, target, mask, how=how, radius=1)
     face = ~torch.isin(mask, torch.tensor([0, 4, 11]))
     rim, wide = blending.band(face, 1)
     if how == "soft":
@@ -362,7 +366,7 @@ def test_a_composed_swap_keeps_the_target_away_from_the_face(how):
         far = ~(F.max_pool2d(face[:, None].float(), 15, 1, 7)[:, 0] > 0)
         assert far.any()
         assert (found - target).abs().mean(1)[far].mean() < (found - target).abs().mean(1)[face].mean() / 4
-    same = e4s.composed(target, target, mask, how=how)
+    same = e4s.blend_swap(target, target, mask, how=how)
     torch.testing.assert_close(same, target, atol=1e-5, rtol=0)
 
 
@@ -380,6 +384,7 @@ def test_resizing_is_the_official_one_but_for_the_rim():
 def test_faces_without_labels_are_parsed(family):
     bare = Faces(FACES.images)
     assert torch.equal(family.labels(bare), relabel(family.parser.parse(FACES.images), target="e4s"))
+    family.parser = judges.build("parser", "smoke")
     family.parser.trained = False
     with pytest.raises(ValueError, match=r"no labels \(faces.labels\), and the parser .*swaplib train parser"):
         family.encode(bare)
@@ -396,7 +401,7 @@ def test_bad_input_is_refused():
         with pytest.raises(ValueError, match="a mask holds integers"):
             built().decode({**codes, "mask": codes["mask"].float()})
     with pytest.raises(ValueError, match="a swap leaves the texture of 'hair' alone: choose from lip, eyebrows"):
-        e4s.controlled({"hair": 0.5})
+        e4s.control_amounts({"hair": 0.5})
 
 
 def test_a_texture_tells_of_its_region_alone():
@@ -413,11 +418,11 @@ def test_lambda_goes_from_the_swap_to_the_targets_textures():
     source, target = built().encode(FACES), built().encode(FACES.mirror()[[1, 2, 3, 0]])
     full = built().mix(source, target)
     assert torch.equal(full["mask"], e4s.swap_mask(source["mask"], target["mask"])[0])
-    ends = [built().mix(source, target, e4s.controlled(strength)) for strength in (0.0, 1.0)]
+    ends = [built().mix(source, target, e4s.control_amounts(strength)) for strength in (0.0, 1.0)]
     assert all(torch.equal(ends[0][name], full[name]) for name in full)
     assert all(torch.equal(ends[1][name], target[name]) for name in REGIONS)
     assert torch.equal(ends[1]["mask"], full["mask"])
-    halfway = built().mix(source, target, e4s.controlled({"lip": 0.5}))
+    halfway = built().mix(source, target, e4s.control_amounts({"lip": 0.5}))
     torch.testing.assert_close(halfway["lip"], (full["lip"] + target["lip"]) / 2)
     assert torch.equal(halfway["eyes"], full["eyes"])
     for name in set(REGIONS) - set(TEXTURES):
@@ -427,16 +432,16 @@ def test_lambda_goes_from_the_swap_to_the_targets_textures():
 @torch.no_grad()
 def test_hair_is_transferred_with_its_shape():
     source, target = built().encode(FACES), built().encode(FACES.mirror())
-    found = e4s.hair_transfer(source, target)
+    found = e4s.transfer_hair(source, target)
     assert torch.equal(found["hair"], source["hair"])
-    assert torch.equal(found["mask"], e4s.hair_mask(source["mask"], target["mask"]))
+    assert torch.equal(found["mask"], e4s.transfer_hair_mask(source["mask"], target["mask"]))
     assert built().decode(found).shape == (4, 3, 32, 32)
 
 
 def test_it_starts_from_a_generator_that_has_weights(monkeypatch):
-    monkeypatch.setattr(weights, "find_released", lambda name, preset: Path("nowhere"))
-    family = families.build("e4s", "smoke")
-    with pytest.raises(ValueError, match=r"the network stylegan2 that this learns from has no weights: train it"):
+    monkeypatch.setattr(weights, "find_released", lambda *which: Path("nowhere"))
+    family = families.start("e4s", "smoke")
+    with pytest.raises(ValueError, match=r"E4S starts from a trained StyleGAN2, and this one has no weights: train it"):
         family.phases()
 
 
@@ -450,7 +455,7 @@ def test_a_clip_is_fitted_by_the_generator_alone(family):
 
 def test_what_learns_is_what_the_code_trains():
     """Neither the mapping nor layers that no region steers; and each loss reaches all networks."""
-    family = families.build("e4s", "smoke").train()
+    family = families.start("e4s", "smoke").train()
     still = {name for name, value in family.generator.named_parameters() if not value.requires_grad}
     assert still == {name for name, _ in family.generator.named_parameters()
                      if name.startswith(("mapping.", "synthesis.b32.conv1", "synthesis.b32.torgb"))}  # fmt: skip
@@ -466,11 +471,11 @@ def test_what_learns_is_what_the_code_trains():
 
 def test_the_ablations_are_configs():
     for letter, changes in e4s.ABLATIONS.items():
-        family = families.build("e4s", replace(Config.smoke(), **changes))
+        family = families.start("e4s", replace(Config.smoke(), **changes))
         assert len(family.parts[0].shape) == 1
         assert family.parts[0].shape[0] == (64 if letter == "D" else 160)
         assert "perceptual" in family.phases()[0].losses(FACES)
-    none = families.build("e4s", replace(Config.smoke(), scales=(), adversarial=0.0))
+    none = families.start("e4s", replace(Config.smoke(), scales=(), adversarial=0.0))
     (phase,) = none.phases()
     assert set(phase.losses(FACES)) == {"pixels", "identity", "parsing"}
 
@@ -509,7 +514,7 @@ def test_optimised_codes_show_the_faces_better(family):
 
 def test_a_tiny_overfit_lowers_the_loss():
     torch.manual_seed(0)
-    family = families.build("e4s", replace(Config.smoke(), adversarial=0.0, learning_rate=5e-3))
+    family = families.start("e4s", replace(Config.smoke(), adversarial=0.0, learning_rate=5e-3))
     steps = list(train(family, FACES, 50, batch=4, progress=False, workers=1, precision="fp32", device="cpu"))
     pixels = [step.losses["inversion"]["pixels"] for step in steps]
     assert np.mean(pixels[-4:]) < 0.8 * np.mean(pixels[:4])

@@ -26,7 +26,7 @@ CODE = Path(swaplib.__file__).parent
 
 @cache
 def _family(name: str) -> Family:
-    return families.build(name, "smoke").eval()
+    return families.start(name, "smoke").eval()
 
 
 @cache
@@ -70,7 +70,7 @@ def test_describes_itself(family):
 
 
 def test_what_is_sent_to_a_process_swaps_alike(family, source, target):
-    lean = family.lean()
+    lean = family.for_inference()
     assert not {name.split(".")[0] for name in lean.state_dict()} & {n for n in family.training_only if "." not in n}
     sent = pickle.loads(pickle.dumps(lean))
     assert torch.equal(sent.swap(source, target), family.swap(source, target))
@@ -139,7 +139,7 @@ def test_a_missing_requirement_is_named(family, source, missing):
 
 def test_amounts_0_and_1_are_exact(family, source, target):
     ours, theirs = family.encode(source), family.encode(target)
-    for amount, wanted in ((0.0, theirs), (1.0, family.given(ours, theirs))):
+    for amount, wanted in ((0.0, theirs), (1.0, family.transfer(ours, theirs))):
         mixed = family.mix(ours, theirs, {part.name: amount for part in family.parts})
         assert all(torch.equal(mixed[name], wanted[name]) for name in wanted)
 
@@ -152,7 +152,7 @@ def test_an_unknown_part_is_refused_by_name(family, source):
 
 def test_mixing_one_part_leaves_the_others_alone(family, source, target):
     ours, theirs = family.encode(source), family.encode(target)
-    given = family.given(ours, theirs)
+    given = family.transfer(ours, theirs)
     alike = {part.name for part in family.parts if torch.equal(given[part.name], theirs[part.name])}
     assert len(alike) < len(family.parts)  # a part that neither face shows, such as earrings, is alike
     for chosen in family.parts:
@@ -186,7 +186,7 @@ def test_pictures_are_images_in_range(family, source, target):
 
 def test_swapping_a_face_with_itself_is_reconstruction(family, source):
     codes = family.encode(source)
-    if not all(torch.equal(part, codes[name]) for name, part in family.given(codes, codes).items()):
+    if not all(torch.equal(part, codes[name]) for name, part in family.transfer(codes, codes).items()):
         pytest.skip("a mixer has to learn it, from pairs of a face with itself")
     torch.testing.assert_close(family.swap(source, source), family.decode(family.encode(source)), atol=1e-5, rtol=0)
 

@@ -9,21 +9,32 @@ import official
 import pytest
 import torch
 
-from swaplib import families, weights
+from swaplib import families
 from swaplib.families import latent_swap
 from swaplib.families.latent_swap import Config, LatentSwap, Mixer
 from swaplib.judges.identity import identity_loss
 from swaplib.training.loop import train
+from swaplib.weights.filling import Fillable
 
 FACES = drawn.faces(4, 32, 0)
 
 
 @pytest.fixture
 def family() -> LatentSwap:
-    return families.build("latent_swap", "smoke").eval()
+    return families.start("latent_swap", "smoke").eval()
 
 
 # ---------------------------------------------------------------------------------------------- mixers
+
+
+class Mixed(Fillable, torch.nn.Module):
+    """A mixer alone, which is filled as in the family."""
+
+    name, official = LatentSwap.name, LatentSwap.official
+
+    def __init__(self, mixer: Mixer):
+        super().__init__()
+        self.mixer = mixer
 
 
 def official_weights(name: str) -> dict[str, torch.Tensor]:
@@ -43,8 +54,7 @@ def official_weights(name: str) -> dict[str, torch.Tensor]:
 )
 def test_the_mixers_are_the_official_ones(name, layers, residual, count, tmp_path):
     torch.save({"state_dict": official_weights(name)}, tmp_path / "epoch=39-step=200000.ckpt")
-    mixer = Mixer(layers, 512, residual=residual)
-    mixer.load_official(weights.tensors(tmp_path / "epoch=39-step=200000.ckpt"))
+    mixer = Mixed(Mixer(layers, 512, residual=residual)).load_official(tmp_path / "epoch=39-step=200000.ckpt").mixer
     assert sum(parameter.numel() for parameter in mixer.parameters()) == count
     given = official.inputs("latentswap_mixer_1024" if layers == 18 else "latentswap_mixer_256_res05")
     wanted = official.expected(name)["swapped"]
@@ -53,11 +63,41 @@ def test_the_mixers_are_the_official_ones(name, layers, residual, count, tmp_pat
     torch.testing.assert_close(found, wanted, atol=1e-5 * float(wanted.abs().max()), rtol=0)
 
 
-def test_other_mixers_are_refused():
-    with pytest.raises(ValueError, match="these are not the weights of 3 mixers of 5 layers"):
-        Mixer(3, 8).load_official({"identity_mixer.mixer.0.0.weight": torch.zeros(16, 16)})
-    with pytest.raises(ValueError, match="choose LatentSwap's checkpoint for this generator"):
-        Mixer(14, 8).load_official(official_weights("latentswap_mixer_256"))
+def authors_names(mixer: Mixer) -> dict[str, torch.Tensor]:
+    """A network for each layer, its linear layers at even numbers."""
+    names = {}
+    for what, stacked in (("weight", mixer.weights), ("bias", mixer.biases)):
+        for k, values in enumerate(stacked):
+            for layer, value in enumerate(values):
+                names[f"identity_mixer.mixer.{layer}.{2 * k}.{what}"] = value if what == "weight" else value[0]
+    return names
+
+
+def test_the_authors_checkpoint_fills_the_mixer_and_nothing_else(family, tmp_path):
+    path = tmp_path / "epoch=39-step=200000.ckpt"
+    torch.save({"state_dict": {name: value + 1 for name, value in authors_names(family.mixer).items()}}, path)
+    before = {name: value.clone() for name, value in family.state_dict().items()}
+    assert family.load_official(path) is family
+    for name, value in family.state_dict().items():
+        assert torch.equal(value, before[name] + name.startswith("mixer.")), name
+
+
+def test_other_mixers_are_refused_and_nothing_is_lost(family, tmp_path):
+    path = tmp_path / "other.ckpt"
+    layers = len(family.mixer.weights[0])
+    for given, message in (
+        ({"some.weight": torch.zeros(2)}, "other.ckpt doesn't hold LatentSwap's mixers: choose epoch=39-step=200000"),
+        ({"identity_mixer.mixer.0.0.weight": torch.zeros(16, 16)}, "doesn't hold LatentSwap's mixers"),
+        (authors_names(Mixer(layers + 1, 16)), rf"mixer.biases.0: there {layers + 1} x 1 x 32, here {layers} x 1 x 32"),
+        (authors_names(Mixer(layers, 16, depth=3)), "of another build .* build the family with the generator"),
+    ):
+        torch.save({"state_dict": given}, path)
+        before = [parameter.clone() for parameter in family.mixer.parameters()]
+        with pytest.raises(ValueError, match=message):
+            family.load_official(path)
+        assert all(map(torch.equal, before, family.mixer.parameters()))
+    with pytest.raises(FileNotFoundError, match="check the path"):
+        family.load_official(tmp_path / "none.ckpt")
 
 
 @pytest.mark.parametrize("depth", [2, 3, 5, 7])
@@ -85,9 +125,9 @@ def test_with_its_last_layer_zeroed_a_mixer_returns_the_target():
 
 
 def test_the_whole_has_the_papers_size():
-    family = families.build("latent_swap", "paper")
+    family = families.start("latent_swap", "paper")
     mixer = sum(parameter.numel() for parameter in family.mixer.parameters())
-    generator = sum(parameter.numel() for parameter in family.generator.parameters())
+    generator = sum(parameter.numel() for parameter in family.generator.network.parameters())
     assert (mixer, mixer + generator) == (56_687_616, 87_057_676)
     assert [part.name for part in family.parts] == [f"w{k:02}" for k in range(18)]
     assert sum(parameter.numel() for parameter in Mixer(21, 512).parameters()) == 66_135_552  # StyleNeRF's
@@ -142,7 +182,7 @@ def test_only_the_mixer_learns_through_the_frozen_generator(family):
 
 
 def test_pairs_of_one_code_with_itself(monkeypatch):
-    family = families.build("latent_swap", replace(Config.smoke(), same_pairs=1.0)).eval()
+    family = families.start("latent_swap", replace(Config.smoke(), same_pairs=1.0)).eval()
     seen = []
     monkeypatch.setattr(family.mixer, "forward", lambda source, target: seen.append((source, target)) or target)
     losses = family.phases()[0].losses(FACES)
@@ -152,7 +192,7 @@ def test_pairs_of_one_code_with_itself(monkeypatch):
 
 def test_a_tiny_overfit_lowers_the_loss():
     torch.manual_seed(0)
-    family = families.build("latent_swap", replace(Config.smoke(), learning_rate=1e-3, residual=0.0))
+    family = families.start("latent_swap", replace(Config.smoke(), learning_rate=1e-3, residual=0.0))
     steps = list(train(family, FACES, 60, batch=4, progress=False, workers=1, precision="fp32", device="cpu"))
     totals = [step.totals["mixer"] for step in steps]
     assert sum(totals[-10:]) < 0.8 * sum(totals[:10])
@@ -160,7 +200,7 @@ def test_a_tiny_overfit_lowers_the_loss():
 
 @pytest.mark.parametrize("space", ["z", "w"])
 def test_the_mixer_may_work_on_one_vector(space):
-    family = families.build("latent_swap", replace(Config.smoke(), space=space)).eval()
+    family = families.start("latent_swap", replace(Config.smoke(), space=space)).eval()
     assert [part.name for part in family.parts] == [space]
     source, target = family.sample(2, 1), family.sample(2, 2)
     images = family.decode(family.mix(source, target))

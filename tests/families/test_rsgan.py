@@ -10,14 +10,14 @@ import torch.nn.functional as F
 
 from swaplib import photos, synthetic
 from swaplib.faces import CELEBA_ATTRIBUTES
-from swaplib.families.rsgan import RSGAN, Config, Encoder, attribute_loss, colours, weighted_l1
+from swaplib.families.rsgan import RSGAN, Config, Encoder, attribute_loss, split_colours, weighted_l1_loss
 from swaplib.networks.codes import kl_divergence
-from swaplib.networks.discriminators import critic_loss
+from swaplib.networks.discriminators import discriminator_loss
 
 
 @pytest.fixture(scope="module")
 def faces():
-    return synthetic.faces(4, seed=6, size=64).resize(32)
+    return synthetic.render_faces(4, seed=6, size=64).resize(32)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_paper_size():
         "encoders": 18_272_128,
         "decoders": 17_198_470,
         "composer": 10_172_099,
-        "critics": 7_620_738,
+        "discriminators": 7_620_738,
         "classifier": 7_282_024,
     }
 
@@ -103,7 +103,7 @@ def test_the_hair_loss_leaves_the_face_branch_alone(family, faces):
 def test_the_judges_do_not_train_the_generator(family, faces):
     losses = family.phases()[1].losses(faces)
     assert gradients(family, sum(losses.values())) == {
-        "critics.global", "critics.patch", "classifier.body", "classifier.head",
+        "discriminators.global", "discriminators.patch", "classifier.body", "classifier.head",
     }  # fmt: skip
 
 
@@ -120,14 +120,14 @@ def test_background_counts_half():
     torch.manual_seed(0)
     images, truth = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
     everywhere = torch.ones(2, 1, 8, 8)
-    plain = weighted_l1(images, truth)
+    plain = weighted_l1_loss(images, truth)
     assert plain == pytest.approx(float((images - truth).abs().mean()))
-    assert weighted_l1(images, truth, 1 - 0.5 * everywhere) == pytest.approx(float(plain) / 2)
+    assert weighted_l1_loss(images, truth, 1 - 0.5 * everywhere) == pytest.approx(float(plain) / 2)
 
 
-def test_critics_loss_has_two_fake_terms():
+def test_discriminators_loss_has_two_fake_terms():
     real, fake = torch.zeros(4), torch.zeros(4)
-    assert critic_loss(real, [fake, fake]) == pytest.approx(3 * 0.693147, abs=1e-5)
+    assert discriminator_loss(real, [fake, fake]) == pytest.approx(3 * 0.693147, abs=1e-5)
 
 
 def test_unknown_attributes_are_left_out():
@@ -181,14 +181,14 @@ def test_a_tiny_overfit_drives_every_reconstruction_down(faces, variational):
 
 def test_crops_are_the_papers():
     """Of CelebA's 178 x 218 pictures: hair from (0, 20), 178 x 178; in it the face from (30, 70), 118 x 118."""
-    faces = synthetic.faces(2, seed=3, size=128)
+    faces = synthetic.render_faces(2, seed=3, size=128)
     celeba, square = photos.align(faces, "celeba"), photos.align(faces, "rsgan")
     assert (square.images - celeba.images[..., 20:198, :]).abs().mean() < 0.005  # but for what lies outside the photo
     torch.testing.assert_close(square.landmarks, celeba.landmarks - torch.tensor([0.0, 20.0]), atol=1e-3, rtol=0)
     left, top, side = (178 * share for share in Config.paper().face_crop)
     assert (left, top + 20, side) == pytest.approx((30, 70, 118))
     shown, _ = photos.rsgan_crops(celeba, 128)
-    family = RSGAN(replace(Config.paper(), width=8, width_parts=8, width_composer=8, width_critics=8,
+    family = RSGAN(replace(Config.paper(), width=8, width_parts=8, width_composer=8, width_discriminators=8,
                            width_classifier=8, most=16))  # fmt: skip
     face, hair, hull = family.regions(square.resize(128))
     inside = F.interpolate(hull.float(), (178, 178))[..., 50:168, 30:148]
@@ -240,9 +240,9 @@ def test_amplified_colours_leave_grey_pictures_alone():
 
 def test_terms_without_weight_are_not_computed(faces):
     alone = RSGAN.stages(Config.demo())[1].config
-    assert (alone.size, alone.adversarial_global, alone.critic_patch) == (64, 0, 0)
+    assert (alone.size, alone.adversarial_global, alone.discriminator_patch) == (64, 0, 0)
     family = RSGAN(replace(Config.smoke(), adversarial_global=0, adversarial_patch=0, generated_classification=0,
-                           critic_global=0, critic_patch=0))  # fmt: skip
+                           discriminator_global=0, discriminator_patch=0))  # fmt: skip
     autoencoder, judges = family.phases()
     wanted = {"reconstruction", "face_reconstruction", "hair_reconstruction", "colours", "kl"}
     assert set(autoencoder.losses(faces)) == wanted
@@ -253,18 +253,18 @@ def test_terms_without_weight_are_not_computed(faces):
 def test_colours_are_what_grey_lacks():
     picture = torch.rand(2, 3, 8, 8)
     grey = picture.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-    assert colours(grey).abs().max() < 1e-6
-    torch.testing.assert_close(colours(picture + 0.3), colours(picture))
-    red, blue = colours(picture).unbind(1)
+    assert split_colours(grey).abs().max() < 1e-6
+    torch.testing.assert_close(split_colours(picture + 0.3), split_colours(picture))
+    red, blue = split_colours(picture).unbind(1)
     green = -(red + blue)
     torch.testing.assert_close(grey + torch.stack([red, green, blue], 1), picture)
 
 
 def test_directions_are_differences_of_mean_codes(family):
-    both = synthetic.faces(48, seed=6, size=64).resize(32)
+    both = synthetic.render_faces(48, seed=6, size=64).resize(32)
     family.eval()
     assert family.directions() == {}
-    family.finish(both)
+    family.on_train_end(both)
     found = family.directions()
     assert "hair: Gray Hair" in found
     assert "face: Gray Hair" not in found
@@ -275,5 +275,5 @@ def test_directions_are_differences_of_mean_codes(family):
     assert set(found["hair: Gray Hair"]) == {"hair", "hair_attributes"}
     few = replace(both, attributes=torch.zeros_like(both.attributes))
     other = RSGAN(Config.smoke()).eval()
-    other.finish(few)
+    other.on_train_end(few)
     assert other.directions() == {}

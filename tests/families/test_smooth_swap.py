@@ -17,17 +17,17 @@ FACES = drawn.faces(4, 32, 0)
 
 @pytest.fixture
 def family() -> SmoothSwap:
-    return families.build("smooth_swap", "smoke").eval()
+    return families.start("smooth_swap", "smoke").eval()
 
 
 def test_the_generator_has_the_papers_size():
-    family = families.build("smooth_swap", "paper")
+    family = families.start("smooth_swap", "paper")
     generator = [*family.projection.parameters(), *family.network.parameters()]
     assert sum(parameter.numel() for parameter in generator) == 16_464_405
     assert sum(parameter.numel() for parameter in family.network.parameters()) == 16_333_077
     blocks = [module for module in family.network.modules() if hasattr(module, "Dense_0")]
     assert (len(blocks), sum(block.Dense_0.out_features for block in blocks)) == (49, 5440)
-    assert sum(parameter.numel() for parameter in family.critic.parameters()) == 28_864_129
+    assert sum(parameter.numel() for parameter in family.discriminator.parameters()) == 28_864_129
     assert sum(parameter.numel() for parameter in family.embedder.parameters()) == 26_134_080
 
 
@@ -43,7 +43,7 @@ def test_one_pair_of_a_batch_is_a_face_with_itself(family):
 
 
 def test_a_self_pair_is_reconstruction(family):
-    """With a face's own identity and the picture unchanged, nothing is left to improve but the critic's opinion."""
+    """With a face's own identity and the picture unchanged, only the discriminator's term is left to improve."""
     codes = family.embedder(FACES.images)
     assert identity_loss(family.embedder(FACES.images), codes) < 1e-6
     losses = family.phases()[0].losses(FACES)
@@ -59,47 +59,47 @@ def test_losses_against_their_formulas(family):
     cosines = torch.stack([found[k] @ wanted[k] for k in range(4)])
     torch.testing.assert_close(losses["identity"], (1 - cosines).mean())
     torch.testing.assert_close(losses["change"], ((swapped - FACES.images) ** 2).sum() / FACES.images.numel())
-    torch.testing.assert_close(losses["adversarial"], -torch.sigmoid(family.critic(swapped)).log().mean())
+    torch.testing.assert_close(losses["adversarial"], -torch.sigmoid(family.discriminator(swapped)).log().mean())
 
 
 def test_gradients_reach_the_generator_alone(family):
-    generator, critic = family.phases()[:2]
+    generator, discriminator = family.phases()[:2]
     sum(generator.losses(FACES).values()).backward()
     assert family.projection.weight.grad is not None
     assert all(parameter.grad is None for parameter in family.embedder.parameters())
     assert any(parameter.grad is not None and parameter.grad.any() for parameter in family.network.parameters())
     family.zero_grad()
-    losses = critic.losses(FACES)
-    assert set(losses) == {"critic", "penalty"}
+    losses = discriminator.losses(FACES)
+    assert set(losses) == {"discriminator", "penalty"}
     sum(losses.values()).backward()
     assert all(parameter.grad is None or not parameter.grad.any() for parameter in family.network.parameters())
 
 
 def test_a_rare_penalty_is_a_phase_of_its_own():
-    family = families.build("smooth_swap", replace(Config.smoke(), penalty_every=16))
+    family = families.start("smooth_swap", replace(Config.smoke(), penalty_every=16))
     assert [(phase.name, phase.every) for phase in family.phases()] == [
-        ("generator", 1), ("critic", 1), ("smoothness", 16)
+        ("generator", 1), ("discriminator", 1), ("smoothness", 16)
     ]  # fmt: skip
-    assert set(family.phases()[1].losses(FACES)) == {"critic"}
-    assert family.phases()[2].shares == "critic"  # an Adam of its own would forget the penalty's weight
+    assert set(family.phases()[1].losses(FACES)) == {"discriminator"}
+    assert family.phases()[2].shares == "discriminator"  # an Adam of its own would forget the penalty's weight
 
 
 def test_what_half_the_size_taught_is_kept():
     config = replace(Config.smoke(), grown=True)
     half, whole = (stage.config for stage in SmoothSwap.stages(config))
     assert (half.size, whole) == (16, config)
-    small, large = families.build("smooth_swap", half, seed=1), families.build("smooth_swap", whole, seed=2)
-    own = large.critic.b32.conv0.weight.clone()
-    large.adopt(small)
+    small, large = families.start("smooth_swap", half, seed=1), families.start("smooth_swap", whole, seed=2)
+    own = large.discriminator.b32.conv0.weight.clone()
+    large.init_from(small)
     for name in ("projection", "network"):
         theirs = small.get_submodule(name).state_dict()
         assert all(torch.equal(value, theirs[key]) for key, value in large.get_submodule(name).state_dict().items())
-    assert torch.equal(large.critic.b16.conv0.weight, small.critic.b16.conv0.weight)
-    assert torch.equal(large.critic.b32.conv0.weight, own)
+    assert torch.equal(large.discriminator.b16.conv0.weight, small.discriminator.b16.conv0.weight)
+    assert torch.equal(large.discriminator.b32.conv0.weight, own)
 
 
 def test_the_embedder_sees_a_jittered_picture_but_the_target_counts_as_it_is(family):
-    jittered = families.build("smooth_swap", replace(Config.smoke(), jittered=True)).eval()
+    jittered = families.start("smooth_swap", replace(Config.smoke(), jittered=True)).eval()
     with torch.no_grad():
         plain, shaken = (one.phases()[0].losses(FACES) for one in (family, jittered))
     assert float(shaken["identity"]) != pytest.approx(float(plain["identity"]), abs=1e-6)
@@ -116,7 +116,7 @@ def test_identities_are_mixed_along_the_sphere(family):
 
 
 def test_an_untrained_embedder_teaches_nobody():
-    family = families.build("smooth_swap", replace(Config.smoke(), embedder="identity_supcon"))
+    family = families.start("smooth_swap", replace(Config.smoke(), embedder="identity_supcon"))
     with pytest.raises(ValueError, match=r"identity_supcon .* has no weights: train it .* SWAPLIB_WEIGHTS"):
         family.phases()
 
@@ -128,14 +128,14 @@ def test_own_weights_of_a_judge_go_before_the_released_ones(tmp_path, monkeypatc
     found = judges.frozen("identity", "smoke")
     assert found.trained
     torch.testing.assert_close(found.trunk.conv1.weight, judge.trunk.conv1.weight, atol=1e-3, rtol=1e-3)
-    family = families.build("smooth_swap", "smoke")
+    family = families.start("smooth_swap", "smoke")
     torch.testing.assert_close(family.embedder.trunk.conv1.weight, found.trunk.conv1.weight)
 
 
 def test_it_learns_to_change_what_the_embedder_sees():
     """A tiny overfit drives the identity loss down while the picture stays near."""
     torch.manual_seed(0)
-    family = families.build("smooth_swap", Config.smoke()).train()
+    family = families.start("smooth_swap", Config.smoke()).train()
     phase = family.phases()[0]
     optimiser = torch.optim.Adam(phase.parameters, 2e-3)
     first = None

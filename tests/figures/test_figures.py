@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import matplotlib.pyplot as plt
@@ -14,12 +15,14 @@ from PIL import Image
 
 from swaplib import figures
 from swaplib.faces import CELEBAMASK_HQ, LABEL_COLOURS, Faces, from_uint8
-from swaplib.provenance import commit, replacing, sha256, versions
+from swaplib.figures import saving
+from swaplib.provenance import checkout, commit, replacing, sha256, versions
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("SWAPLIB_FIGURES", str(tmp_path / "figures"))
+    monkeypatch.setattr(saving, "checkout", lambda: None)  # nothing is committed, where a test doesn't say so
     monkeypatch.delenv("SWAPLIB_RUN", raising=False)
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     yield tmp_path / "figures"
@@ -140,21 +143,196 @@ def test_a_figure_carries_its_provenance(folder, tmp_path, monkeypatch):
     assert entry["versions"] == versions()
     assert entry["commit"] == commit()
     with Image.open(path) as image:
-        told = json.loads(image.text["Provenance"])
         assert "digitalsourcetype/algorithmicMedia" in image.text["XML:com.adobe.xmp"]
-    assert told == {"name": "rsgan/fig4", **{key: value for key, value in entry.items() if key != "files"}}
+    kept = {key: value for key, value in entry.items() if key not in ("files", "commit", "versions")}
+    assert figures.read_story(path) == {"name": "rsgan/fig4", **kept}
     assert b"rsgan/fig4" in (folder / "rsgan/fig4.pdf").read_bytes()
 
 
-def test_raster_figures_get_no_pdf(folder):
-    figures.save(figures.grid(pictures(2)), "faces")
-    assert figures.manifest()["faces"]["files"] == ["faces.png"]
-    assert not (folder / "faces.pdf").exists()
+def test_raster_figures_are_jpeg_and_get_no_pdf(folder):
+    path = figures.save(figures.grid(pictures(2, 32)), "faces", caption="Two.", source="generated", seed=3)
+    assert figures.manifest()["faces"]["files"] == ["faces.jpg"]
+    assert [file.name for file in folder.glob("faces.*")] == ["faces.jpg"]
+    with Image.open(path) as image:
+        assert image.format == "JPEG"
+        assert all(part[1:3] == (1, 1) for part in image.layer), "colours at full resolution"
+        assert b"digitalsourcetype/trainedAlgorithmicMedia" in image.info["xmp"]
+        assert image.getxmp()  # well-formed
+    story = figures.read_story(path)
+    assert (story["name"], story["caption"], story["seed"]) == ("faces", "Two.", 3)
+    assert not {"commit", "versions", "files"} & set(story)
 
 
-def test_the_same_figure_is_the_same_file(folder):
-    first = figures.save(curve(), "a/curve").read_bytes(), (folder / "a/curve.pdf").read_bytes()
-    assert (figures.save(curve(), "a/curve").read_bytes(), (folder / "a/curve.pdf").read_bytes()) == first
+def test_a_raster_figure_shows_its_pixels(folder, tmp_path):
+    figure = figures.grid(pictures(2, 32))
+    figure.savefig(tmp_path / "exact.png", bbox_inches="tight", facecolor="white")
+    with Image.open(tmp_path / "exact.png") as exact, Image.open(figures.save(figure, "faces")) as saved:
+        difference = np.asarray(exact.convert("RGB")).astype(int) - np.asarray(saved)
+    assert np.abs(difference).mean() < 6
+
+
+def test_a_chart_keeps_its_colours(folder, tmp_path):
+    figure = figures.heat_map(pd.DataFrame(np.linspace(0, 1, 24).reshape(4, 6)))
+    figure.savefig(tmp_path / "exact.png", bbox_inches="tight", facecolor="white")
+    with Image.open(tmp_path / "exact.png") as exact, Image.open(figures.save(figure, "heat")) as saved:
+        difference = np.asarray(exact.convert("RGB")).astype(int) - np.asarray(saved.convert("RGB"))
+    assert np.abs(difference).mean() < 0.3
+
+
+def test_a_figure_drawn_otherwise_leaves_no_old_file(folder):
+    figures.save(curve(), "a/one")
+    figures.save(figures.grid(pictures(2)), "a/one")
+    assert [file.name for file in (folder / "a").iterdir()] == ["one.jpg"]
+
+
+@pytest.mark.parametrize("make", [curve, lambda: figures.grid(pictures(2))], ids=["chart", "raster"])
+def test_the_same_figure_is_the_same_file_at_every_commit(folder, monkeypatch, make):
+    def read():
+        figures.save(make(), "a/one")
+        return {file.name: file.read_bytes() for file in (folder / "a").iterdir()}
+
+    first = read()
+    monkeypatch.setattr(saving, "commit", lambda: "another")
+    monkeypatch.setattr(saving, "versions", lambda: {"torch": "another"})
+    assert read() == first
+    assert figures.manifest()["a/one"]["commit"] == "another"
+
+
+def test_a_picture_without_a_story_is_named(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "plain.jpg")
+    with pytest.raises(ValueError, match=r"plain\.jpg holds no provenance"):
+        figures.read_story(tmp_path / "plain.jpg")
+
+
+# ---------------------------------------------------------------------------------------------- where, and from where
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A checkout with one committed figure and one committed table, and a run that has made neither."""
+    monkeypatch.setenv("SWAPLIB_FIGURES", str(tmp_path / "clone" / "figures"))
+    figures.save(curve(), "a/curve", caption="committed")
+    figures.save_table(pd.DataFrame({"x": [1]}), "b/table", caption="committed")
+    figures.write_gallery()
+    monkeypatch.delenv("SWAPLIB_FIGURES")
+    monkeypatch.setattr(saving, "checkout", lambda: tmp_path / "clone")
+    return tmp_path / "clone"
+
+
+def snapshot(folder):
+    """All files of a folder with their times; locks, which git ignores, are left out."""
+    files = [file for file in folder.rglob("*") if file.is_file() and file.suffix != ".lock"]
+    return {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
+
+
+def test_runs_write_into_build_and_read_what_is_committed(clone):
+    assert figures.folder() == clone / "build" / "figures"
+    before = snapshot(clone / "figures")
+    assert set(figures.index().index) == {"a/curve", "b/table"}
+    assert figures.find("a/curve") == clone / "figures" / "a" / "curve.png"
+    assert figures.find("b/table") == clone / "figures" / "b" / "table.csv"
+    figures.save(figures.grid(pictures(2)), "a/curve", caption="mine")
+    assert figures.find("a/curve") == clone / "build" / "figures" / "a" / "curve.jpg"
+    assert figures.index().caption.to_dict() == {"a/curve": "mine", "b/table": "committed"}
+    assert "table" not in figures.write_gallery().read_text().split("## a")[1], "the run's gallery holds its own"
+    assert snapshot(clone / "figures") == before
+
+
+def test_a_figure_that_nobody_saved_is_named(clone):
+    with pytest.raises(FileNotFoundError, match=r"no figure or table 'a/lost': run the notebook"):
+        figures.find("a/lost")
+    figures.save(curve(), "a/curve").unlink()
+    assert figures.find("a/curve") == clone / "figures" / "a" / "curve.png", "the run's own is gone"
+
+
+def test_a_damaged_manifest_is_named(clone):
+    (clone / "figures" / "manifest.json").write_text("{")
+    with pytest.raises(ValueError, match=r"manifest\.json is damaged .* delete it"):
+        figures.manifest()
+
+
+def test_outside_of_a_checkout_a_folder_must_be_chosen(monkeypatch):
+    monkeypatch.delenv("SWAPLIB_FIGURES")
+    with pytest.raises(FileNotFoundError, match="set SWAPLIB_FIGURES"):
+        figures.folder()
+
+
+# ---------------------------------------------------------------------------------------------- refreshing
+
+
+def rerun(monkeypatch, notebook="20_second", table=1, points=(1, 2, 4), seconds=0.0):
+    """What a later run makes, at another commit."""
+    monkeypatch.setattr(saving, "commit", lambda: "later")
+    monkeypatch.setenv("SWAPLIB_RUN", json.dumps({"notebook": notebook, "parameters": {}}))
+    figure, ax = plt.subplots(figsize=(2, 1.5))
+    ax.plot(points)
+    figures.save(figure, "a/curve", caption="committed")
+    frame = pd.DataFrame({"x": [table], "seconds": [seconds]})
+    figures.save_table(frame[["x"]] if seconds == 0 else frame, "b/table", caption="committed")
+
+
+def test_refreshing_writes_nothing_where_nothing_changed(clone, monkeypatch):
+    rerun(monkeypatch, notebook=None)
+    before = snapshot(clone / "figures")
+    assert figures.refresh(figures.folder(), clone / "figures") == []
+    assert snapshot(clone / "figures") == before
+    assert saving.read_manifest(clone / "figures")["a/curve"]["commit"] != "later"
+
+
+def test_refreshing_renews_a_figure_when_its_pixels_changed(clone, monkeypatch):
+    rerun(monkeypatch, points=(4, 2, 1))
+    table = (clone / "figures/b/table.csv").stat().st_mtime_ns
+    assert figures.refresh(figures.folder(), clone / "figures") == ["a/curve"]
+    for ending in ("png", "pdf"):
+        fresh = (figures.folder() / f"a/curve.{ending}").read_bytes()
+        assert (clone / f"figures/a/curve.{ending}").read_bytes() == fresh
+    entries = saving.read_manifest(clone / "figures")
+    assert entries["a/curve"]["commit"] == "later"
+    assert entries["b/table"]["commit"] != "later"
+    assert (clone / "figures/b/table.csv").stat().st_mtime_ns == table
+
+
+def test_refreshing_renews_a_table_when_its_numbers_changed(clone, monkeypatch):
+    rerun(monkeypatch, table=2)
+    assert figures.refresh(figures.folder(), clone / "figures") == ["b/table"]
+    assert "| 2 |" in (clone / "figures/b/table.md").read_text()
+
+
+def test_measured_times_are_no_news(clone, monkeypatch):
+    rerun(monkeypatch, seconds=0.5)
+    figures.refresh(figures.folder(), clone / "figures")
+    before = (clone / "figures/b/table.csv").read_bytes()
+    rerun(monkeypatch, seconds=0.7)
+    assert figures.refresh(figures.folder(), clone / "figures") == []
+    assert (clone / "figures/b/table.csv").read_bytes() == before
+
+
+def test_refreshing_takes_new_words_but_keeps_the_picture(clone, monkeypatch):
+    before = (clone / "figures/a/curve.png").read_bytes()
+    figures.save(curve(), "a/curve", caption="A better caption.")
+    assert figures.refresh(figures.folder(), clone / "figures") == []
+    assert (clone / "figures/a/curve.png").read_bytes() == before
+    assert "A better caption." in (clone / "figures/README.md").read_text()
+
+
+def test_refreshing_takes_new_figures_and_drops_files_of_another_kind(clone):
+    figures.save(figures.grid(pictures(2)), "a/curve")
+    figures.save(curve(), "c/new")
+    assert figures.refresh(figures.folder(), clone / "figures") == ["a/curve", "c/new"]
+    files = {file.relative_to(clone / "figures").as_posix() for file in (clone / "figures").rglob("*.*")}
+    assert {"a/curve.jpg", "c/new.png", "c/new.pdf", "b/table.csv"} <= files
+    assert not {"a/curve.png", "a/curve.pdf"} & files
+
+
+def test_refreshing_one_notebook_leaves_the_others_alone(clone, monkeypatch):
+    rerun(monkeypatch, notebook="20_second", points=(4, 2, 1))
+    assert figures.refresh(figures.folder(), clone / "figures", ["10_first"]) == []
+    assert figures.refresh(figures.folder(), clone / "figures", ["20_second"]) == ["a/curve"]
+
+
+def test_a_folder_is_not_renewed_from_itself(clone):
+    with pytest.raises(ValueError, match="their own folder"):
+        figures.refresh(clone / "figures", clone / "figures")
 
 
 @pytest.mark.parametrize("name", ["", "/tmp/x", "../x", "a/b.png"])
@@ -227,8 +405,35 @@ def test_gallery_shows_every_figure_and_drops_lost_ones(folder):
     figures.save(curve(), "rsgan/gone")
     (folder / "rsgan/gone.png").unlink()
     text = figures.write_gallery().read_text()
-    for part in ("![A caption.](rsgan/one.png)", "RSGAN Fig. 3", "| x |", "## compare", "[PDF](rsgan/one.pdf)"):
+    for part in (
+        '<img src="rsgan/one.png"', "A caption.", "RSGAN Fig. 3", "## compare", "[pdf](rsgan/one.pdf)",
+        "[two](compare/two.md) [csv](compare/two.csv)",
+    ):  # fmt: skip
         assert part in text
+    assert "| x |" not in text, "tables are linked"
     assert "gone" not in text
     assert set(figures.manifest()) == {"rsgan/one", "compare/two"}
     assert figures.index().loc["rsgan/one", "regenerates"] == "RSGAN Fig. 3"
+
+
+def test_the_committed_gallery_is_whole_and_small():
+    root = checkout() / "figures"
+    text = (root / "README.md").read_text()
+    assert len(text.encode()) < 60_000
+    entries = saving.read_manifest(root)
+    named = set(re.findall(r'\]\(([^)]+)\)|src="([^"]+)"', text))
+    assert all((root / (link or picture)).exists() for link, picture in named)
+    for name, entry in entries.items():
+        assert entry["files"][0] in text, name
+    kept = {file.relative_to(root).as_posix() for file in root.rglob("*.*") if file.parent != root}
+    assert kept == {file for entry in entries.values() for file in entry["files"]}, "files and manifest agree"
+
+
+def test_committed_figures_are_light_and_tell_their_story():
+    root = checkout() / "figures"
+    assert sum(file.stat().st_size for file in root.rglob("*") if file.is_file()) < 12_000_000
+    for name, entry in saving.read_manifest(root).items():
+        if entry["kind"] == "figure":
+            story = figures.read_story(root / entry["files"][0])
+            assert story["name"] == name
+            assert not {"commit", "versions"} & set(story)

@@ -23,7 +23,7 @@ PLAIN = {"progress": False, "workers": 1, "precision": "fp32", "device": "cpu", 
 
 @pytest.fixture
 def generator() -> StyleGAN2:
-    return generators.build("stylegan2", "smoke").eval()
+    return generators.start("stylegan2", "smoke").eval()
 
 
 @pytest.fixture
@@ -35,9 +35,9 @@ def taught(tmp_path, monkeypatch, generator) -> StyleGAN2:
 
 
 def test_the_generator_has_the_papers_size():
-    generator = generators.build("stylegan2", "paper")
+    generator = generators.start("stylegan2", "paper")
     assert sum(parameter.numel() for parameter in generator.network.parameters()) == 30_370_060
-    assert sum(parameter.numel() for parameter in generator.critic.parameters()) == 29_012_513
+    assert sum(parameter.numel() for parameter in generator.discriminator.parameters()) == 29_012_513
 
 
 READING = replace(Config.smoke(), read=1)
@@ -48,7 +48,7 @@ READING = replace(Config.smoke(), read=1)
     [*((name, "smoke") for name in generators.NAMES), pytest.param("stylegan2", READING, id="stylegan2-reading")],
 )
 def test_losses_are_weights_of_the_config(name, preset, taught):
-    learner = generators.build(name, preset)
+    learner = generators.start(name, preset)
     for phase in learner.phases():
         losses = phase.losses(FACES)
         assert set(losses) <= {field.name for field in fields(learner.config)}
@@ -67,7 +67,7 @@ def test_samples_follow_the_seed_and_the_truncation(generator):
     images = generator(codes)
     assert images.shape == (3, 3, 32, 32)
     assert images.abs().max() <= 1
-    assert generator.look(FACES).shape == (3, 4, 3, 32, 32)
+    assert generator.preview(FACES).shape == (3, 4, 3, 32, 32)
 
 
 class Pictures:
@@ -92,7 +92,7 @@ def test_a_generator_is_nearer_to_its_own_pictures_than_to_others(generator):
 
 
 def test_an_encoder_is_measured_by_what_the_generator_shows(taught):
-    encoder = generators.build("stylegan2_encoder", "smoke").eval()
+    encoder = generators.start("stylegan2_encoder", "smoke").eval()
     faces = drawn.faces(5, 48)
     found = encoder.report(Pictures(faces))
     with torch.no_grad():
@@ -102,43 +102,44 @@ def test_an_encoder_is_measured_by_what_the_generator_shows(taught):
 
 
 def test_styles_are_mixed_from_a_random_layer_on():
-    generator = generators.build("stylegan2", replace(Config.smoke(), mixing=1.0)).eval()
+    generator = generators.start("stylegan2", replace(Config.smoke(), mixing=1.0)).eval()
     with torch.no_grad():
         codes = generator._codes(8)
     changes = [(one[1:] != one[:-1]).any(1).sum() for one in codes]
     assert all(count == 1 for count in changes)
-    plain = generators.build("stylegan2", replace(Config.smoke(), mixing=0.0)).eval()._codes(2)
+    plain = generators.start("stylegan2", replace(Config.smoke(), mixing=0.0)).eval()._codes(2)
     assert torch.equal(plain, plain[:, :1].expand_as(plain))
 
 
 def test_lazy_phases_share_their_optimiser_and_correct_its_rates():
     alone = replace(Config.demo(), read=0, adversarial=1)
-    phases = {phase.name: phase for phase in generators.build("stylegan2", alone).phases()}
+    phases = {phase.name: phase for phase in generators.start("stylegan2", alone).phases()}
     assert [(name, phase.every, phase.shares) for name, phase in phases.items()] == [
-        ("generator", 1, None), ("path", 4, "generator"), ("critic", 1, None), ("smoothness", 16, "critic"),
+        ("generator", 1, None), ("path", 4, "generator"), ("discriminator", 1, None), ("smoothness", 16,
+        "discriminator"),
     ]  # fmt: skip
     assert phases["path"].learning_rate == phases["generator"].learning_rate == pytest.approx(2e-3 * 4 / 5)
-    assert phases["critic"].betas == (0.0, pytest.approx(0.99 ** (16 / 17)))
+    assert phases["discriminator"].betas == (0.0, pytest.approx(0.99 ** (16 / 17)))
 
 
-def test_the_paper_begins_with_the_critic_and_the_demo_without():
+def test_the_paper_begins_with_the_discriminator_and_the_demo_without():
     paper, demo = (StyleGAN2.stages(generators.config("stylegan2", preset)) for preset in ("paper", "demo"))
     assert [stage.name for stage in paper] == ["whole"]
     assert [stage.config.adversarial for stage in demo] == [0, 0]
     assert [stage.config.adversarial for stage in StyleGAN2.stages(Config.smoke())] == [0, 0, 1]
     with torch.device("meta"):
-        assert generators.build("stylegan2", paper[-1].config).reader is None
-    reading, both = (generators.build("stylegan2", replace(READING, adversarial=k)).phases() for k in (0, 1))
+        assert generators.start("stylegan2", paper[-1].config).reader is None
+    reading, both = (generators.start("stylegan2", replace(READING, adversarial=k)).phases() for k in (0, 1))
     assert [phase.name for phase in reading] == ["reader", "mapping"]
-    assert [phase.name for phase in both] == ["reader", "generator", "path", "critic", "smoothness"]
+    assert [phase.name for phase in both] == ["reader", "generator", "path", "discriminator", "smoothness"]
 
 
 def test_reading_teaches_to_show_pictures_again_and_the_mapping_where_their_codes_lie():
     torch.manual_seed(0)
-    generator = generators.build("stylegan2", replace(READING, adversarial=0))
+    generator = generators.start("stylegan2", replace(READING, adversarial=0))
     steps = list(train(generator, FACES, 150, **PLAIN, flips=False))
     assert steps[-1].losses["reader"]["read"] < steps[0].losses["reader"]["read"] - 0.5
-    generator = steps[-1].family
+    generator = steps[-1].model
     with torch.no_grad():
         codes, _ = generator.reader(FACES.images)
         shown = generator(generator.network.plus(codes))
@@ -150,17 +151,17 @@ def test_reading_teaches_to_show_pictures_again_and_the_mapping_where_their_code
 
 
 def test_it_reads_features_too_and_without_noise_its_strengths_stay_nothing():
-    generator = generators.build("stylegan2", replace(READING, adversarial=0))
+    generator = generators.start("stylegan2", replace(READING, adversarial=0))
     last = list(train(generator, FACES, 3, **PLAIN, flips=False))[-1]
     assert last.losses["reader"].keys() == {"read", "perceptual"}
-    assert not any(value.any() for name, value in last.family.state_dict().items() if name.endswith("noise_strength"))
-    noisy = generators.build("stylegan2", replace(READING, adversarial=0, noise=True))
+    assert not any(value.any() for name, value in last.model.state_dict().items() if name.endswith("noise_strength"))
+    noisy = generators.start("stylegan2", replace(READING, adversarial=0, noise=True))
     last = list(train(noisy, FACES, 3, **PLAIN, flips=False))[-1]
-    assert any(value.any() for name, value in last.family.state_dict().items() if name.endswith("noise_strength"))
+    assert any(value.any() for name, value in last.model.state_dict().items() if name.endswith("noise_strength"))
 
 
 def test_the_energy_distance_is_least_where_codes_are_spread_alike():
-    generator = generators.build("stylegan2", replace(READING, adversarial=0)).eval()
+    generator = generators.start("stylegan2", replace(READING, adversarial=0)).eval()
     with torch.no_grad():
         generator.recent.codes.copy_(generator.network.mapping(torch.randn(1024, 16)))
         alike = generator._mapping_losses(FACES)["mapping"]
@@ -173,7 +174,7 @@ def test_a_run_is_resumed_to_the_same_end(tmp_path):
     config = replace(Config.smoke(), penalty_every=2, path_every=2, adaptation=8)
 
     def run(folder, steps, resume=False):
-        generator = generators.build("stylegan2", config)
+        generator = generators.start("stylegan2", config)
         list(train(generator, FACES, steps, folder=folder, resume=resume, **PLAIN))
         return generator
 
@@ -199,12 +200,12 @@ def test_released_weights_lack_what_only_training_needs(taught, tmp_path):
 def test_an_encoder_needs_a_trained_generator(tmp_path, monkeypatch):
     monkeypatch.setattr("swaplib.weights.released.FOLDER", tmp_path)
     with pytest.raises(ValueError, match="the network stylegan2 that this learns from has no weights"):
-        generators.build("stylegan2_encoder", "smoke").phases()
+        generators.start("stylegan2_encoder", "smoke").phases()
 
 
 def test_an_encoder_learns_to_read_codes(taught):
     torch.manual_seed(0)
-    encoder = generators.build("stylegan2_encoder", "smoke")
+    encoder = generators.start("stylegan2_encoder", "smoke")
     assert isinstance(encoder, StyleEncoder)
     before = [value.clone() for value in encoder.generator.parameters()]
     steps = list(train(encoder, FACES, 40, **PLAIN))
@@ -216,7 +217,7 @@ def test_an_encoder_learns_to_read_codes(taught):
 # ---------------------------------------------------------------------------------------------- augmentation
 
 
-def test_augmentation_follows_the_critics_signs():
+def test_augmentation_follows_the_discriminators_signs():
     augment = Augment(0.6, 100)
     assert augment(FACES.images) is FACES.images
     augment.follow(torch.ones(20, 1))
@@ -252,13 +253,17 @@ def test_gradients_pass_through_the_augmentation():
 def test_a_grown_generator_begins_with_the_smaller_ones_pictures():
     half, reading, whole = (stage.config for stage in StyleGAN2.stages(READING))
     assert (half.size, reading.size, whole) == (16, 32, READING)
-    small, large = (generators.build("stylegan2", one, seed).eval() for seed, one in enumerate((half, whole)))
-    large.adopt(small)
+    small, large = (generators.start("stylegan2", one, seed).eval() for seed, one in enumerate((half, whole)))
+    large.init_from(small)
     codes = large.sample(2, seed=0)
     torch.testing.assert_close(codes[:, : small.network.layers], small.sample(2, seed=0))
     with torch.no_grad():
         shown = large.network.synthesis(codes, "none")
         torch.testing.assert_close(shown, double(small.network.synthesis(codes[:, : small.network.layers], "none")))
-    kept = {name for name, value in small.critic.state_dict().items() if name in large.critic.state_dict()}
-    assert all(torch.equal(small.critic.state_dict()[name], large.critic.state_dict()[name]) for name in kept)
-    assert large.critic.sizes[1:] == small.critic.sizes
+    kept = {
+        name for name, value in small.discriminator.state_dict().items() if name in large.discriminator.state_dict()
+    }
+    assert all(
+        torch.equal(small.discriminator.state_dict()[name], large.discriminator.state_dict()[name]) for name in kept
+    )
+    assert large.discriminator.sizes[1:] == small.discriminator.sizes

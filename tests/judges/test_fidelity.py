@@ -20,7 +20,7 @@ def normal(count: int, seed: int, dimensions: int = 4) -> torch.Tensor:
 def test_the_distance_of_two_normal_distributions_is_the_known_one():
     """Of N(a, s²) and N(b, t²) in each of D directions: D ((a − b)² + (s − t)²)."""
     a, b = 2 + 3 * normal(40_000, 0), -1 + 0.5 * normal(40_000, 1)
-    assert fidelity.frechet(a, b) == pytest.approx(4 * (3**2 + 2.5**2), rel=0.02)
+    assert fidelity.frechet_distance(a, b) == pytest.approx(4 * (3**2 + 2.5**2), rel=0.02)
 
 
 @given(st.integers(0, 1000), st.integers(2, 6))
@@ -30,9 +30,9 @@ def test_the_roots_of_the_covariances_are_those_of_scipy(seed, dimensions):
     a, b = normal(30, seed + 2, dimensions) @ mix, 1 + normal(20, seed + 3, dimensions)
     first, second = np.cov(a.T), np.cov(b.T)
     wanted = (a.mean(0) - b.mean(0)).square().sum() + np.trace(first + second - 2 * sqrtm(first @ second).real)
-    assert fidelity.frechet(a, b) == pytest.approx(float(wanted), rel=1e-6, abs=1e-6)
-    assert fidelity.frechet(a, b) == pytest.approx(fidelity.frechet(b, a), rel=1e-6, abs=1e-6)
-    assert fidelity.frechet(a, a) == pytest.approx(0, abs=1e-6)
+    assert fidelity.frechet_distance(a, b) == pytest.approx(float(wanted), rel=1e-6, abs=1e-6)
+    assert fidelity.frechet_distance(a, b) == pytest.approx(fidelity.frechet_distance(b, a), rel=1e-6, abs=1e-6)
+    assert fidelity.frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
 
 
 def test_the_kernel_distance_is_the_mean_over_pairs_written_out():
@@ -44,26 +44,26 @@ def test_the_kernel_distance_is_the_mean_over_pairs_written_out():
     own = np.mean([k(x, y) for i, x in enumerate(a) for j, y in enumerate(a) if i != j])
     other = np.mean([k(x, y) for i, x in enumerate(b) for j, y in enumerate(b) if i != j])
     cross = np.mean([k(x, y) for x in a for y in b])
-    mean, spread = fidelity.kernel(a, b, subsets=3)  # each subset is the whole
+    mean, spread = fidelity.kernel_distance(a, b, subsets=3)  # each subset is the whole
     assert mean == pytest.approx(own + other - 2 * cross, rel=1e-9)
     assert spread == pytest.approx(0, abs=1e-9)
 
 
 def test_the_kernel_distance_of_one_distribution_is_unbiased_where_frechets_is_not():
     sets = [(normal(60, 2 * k, 16), normal(60, 2 * k + 1, 16)) for k in range(40)]
-    kernels = torch.tensor([fidelity.kernel(a, b, subsets=1)[0] for a, b in sets])
+    kernels = torch.tensor([fidelity.kernel_distance(a, b, subsets=1)[0] for a, b in sets])
     assert abs(kernels.mean()) < 3 * kernels.std() / 40**0.5
-    assert min(fidelity.frechet(a, b) for a, b in sets) > 1
-    assert fidelity.kernel(sets[0][0], 1 + sets[0][1], subsets=1)[0] > 10 * kernels.abs().max()
+    assert min(fidelity.frechet_distance(a, b) for a, b in sets) > 1
+    assert fidelity.kernel_distance(sets[0][0], 1 + sets[0][1], subsets=1)[0] > 10 * kernels.abs().max()
 
 
 def test_pictures_are_told_apart_by_the_released_trunk():
     faces = drawn.faces(24, 64).images
     noise = torch.rand(faces.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    first, second, other = (fidelity.gather(one.split(5)) for one in (faces[:12], faces[12:], noise[:12]))
+    first, second, other = (fidelity.gather_features(one.split(5)) for one in (faces[:12], faces[12:], noise[:12]))
     assert first.shape == (12, 192)
     assert first.dtype == torch.float64
-    assert fidelity.kernel(first, second)[0] < fidelity.kernel(first, other)[0]
-    assert fidelity.frechet(first, second) < fidelity.frechet(first, other)
+    assert fidelity.kernel_distance(first, second)[0] < fidelity.kernel_distance(first, other)[0]
+    assert fidelity.frechet_distance(first, second) < fidelity.frechet_distance(first, other)
     with pytest.raises(ValueError, match="1 and 12 pictures: a distribution needs two"):
-        fidelity.frechet(first[:1], second)
+        fidelity.frechet_distance(first[:1], second)

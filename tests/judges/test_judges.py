@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import drawn
 import numpy as np
 import official
 import pytest
 import torch
+import torchmetrics
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,8 +21,8 @@ from swaplib.judges.augment import augment
 from swaplib.networks.bisenet import BiSeNet
 from swaplib.networks.ir_se import IRSE50
 from swaplib.synthetic import head
-from swaplib.training import recipes
 from swaplib.training.loop import restore, train
+from swaplib.workbook import recipes
 
 FACES = drawn.faces(8, 64, 0)
 PLAIN = {"progress": False, "workers": 1, "precision": "fp32", "device": "cpu"}
@@ -28,7 +30,7 @@ PLAIN = {"progress": False, "workers": 1, "precision": "fp32", "device": "cpu"}
 
 @pytest.fixture(scope="module")
 def rendered() -> Faces:
-    return synthetic.faces(8, seed=2, size=64, shots=2)
+    return synthetic.render_faces(8, seed=2, size=64, shots=2)
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +46,10 @@ def people(tmp_path_factory) -> data.Dataset:
 @pytest.mark.parametrize("name", judges.NAMES)
 def test_a_judge_learns_and_comes_back_from_its_file(name, people, tmp_path):
     config = replace(judges.config(name, "smoke"), steps=2)
-    lesson = judges.kind(name).lesson(config, [people])
+    lesson = judges.kind(name).training_data(config, [people]) or people
     steps = list(recipes.follow(name, config, lesson, tmp_path / "run", steps=2, **PLAIN))
     assert sum(1 for _ in steps) == 2
-    judge, totals = recipes.result(name, config, tmp_path / "run")
+    judge, totals = recipes.load_result(name, config, tmp_path / "run")
     assert totals["steps"] == 2
     card = weights.Card("drawn", 2, 8, 1.0, "a processor", "none", "none")
     path = weights.save(judge, tmp_path / "judge.safetensors", card)
@@ -200,20 +202,28 @@ def test_rendered_shots_show_one_person(rendered):
         assert torch.equal(rendered.factors[group][0], rendered.factors[group][1])
         assert not torch.equal(rendered.factors[group][0], rendered.factors[group][2])
     assert not torch.equal(rendered.factors["hair"][0], rendered.factors["hair"][1])
-    single = synthetic.faces(1, seed=2, start=2, size=64)
+    single = synthetic.render_faces(1, seed=2, start=2, size=64)
     assert torch.equal(single.images, rendered.images[[2]])
 
 
 def test_too_many_people_are_refused(people):
     config = replace(judges.config("identity_linear", "smoke"), people=3)
     with pytest.raises(ValueError, match="8 people, but the config has 3 classes"):
-        judges.kind("identity_linear").lesson(config, [people])
+        judges.kind("identity_linear").training_data(config, [people])
+
+
+def assert_held_still(judge: torch.nn.Module, name: str) -> None:
+    assert judge.name == name
+    assert isinstance(judge, judges.PUBLISHED[name])
+    assert not judge.training
+    assert not any(parameter.requires_grad for parameter in judge.parameters())
 
 
 def test_published_embedders_load(tmp_path):
     network = official.fill(IRSE50(), "ir_se50")
     torch.save(network.state_dict(), tmp_path / "model_ir_se50.pth")
-    judge = identity.ir_se50(tmp_path / "model_ir_se50.pth")
+    judge = judges.load_official(tmp_path / "model_ir_se50.pth")
+    assert_held_still(judge, "ir_se50")
     faces = official.uniform(12, "face", (2, 3, 112, 112), -1, 1)
     faces[1] = faces[1] * 0.5 + 0.3
     wanted = official.expected("ir_se50")["embedding"]
@@ -222,24 +232,24 @@ def test_published_embedders_load(tmp_path):
     assert sum(parameter.numel() for parameter in embedder.parameters()) == 30_330_432
     state = {f"net.{name}": value for name, value in embedder.state_dict().items()}
     torch.save({"state_dict": state, "epoch": 5}, tmp_path / "epoch=5.ckpt")
-    found = identity.from_latentswap(tmp_path / "epoch=5.ckpt").embed(
-        Faces(official.uniform(5, "image", (2, 3, 256, 256), 0, 1) * 2 - 1)
-    )
+    judge = judges.load_official(tmp_path / "epoch=5.ckpt")
+    assert_held_still(judge, "latentswap_embedder")
+    found = judge.embed(Faces(official.uniform(5, "image", (2, 3, 256, 256), 0, 1) * 2 - 1))
     wanted = official.expected("latentswap_identity_embedder")["embedding"]
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
-    with pytest.raises(ValueError, match="doesn't hold IR-SE50"):
-        identity.ir_se50(tmp_path / "epoch=5.ckpt")
+    with pytest.raises(ValueError, match=r"doesn't hold IR-SE50: choose model_ir_se50\.pth of TreB1eN"):
+        identity.ArcFace().load_official(tmp_path / "epoch=5.ckpt")
 
 
 def test_a_file_with_code_is_not_executed(tmp_path):
     torch.save({"state_dict": np.random.default_rng}, tmp_path / "bad.pth")
     with pytest.raises(ValueError, match="holds code, which swaplib never executes"):
-        weights.tensors(tmp_path / "bad.pth")
+        weights.read_tensors(tmp_path / "bad.pth")
     torch.save({"epoch": 1}, tmp_path / "none.pth")
     with pytest.raises(ValueError, match="holds no tensors"):
-        weights.tensors(tmp_path / "none.pth")
+        weights.read_tensors(tmp_path / "none.pth")
     with pytest.raises(FileNotFoundError, match="check the path"):
-        weights.tensors(tmp_path / "absent.pth")
+        weights.read_tensors(tmp_path / "absent.pth")
 
 
 # ---------------------------------------------------------------------------------------------- parsing
@@ -248,7 +258,7 @@ def test_a_file_with_code_is_not_executed(tmp_path):
 def test_scores_of_label_maps():
     truth = torch.tensor([[[0, 0, 1, 1]]])
     found = torch.tensor([[[0, 1, 1, 2]]])
-    got = parsing.scores(found, truth)
+    got = parsing.score_labels(found, truth)
     torch.testing.assert_close(got["iou"][:3], torch.tensor([1 / 2, 1 / 3, 0]).double())
     torch.testing.assert_close(got["f1"][:3], torch.tensor([2 / 3, 1 / 2, 0]).double())
     assert got["iou"][3:].isnan().all()
@@ -279,7 +289,8 @@ def test_labels_come_at_the_pictures_own_size():
 def test_the_public_parser_loads_and_answers_in_our_order(tmp_path):
     network = official.fill(BiSeNet(), "bisenet_19")
     torch.save(network.state_dict(), tmp_path / "79999_iter.pth")
-    judge = parsing.bisenet(tmp_path / "79999_iter.pth")
+    judge = judges.load_official(tmp_path / "79999_iter.pth")
+    assert_held_still(judge, "bisenet")
     images = FACES.images[:1]
     ours = judge(images)
     seen = (Faces(images).resize(512).images + 1) / 2
@@ -289,7 +300,24 @@ def test_the_public_parser_loads_and_answers_in_our_order(tmp_path):
         assert torch.equal(ours[:, CELEBAMASK_HQ.index(name)], theirs[:, BISENET.index(name)]), name
     torch.save(IRSE50().state_dict(), tmp_path / "other.pth")
     with pytest.raises(ValueError, match="doesn't hold BiSeNet"):
-        parsing.bisenet(tmp_path / "other.pth")
+        parsing.PublicParser().load_official(tmp_path / "other.pth")
+    changed = {"cp.resnet.conv1.weight": torch.zeros(64, 1, 7, 7)}
+    torch.save(network.state_dict() | changed, tmp_path / "other.pth")
+    with pytest.raises(
+        ValueError, match=r"but of another build .*network\.cp\.resnet\.conv1\.weight: there 64 x 1 x 7"
+    ):
+        judges.load_official(tmp_path / "other.pth")
+
+
+def test_files_of_no_judge_are_refused(tmp_path):
+    torch.save({"some.weight": torch.zeros(2)}, tmp_path / "some.pth")
+    with pytest.raises(ValueError, match=r"some\.pth fills none of .*ir_se50 \(model_ir_se50\.pth\), .*bisenet"):
+        judges.load_official(tmp_path / "some.pth")
+    with pytest.raises(FileNotFoundError, match="check the path"):
+        judges.load_official(tmp_path / "none.pth")
+    torch.save({"state_dict": np.random.default_rng}, tmp_path / "bad.pth")
+    with pytest.raises(ValueError, match="holds code, which swaplib never executes"):
+        judges.load_official(tmp_path / "bad.pth")
 
 
 # ---------------------------------------------------------------------------------------------- shape
@@ -302,7 +330,7 @@ def judge() -> shape.Shape:
 
 def test_the_linear_model_holds_rendered_heads(rendered):
     judge = judges.build("shape", "demo")
-    still, moved = shape.true_points(rendered.factors, judge.config.points)
+    still, moved = shape.find_true_points(rendered.factors, judge.config.points)
 
     def project(points, components):
         return torch.linalg.lstsq(components.flatten(1).T, points.flatten(1).T).solution.T
@@ -360,7 +388,7 @@ def test_unknown_factors_only_silence_their_terms(judge, rendered):
 
 def test_landmarks_of_the_model_stand_where_the_renderer_puts_them(rendered):
     """The rotation's signs: a head that is turned to its left shows so in the model's view, too."""
-    still, moved = shape.true_points(rendered.factors, 32)
+    still, moved = shape.find_true_points(rendered.factors, 32)
     view = (still + moved) @ head.rotation(rendered.factors["pose"]).transpose(1, 2)
     marks = (rendered.landmarks + 0.5) / 64 * 2 - 1
     camera = shape.fit_camera(view[:, 17:68], marks[:, 17:])
@@ -402,7 +430,7 @@ def test_augmentation_follows_the_seed_and_keeps_the_range():
 
 
 def test_feature_distances_are_distances():
-    distance = perceptual.features(judges.build("identity_linear", "smoke"))
+    distance = perceptual.feature_distance(judges.build("identity_linear", "smoke"))
     same, other = distance(FACES.images, FACES.images), distance(FACES.images, FACES.images.flip(0))
     assert same.shape == (8,)
     assert same.abs().max() < 1e-9
@@ -419,8 +447,10 @@ def test_lpips_is_its_formula_with_the_published_weights(tmp_path):
         torch.nn.init.normal_(parameter, std=0.05)
     state = {f"features.{name}": value for name, value in network.features.state_dict().items()}
     torch.save(state | {"classifier.1.weight": torch.zeros(2)}, tmp_path / "alexnet.pth")
-    ours = perceptual.alexnet(tmp_path / "alexnet.pth")
-    lines = weights.tensors(perceptual._torchmetrics())
+    ours = judges.load_official(tmp_path / "alexnet.pth")
+    assert_held_still(ours, "lpips")
+    brought = Path(torchmetrics.__file__).parent / "functional/image/lpips_models/alex.pth"
+    lines = weights.read_tensors(brought)
     maps, wanted = [FACES.images, FACES.images.flip(0)], 0
     shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
     maps = [(one - shift[:, None, None]) / scale[:, None, None] for one in maps]
@@ -436,8 +466,8 @@ def test_lpips_is_its_formula_with_the_published_weights(tmp_path):
     with torch.no_grad():
         torch.testing.assert_close(ours(FACES.images, FACES.images.flip(0)), wanted, atol=1e-6, rtol=1e-4)
     assert all((weight > 0).any() for weight in ours.weights)
-    with pytest.raises(ValueError, match="don't hold AlexNet"):
-        perceptual.alexnet(perceptual._torchmetrics())
+    with pytest.raises(ValueError, match="doesn't hold AlexNet"):
+        perceptual.AlexNetDistance().load_official(brought)
 
 
 # ---------------------------------------------------------------------------------------------- smoothness
@@ -451,49 +481,49 @@ def _sphere(count: int, dimensions: int = 6, seed: int = 0) -> torch.Tensor:
 def test_smoothness_is_zero_where_every_point_between_is_there():
     ends, others = _sphere(20), _sphere(20, seed=1)
     middle = torch.nn.functional.normalize(ends + others, dim=1)
-    assert smoothness.smoothness(ends, others, middle, 0.5).max() < 1e-6
-    assert smoothness.smoothness(ends, others, ends, 0.0).max() < 1e-6
-    jump = smoothness.smoothness(ends, others, ends, 0.5)  # an embedder that does not move by half the way
+    assert smoothness.measure_smoothness(ends, others, middle, 0.5).max() < 1e-6
+    assert smoothness.measure_smoothness(ends, others, ends, 0.0).max() < 1e-6
+    jump = smoothness.measure_smoothness(ends, others, ends, 0.5)  # an embedder that does not move by half the way
     wanted = (middle - ends).norm(dim=1) / (ends - others).norm(dim=1)
     torch.testing.assert_close(jump, wanted)
 
 
 def test_a_denser_gallery_is_smoother():
     codes = _sphere(50, 3)
-    sparse, dense = (smoothness.by_samples(codes, _sphere(count, 3, 2), 0.5, 200) for count in (20, 2000))
+    sparse, dense = (smoothness.measure_by_samples(codes, _sphere(count, 3, 2), 0.5, 200) for count in (20, 2000))
     assert dense.mean() < 0.3 * sparse.mean()
 
 
 def test_verification_within_families_asks_for_what_a_family_doesnt_share():
     people = np.repeat(np.arange(12), 3)
     families, skins = people // 4, torch.eye(12)[people // 4]
-    assert smoothness.verification(skins, people, 500) > 0.8
-    assert smoothness.verification(skins, people, 500, families=families) == 0.5
-    assert smoothness.verification(torch.eye(12)[people], people, 500, families=families) == 1
+    assert smoothness.measure_verification(skins, people, 500) > 0.8
+    assert smoothness.measure_verification(skins, people, 500, families=families) == 0.5
+    assert smoothness.measure_verification(torch.eye(12)[people], people, 500, families=families) == 1
     with pytest.raises(ValueError, match="several pictures"):
-        smoothness.verification(skins, people, families=people)
+        smoothness.measure_verification(skins, people, families=people)
 
 
 def test_verification_of_perfect_and_of_random_embedders():
     people = np.repeat(np.arange(30).astype(str), 3)
     perfect = torch.eye(30).repeat_interleave(3, 0)
-    assert smoothness.verification(perfect, people, 500) == 1
-    assert abs(smoothness.verification(_sphere(90), people, 2000) - 0.5) < 0.1
+    assert smoothness.measure_verification(perfect, people, 500) == 1
+    assert abs(smoothness.measure_verification(_sphere(90), people, 2000) - 0.5) < 0.1
     with pytest.raises(ValueError, match="people in several pictures"):
-        smoothness.verification(_sphere(5), np.arange(5).astype(str))
+        smoothness.measure_verification(_sphere(5), np.arange(5).astype(str))
 
 
 def test_unique_retrievals_count_people():
     gallery = torch.eye(4)
     codes = gallery[:2]
-    both = smoothness.unique(codes, gallery, np.array(["a", "b", "c", "d"]), 5)
+    both = smoothness.count_unique(codes, gallery, np.array(["a", "b", "c", "d"]), 5)
     assert both.tolist() == [2] * 5  # the two ends, and nobody between them
-    one = smoothness.unique(codes, gallery, np.array(["a", "a", "c", "d"]), 5)
+    one = smoothness.count_unique(codes, gallery, np.array(["a", "a", "c", "d"]), 5)
     assert one.tolist() == [1] * 5
 
 
 def test_a_path_keeps_the_shot_and_moves_the_person():
-    faces = smoothness.path((0.5, 0.25), pairs=2, seed=1)
+    faces = smoothness.render_paths((0.5, 0.25), pairs=2, seed=1)
     one, other, between, early = (faces[k : k + 2].factors for k in (0, 2, 4, 6))
     torch.testing.assert_close(between["shape"], (one["shape"] + other["shape"]) / 2)
     torch.testing.assert_close(early["skin"], 0.75 * one["skin"] + 0.25 * other["skin"])
@@ -501,7 +531,7 @@ def test_a_path_keeps_the_shot_and_moves_the_person():
         assert torch.equal(between[group], one[group])
         assert torch.equal(between[group], other[group])
     embedder = judges.build("identity", "smoke").eval()
-    found = smoothness.by_path(embedder, faces, (0.5, 0.25))
+    found = smoothness.measure_by_path(embedder, faces, (0.5, 0.25))
     assert found.shape == (2, 2)
     assert (found > 0).all()
 
@@ -519,14 +549,14 @@ def test_a_generator_tells_what_lies_between():
         def embed(self, faces):
             return faces.images.flatten(1)
 
-    half, quarter = (smoothness.by_generator(Sphere(), Sphere(), at, 50, batch=7) for at in (0.5, 0.25))
+    half, quarter = (smoothness.measure_by_generator(Sphere(), Sphere(), at, 50, batch=7) for at in (0.5, 0.25))
     assert half.shape == (50,)
     torch.testing.assert_close(half, torch.zeros(50), atol=1e-5, rtol=0)  # half-way, line and circle meet
     assert quarter.mean() > 1e-3
 
 
 def test_embeddings_of_a_dataset_come_with_their_subjects(people):
-    codes, names = smoothness.embeddings(judges.build("identity", "smoke").eval(), people, batch=5)
+    codes, names = smoothness.embed_dataset(judges.build("identity", "smoke").eval(), people, batch=5)
     assert codes.shape == (16, 16)
     assert names.tolist() == people.metadata["subject"].tolist()
 

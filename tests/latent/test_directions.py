@@ -123,7 +123,7 @@ def test_the_distance_is_zero_on_the_boundary_and_codes_are_moved_to_a_distance(
     one = found(shifted, shifted["who"] @ PLANTED, parts=["who"], share=0.1)
     assert one.distance(shifted).mean().abs() < 0.3
     assert (shifted["who"] @ one.codes["who"]).mean() > 2
-    moved = directions.reach(LINEAR, shifted, one, 2.0)
+    moved = directions.move_to(LINEAR, shifted, one, 2.0)
     torch.testing.assert_close(one.distance(moved), torch.full((1500,), 2.0), atol=1e-4, rtol=0)
     by = latent.edit(LINEAR, shifted, one.codes, 2.0)
     torch.testing.assert_close(one.distance(by), one.distance(shifted) + 2, atol=1e-4, rtol=0)
@@ -352,17 +352,17 @@ def test_codes_are_sampled_or_encoded():
 
 
 def test_what_is_known_of_faces_has_names():
-    faces = synthetic.faces(3, 1, world="calm", size=64)
-    torch.testing.assert_close(directions.known(faces, "pose.yaw"), faces.factors["pose"][:, 1])
-    assert torch.equal(directions.known(faces, "Smiling"), faces.attributes[:, 31])
+    faces = synthetic.render_faces(3, 1, world="calm", size=64)
+    torch.testing.assert_close(directions.find_known_scores(faces, "pose.yaw"), faces.factors["pose"][:, 1])
+    assert torch.equal(directions.find_known_scores(faces, "Smiling"), faces.attributes[:, 31])
     with pytest.raises(ValueError, match="nothing is called 'Happy': choose from 5_o_Clock_Shadow"):
-        directions.known(faces, "Happy")
+        directions.find_known_scores(faces, "Happy")
     with pytest.raises(ValueError, match="nod': choose from pitch, yaw, roll"):
-        directions.known(faces, "pose.nod")
+        directions.find_known_scores(faces, "pose.nod")
     with pytest.raises(ValueError, match="good': choose from shape, skin"):
-        directions.known(faces, "mood.good")
+        directions.find_known_scores(faces, "mood.good")
     with pytest.raises(ValueError, match="these faces have no factors: take rendered"):
-        directions.known(Faces(faces.images), "pose.yaw")
+        directions.find_known_scores(Faces(faces.images), "pose.yaw")
 
 
 def test_a_module_whose_output_is_worked_on_in_place_is_seen_as_it_was():
@@ -397,7 +397,7 @@ def test_infinite_scores_are_left_out():
 
 def test_pictures_are_scored_in_batches():
     codes = LINEAR.sample(10, 1)
-    scores = directions.score(LINEAR, codes, lambda images: images.mean((1, 2, 3)), batch=4)
+    scores = directions.score_codes(LINEAR, codes, lambda images: images.mean((1, 2, 3)), batch=4)
     torch.testing.assert_close(scores, LINEAR.decode(codes).mean((1, 2, 3)).detach())
 
 
@@ -419,7 +419,7 @@ def test_a_direction_of_w_goes_to_chosen_layers():
 
 def test_sliders_count_in_standard_deviations():
     one = found({"who": 5 * CODES["who"], "how": CODES["how"]}, parts=["who"], share=0.1)
-    renderer = studio.Renderer(LINEAR, directions=directions.sliders([one]))
+    renderer = studio.Renderer(LINEAR, directions=directions.make_sliders([one]))
     state = State(Pick(number=0), Pick(number=1), {"who": 1.0}, {"planted": -2.0})
     edited, plain = renderer.codes(state), renderer.codes(replace(state, strengths={}))
     torch.testing.assert_close(edited["who"], plain["who"] - 2 * one.scale * one.codes["who"])
@@ -433,7 +433,7 @@ def test_found_directions_become_sliders_beside_the_familys_own(tmp_path):
     mine = directions.sefa(family, ["face"], 2, family.sample(100)) + directions.ganspace(
         family, family.sample(100), ["hair"], 1
     )
-    app = studio.Studio(family, directions=family.directions() | directions.sliders(mine), folder=tmp_path)
+    app = studio.Studio(family, directions=family.directions() | directions.make_sliders(mine), folder=tmp_path)
     assert {"face: Smiling", "face SeFa 1", "face SeFa 2", "hair PC 1"} <= set(app.edits)
     before = app.renderer.codes(app.state)
     app.edits["face SeFa 2"].value = 1.5

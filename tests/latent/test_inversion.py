@@ -35,7 +35,7 @@ def generator() -> StyleGAN2:
 def judged() -> dict:
     """Small judges, so that steps are short."""
     return {
-        "distance": perceptual.features(judges.load("identity_linear", "smoke")),
+        "distance": perceptual.feature_distance(judges.load("identity_linear", "smoke")),
         "identity": judges.load("identity", "smoke"),
         "progress": False,
     }
@@ -66,7 +66,7 @@ def test_a_picture_of_its_own_is_found_again(generator, own, judged, space):
     assert found.codes.shape == (2, 8, 16)
     assert torch.equal(found.pictures, inversion.show(found.generator, found.codes))
     mean = generator.network.plus(generator.network.mapping.w_avg[None]).expand(2, -1, -1)
-    first = inversion.quality(inversion.show(generator, mean), own, judged["distance"], judged["identity"])
+    first = inversion.measure_quality(inversion.show(generator, mean), own, judged["distance"], judged["identity"])
     assert (found.quality["perceptual"] < 0.5 * first["perceptual"]).all()
     assert (found.quality["error"] < 0.6 * first["error"]).all()
     assert (found.quality["ms_ssim"] > first["ms_ssim"]).all()
@@ -189,7 +189,9 @@ def pivot(generator, judged) -> tuple[torch.Tensor, torch.Tensor]:
 def test_tuning_lowers_the_error_and_leaves_the_original(generator, pivot, judged):
     images, codes = pivot
     before = state(generator)
-    untuned = inversion.quality(inversion.show(generator, codes), images, judged["distance"], judged["identity"])
+    untuned = inversion.measure_quality(
+        inversion.show(generator, codes), images, judged["distance"], judged["identity"]
+    )
     tuned = inversion.tune(generator, images, codes, config=replace(SMOKE, tuning_steps=20, tuning_rate=3e-3), **judged)
     assert unchanged(generator, before)
     assert torch.equal(tuned.codes, codes)
@@ -260,12 +262,12 @@ def test_steps_are_told_and_noted(generator, own, judged):
 
 def test_equal_pictures_have_the_best_quality(own):
     """By the released judges."""
-    best = inversion.quality(own, own)
+    best = inversion.measure_quality(own, own)
     assert best["error"].max() == 0
     assert best["perceptual"].max() == 0
     assert best["ms_ssim"].min() == pytest.approx(1)
     assert best["identity"].min() == pytest.approx(1)
-    swapped = inversion.quality(own.flip(0), own)
+    swapped = inversion.measure_quality(own.flip(0), own)
     assert (swapped["identity"] < best["identity"]).all()
     assert (swapped["perceptual"] > 0).all()
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from swaplib import families, figures, judges, latent, studio
 from swaplib.faces import CELEBAMASK_HQ
 from swaplib.families import Family, Part
-from swaplib.judges import panel
+from swaplib.judges import Judges
 from swaplib.latent import layers
 from swaplib.studio import Pick, State
 
@@ -73,16 +73,10 @@ def painted(count: int, seed: int):
     return {part.name: torch.rand(count, *part.shape, generator=draw) for part in PAINTED.parts}
 
 
-@pytest.fixture
-def _small_judges(monkeypatch):
-    found = {name: judges.build(name, "smoke").freeze() for name in ("identity", "identity_margin", "shape")}
-    found["parser"] = _Striped()
-    monkeypatch.setattr(panel, "_judge", found.get)
-
-
-@pytest.fixture
-def _no_judges(monkeypatch):
-    monkeypatch.setattr(panel, "_judge", lambda name: None)
+@pytest.fixture(scope="module")
+def small_judges() -> Judges:
+    smooth, margin, shape = (judges.build(name, "smoke").freeze() for name in ("identity", "identity_margin", "shape"))
+    return Judges({"smooth": smooth, "margin": margin}, _Striped(), shape)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +89,7 @@ def mixers() -> Family:
 
 @pytest.mark.parametrize(("convention", "wanted"), [("nominal", NOMINAL), ("consumed", CONSUMED)])
 def test_the_papers_18_layers_fall_into_its_groups(convention, wanted):
-    found = layers.groups(_Layered(18), convention)
+    found = layers.group_parts(_Layered(18), convention)
     assert found == {name: tuple(f"w{k:02}" for k in range(*ends)) for name, ends in wanted.items()}
 
 
@@ -107,7 +101,7 @@ def test_the_papers_18_layers_fall_into_its_groups(convention, wanted):
     ],
 )  # fmt: skip
 def test_smaller_generators_have_fewer_groups(count, convention, sizes):
-    found = layers.groups(_Layered(count), convention)
+    found = layers.group_parts(_Layered(count), convention)
     assert list(found) == list(layers.NAMES[: len(sizes)])
     assert [len(parts) for parts in found.values()] == sizes
 
@@ -124,7 +118,7 @@ def test_groups_say_what_the_generator_does(mixers):
         for name, first in (("coarse", 4), ("middle", 16)):
             mixers.decode(codes)
             before = dict(seen)
-            some = layers.groups(mixers, "consumed")[name]
+            some = layers.group_parts(mixers, "consumed")[name]
             mixers.decode({part: code + (part in some) for part, code in codes.items()})
             assert [size for size in network.sizes if not torch.equal(seen[size], before[size])] == [
                 size for size in network.sizes if size >= first
@@ -137,7 +131,7 @@ def test_groups_say_what_the_generator_does(mixers):
 @given(count=st.integers(1, 40), convention=st.sampled_from(["nominal", "consumed", "each"]), others=st.booleans())
 def test_groups_partition_the_parts(count, convention, others):
     family = _Layered(count, ("mask", "hair") if others else ())
-    found = layers.groups(family, convention)
+    found = layers.group_parts(family, convention)
     assert [part for parts in found.values() for part in parts] == [part.name for part in family.parts]
     if others:
         assert found["mask"] == ("mask",)
@@ -146,36 +140,37 @@ def test_groups_partition_the_parts(count, convention, others):
 
 
 def test_parts_that_are_no_layers_are_groups_by_themselves():
-    assert layers.groups(families.build("rsgan", "smoke")) == {
+    assert layers.group_parts(families.build("rsgan", "smoke")) == {
         name: (name,) for name in ("face", "face_attributes", "hair", "hair_attributes")
     }
     with pytest.raises(ValueError, match="unknown convention 'fine': choose one of nominal, consumed, each"):
-        layers.groups(PAINTED, "fine")
+        layers.group_parts(PAINTED, "fine")
 
 
 @pytest.mark.parametrize("convention", ["nominal", "consumed", "each"])
 def test_all_groups_are_a_full_swap_and_none_is_the_target(mixers, convention):
     source, target = mixers.sample(2, 1), mixers.sample(2, 2)
-    by = layers.groups(mixers, convention)
+    by = layers.group_parts(mixers, convention)
     with torch.no_grad():
-        every = mixers.decode(mixers.mix(source, target, layers.amounts(by, list(by))))
+        every = mixers.decode(mixers.mix(source, target, layers.choose_amounts(by, list(by))))
         assert torch.equal(every, mixers.decode(mixers.mix(source, target)))
-        none = mixers.decode(mixers.mix(source, target, layers.amounts(by, [])))
+        none = mixers.decode(mixers.mix(source, target, layers.choose_amounts(by, [])))
         assert torch.equal(none, mixers.decode(target))
-    half = layers.amounts(by, {"w02" if convention == "each" else "coarse": 0.5})
+    half = layers.choose_amounts(by, {"w02" if convention == "each" else "coarse": 0.5})
     assert set(half.values()) == {0.5}
     assert "w02" in half
     with pytest.raises(ValueError, match="no group 'nose': there are"):
-        layers.amounts(by, ["nose"])
+        layers.choose_amounts(by, ["nose"])
 
 
 # ---------------------------------------------------------------------------------------------- influence
 
 
-@pytest.mark.usefixtures("_small_judges")
-def test_a_part_that_carries_nothing_and_one_that_carries_everything():
+def test_a_part_that_carries_nothing_and_one_that_carries_everything(small_judges):
     still = {"corner": torch.zeros(6, 3)}
-    table = layers.influence(PAINTED, painted(6, 1) | still, painted(6, 2) | still, batch=4)
+    table = layers.measure_influence(
+        PAINTED, painted(6, 1) | still, painted(6, 2) | still, batch=4, judges=small_judges
+    )
     assert set(table["reading"]) == set(layers.READINGS)
     assert (table["pairs"] == 6).all()
     shares = table.pivot(index=["group", "swapped"], columns="reading", values="share")
@@ -187,10 +182,11 @@ def test_a_part_that_carries_nothing_and_one_that_carries_everything():
     assert table.loc[table["share"] > 0.999, "error"].max() < 1e-4
 
 
-@pytest.mark.usefixtures("_no_judges")
 def test_shares_are_ratios_of_mean_changes_of_the_pixels():
     source, target = painted(9, 1), painted(9, 2)
-    table = layers.influence(PAINTED, source, target, {"both": ("all", "nothing"), "corner": ("corner",)}, batch=4)
+    table = layers.measure_influence(
+        PAINTED, source, target, {"both": ("all", "nothing"), "corner": ("corner",)}, batch=4, judges=layers.NOBODY
+    )
     assert list(table["reading"].unique()) == ["pixels"]
     corner = table[(table["group"] == "corner") & (table["swapped"] == "alone")].iloc[0]
     moved = (source["corner"] - target["corner"]).abs().mean(1) / 2 / 4
@@ -204,37 +200,34 @@ def test_shares_are_ratios_of_mean_changes_of_the_pixels():
     assert other["share"] == corner["share"]
 
 
-@pytest.mark.usefixtures("_no_judges")
 def test_influence_takes_faces_of_any_size_and_tells_what_is_wrong(mixers):
     faces = drawn.faces(4, 48)
-    table = layers.influence(mixers, faces[:1], faces[1:2])
+    table = layers.measure_influence(mixers, faces[:1], faces[1:2], judges=layers.NOBODY)
     assert list(table["group"].unique()) == ["coarse", "middle"]
     assert table["error"].isna().all()
     assert (table["full"] > 0).all()
     with pytest.raises(ValueError, match="1 sources but 3 targets"):
-        layers.influence(mixers, faces[:1], faces[1:])
+        layers.measure_influence(mixers, faces[:1], faces[1:])
 
 
-@pytest.mark.usefixtures("_no_judges")
 def test_each_channel_moves_the_picture_by_its_deviation():
     codes = painted(50, 3)
-    table = layers.channels(PAINTED, codes, "all", k=2)
+    table = layers.measure_channels(PAINTED, codes, "all", k=2)
     assert list(table["channel"]) == [0, 1, 2]
     # A third of the picture's numbers moves by two deviations, and the pixels' range is 2.
     np.testing.assert_allclose(table["change"], codes["all"].std(0) / 3, rtol=1e-4)
     np.testing.assert_allclose(table["error"], 0, atol=1e-6)
-    corner = layers.channels(PAINTED, codes, "corner", k=2)
+    corner = layers.measure_channels(PAINTED, codes, "corner", k=2)
     np.testing.assert_allclose(corner["change"], codes["corner"].std(0) / 12, rtol=1e-4)
-    assert (layers.channels(PAINTED, codes, "nothing")["change"] == 0).all()
+    assert (layers.measure_channels(PAINTED, codes, "nothing")["change"] == 0).all()
     with pytest.raises(ValueError, match="no part 'nose': its parts are all, corner, nothing"):
-        layers.channels(PAINTED, codes, "nose")
+        layers.measure_channels(PAINTED, codes, "nose")
     with pytest.raises(ValueError, match="1 code: a standard deviation needs two"):
-        layers.channels(PAINTED, painted(1, 0), "all")
+        layers.measure_channels(PAINTED, painted(1, 0), "all")
 
 
-@pytest.mark.usefixtures("_small_judges")
-def test_judges_read_channels_too():
-    table = layers.channels(PAINTED, painted(5, 3), "corner", pictures=3, judges=True)
+def test_judges_read_channels_too(small_judges):
+    table = layers.measure_channels(PAINTED, painted(5, 3), "corner", pictures=3, judges=small_judges)
     assert len(table) == 3 * len(layers.READINGS)
     # Two poses that are nearly the same have an angle of 0 in float32.
     assert (table.loc[table["reading"] != "pose", "change"] > 0).all()
@@ -242,34 +235,43 @@ def test_judges_read_channels_too():
     assert units == {name: unit for name, (_, unit) in layers.READINGS.items()}
 
 
-@pytest.mark.usefixtures("_small_judges")
-def test_colours_are_means_over_skin_and_hair_in_lab():
+def test_embedders_that_are_handed_in_read_too(small_judges):
+    class Brightness:
+        def embed(self, faces):
+            return faces.images.mean((1, 2, 3))[:, None]
+
+    chosen = Judges({**small_judges.embedders, "mine": Brightness()})
+    table = layers.measure_influence(PAINTED, painted(5, 1), painted(5, 2), judges=chosen)
+    assert list(table["reading"].unique()) == ["smooth", "margin", "mine", "pixels"]
+    assert (table.loc[table["reading"] == "mine", "unit"] == "distance of vectors").all()
+    assert "identity, mine" in layers.make_heat_table(table)[0]
+
+
+def test_colours_are_means_over_skin_and_hair_in_lab(small_judges):
     red, black = (torch.tensor(rgb).reshape(1, 3, 1, 1).expand(1, 3, 32, 32) for rgb in ((1.0, -1, -1), (-1.0, -1, -1)))
-    seen = panel.colours(torch.cat([red, black]))
+    seen = small_judges.colours(torch.cat([red, black]))
     torch.testing.assert_close(seen["hair"][0], torch.tensor([53.24, 80.09, 67.20]), atol=0.05, rtol=0)  # sRGB's red
     torch.testing.assert_close(seen["skin"][1], torch.zeros(3), atol=1e-3, rtol=0)
     assert seen["hair"][1].isnan().all()
-    apart = panel.differences(seen, {name: colour.flip(0) for name, colour in seen.items()})
+    apart = small_judges.differences(seen, {name: colour.flip(0) for name, colour in seen.items()})
     assert apart["skin"][0] == pytest.approx(np.linalg.norm([53.24, 80.09, 67.20]), abs=0.1)
 
 
-@pytest.mark.usefixtures("_small_judges")
-def test_pairs_without_hair_do_not_count_for_hair():
+def test_pairs_without_hair_do_not_count_for_hair(small_judges):
     dark = {"all": torch.full((1, 3), -1.0), "corner": torch.zeros(1, 3), "nothing": torch.zeros(1, 5)}
     others = painted(5, 1) | {"corner": torch.zeros(5, 3)}
     source = {name: torch.cat([dark[name], others[name]]) for name in dark}
     target = painted(6, 2) | {"corner": torch.zeros(6, 3)}
-    table = layers.influence(PAINTED, source, target)
+    table = layers.measure_influence(PAINTED, source, target, judges=small_judges)
     pairs = table[(table["group"] == "all") & (table["swapped"] == "alone")].set_index("reading")["pairs"]
     assert pairs["hair"] == 5
     assert pairs["skin"] == pairs["pixels"] == 6
     assert table.loc[table["reading"] == "hair", "share"].notna().all()
 
 
-@pytest.mark.usefixtures("_no_judges")
 def test_the_heat_map_shows_shares_with_their_errors():
-    table = layers.influence(PAINTED, painted(5, 1), painted(5, 2))
-    shares, errors = layers.heat(table)
+    table = layers.measure_influence(PAINTED, painted(5, 1), painted(5, 2), judges=layers.NOBODY)
+    shares, errors = layers.make_heat_table(table)
     assert list(shares.index) == list(errors.index) == ["all", "corner", "nothing"]
     assert list(shares.columns) == ["pixels"]
     figure = figures.heat_map(shares, errors, "Which part carries what", "share of the full exchange's change")
@@ -302,15 +304,15 @@ def test_a_wide_heat_map_leaves_numbers_out_and_missing_ones_are_dashes():
 
 def test_group_sliders_move_their_layers_together(mixers, tmp_path):
     app = studio.Studio(mixers, folder=tmp_path)
-    by = layers.groups(mixers)
+    by = layers.group_parts(mixers)
     assert list(app.groups) == list(by)
     assert {slider.value for slider in app.groups.values()} == {1.0}
     app.groups["coarse"].value = 0.25
     assert app.last_error is None
-    assert app.state.amounts == layers.amounts(by, {"coarse": 0.25, "middle": 1.0})
+    assert app.state.amounts == layers.choose_amounts(by, {"coarse": 0.25, "middle": 1.0})
     assert app.sliders["w02"].value == 0.25
     wanted = app.renderer.render(
-        State(Pick(number=0), Pick(number=1), layers.amounts(by, {"coarse": 0.25, "middle": 1}))
+        State(Pick(number=0), Pick(number=1), layers.choose_amounts(by, {"coarse": 0.25, "middle": 1}))
     )
     assert np.array_equal(app.renderer.render(app.state), wanted)
     app.sliders["w00"].value = 0.45
@@ -329,7 +331,7 @@ def test_families_without_layers_have_no_group_sliders(tmp_path):
 def test_rendering_by_groups_is_the_swap_by_groups(mixers):
     renderer = studio.Renderer(mixers)
     first, second = Pick(number=0), Pick(number=1)
-    amounts = layers.amounts(layers.groups(mixers), ["coarse"])
+    amounts = layers.choose_amounts(layers.group_parts(mixers), ["coarse"])
     found = renderer.render(State(first, second, amounts))
     swapped = latent.swap(mixers, renderer.faces(first), renderer.faces(second), amounts)
     assert np.abs(found.astype(float) - ((swapped[0].permute(1, 2, 0).numpy() + 1) * 127.5)).max() <= 0.51

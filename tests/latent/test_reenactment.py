@@ -18,7 +18,7 @@ from swaplib.networks.facevid2vid import FaceVid2Vid
 @pytest.fixture(scope="module")
 def rendered() -> Faces:
     """The same person twice, otherwise posed and lit."""
-    return synthetic.faces(2, seed=3, size=64, shots=2)
+    return synthetic.render_faces(2, seed=3, size=64, shots=2)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_a_face_driven_by_itself_stays(landmarks, rendered):
 
 def test_landmarks_go_where_the_model_says(landmarks):
     """Of a person, turned and smiling otherwise by known angles, they come nearer to what is known."""
-    both = synthetic.faces(8, seed=3, size=64, shots=2)
+    both = synthetic.render_faces(8, seed=3, size=64, shots=2)
     source, driver = both[::2], both[1::2]
     truth = reenactment.load("rendered").drive(source, driver)
     driven = landmarks.drive(source, driver)
@@ -113,7 +113,7 @@ def test_wrong_names_and_missing_files_get_a_sentence(tmp_path):
 
 
 def test_rendered_faces_are_driven_at_any_size():
-    source, driver = (synthetic.faces(1, seed, size=64) for seed in (0, 1))
+    source, driver = (synthetic.render_faces(1, seed, size=64) for seed in (0, 1))
     small = reenactment.load("rendered").drive(source.resize(32), driver.resize(32))
     large = reenactment.load("rendered").drive(source, driver).resize(32)
     assert small.size == (32, 32)

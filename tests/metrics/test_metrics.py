@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 
 import drawn
 import numpy as np
+import official
 import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import structural_similarity
+from torch import nn
 from torchmetrics.functional.image import (
     multiscale_structural_similarity_index_measure,
     peak_signal_noise_ratio,
@@ -20,14 +23,16 @@ from torchmetrics.functional.image import (
 from swaplib import data, families, metrics, synthetic
 from swaplib.faces import Faces, to_unit
 from swaplib.families import Family, Part
-from swaplib.judges import panel
+from swaplib.judges import Judges, registry, shape
 from swaplib.metrics import identity, image
 from swaplib.metrics import table as tables
+from swaplib.synthetic import head
 
 QUALITY = ["psnr", "psnr_face", "ssim", "ssim_face", "ms_ssim", "ms_ssim_face", "error"]
 SCORES = [metric.name for metric in metrics.METRICS if metric.name != "seconds"]
-# What judges say is tested in test_judged.py; here they may be missing, as may what dlib doesn't find.
-UNSURE = [*panel.OVERALL, "margin", "margin_r", "shape_true", "perceptual", "to_source", "to_target", "nearer_source"]
+# What judges say is tested in tests/judges/test_panel.py; here they may be missing, as may what dlib doesn't find.
+UNSURE = [*metrics.OVERALL, "margin", "margin_r", "shape_true", "perceptual", "to_source", "to_target"]
+UNSURE += ["nearer_source"]
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +140,8 @@ def test_the_face_region_is_the_face():
 def test_scores_are_taken_at_128_pixels():
     truth = drawn.faces(2, 128)
     images = drawn.faces(2, 128, 1).images
-    small = metrics.likeness(Faces(images).resize(64).images, truth)
-    again = metrics.likeness(Faces(images).resize(64).resize(128).images, truth)
+    small = metrics.score_swaps(Faces(images).resize(64).images, truth)
+    again = metrics.score_swaps(Faces(images).resize(64).resize(128).images, truth)
     assert all(torch.equal(small[name], again[name]) for name in QUALITY)
 
 
@@ -173,7 +178,7 @@ def test_a_swap_that_undoes_itself_is_consistent():
 
 
 def test_swapping_twice_with_the_classical_swap_loses_a_little():
-    both = synthetic.faces(4, seed=1, size=128)
+    both = synthetic.render_faces(4, seed=1, size=128)
     faces, others = both[:2], both[2:]
     scores = metrics.self_consistency(families.load("landmarks"), faces, others)
     change = metrics.absolute_error(families.load("landmarks").swap(others, faces), faces.images)
@@ -314,7 +319,7 @@ def test_swapped_pictures_forget_whose_they_were():
 
 
 def test_a_swapped_picture_has_the_landmarks_that_are_found_in_it():
-    both = synthetic.faces(4, seed=1, size=128)
+    both = synthetic.render_faces(4, seed=1, size=128)
     shown, other = both[:2], both[2:]
     record = identity._as_photograph(shown.images, other)  # what is seen, not what the target's record says
     eyes = (shown.landmarks[:, 36:48] - shown.landmarks[:, 36:48].mean(1, keepdim=True)).norm(dim=-1).mean()
@@ -327,8 +332,8 @@ def test_a_swapped_picture_has_the_landmarks_that_are_found_in_it():
 
 
 def test_the_pairs_are_those_of_the_renderer_however_many(scores):
-    both = synthetic.faces(4, seed=5, start=metrics.HELD_OUT, size=64)
-    expected = metrics.likeness(both[1::2].images, synthetic.true_swap(both[::2], both[1::2]))["psnr"]
+    both = synthetic.render_faces(4, seed=5, start=metrics.HELD_OUT, size=64)
+    expected = metrics.score_swaps(both[1::2].images, synthetic.true_swap(both[::2], both[1::2]))["psnr"]
     for found in (scores, metrics.measure(["target"], 2, seed=5, size=64, jobs=1, progress=False)):
         np.testing.assert_allclose(found[found["system"] == "target"]["psnr"][:2], expected, rtol=1e-4)
 
@@ -359,3 +364,102 @@ def test_photographs_are_paired_across_people(photographs):
     assert (subjects[couples[:, 0]] != subjects[couples[:, 1]]).all()
     with pytest.raises(ValueError, match="no two people"):
         tables._couples(photographs.where(np.arange(6) == 0), 2, seed=1)
+
+
+# ---------------------------------------------------------------------------------------------- judges
+
+
+def test_the_table_is_what_it_was_before_judges_were_handed_in(monkeypatch):
+    """To the last bit where processor and versions are those of the recording."""
+    monkeypatch.setattr(tables, "_CHUNK", 10)
+    recorded = json.loads((official.FOLDER / "comparison.json").read_text())
+    wanted = pd.DataFrame(recorded["rows"]).astype({"pair": int}).fillna(np.nan)
+    found = metrics.measure(["landmarks"], pairs=3, seed=0, size=128, jobs=1, progress=False).drop(columns="seconds")
+    found.attrs = {}
+    tolerances = {} if official.describe_machine() == recorded["machine"] else {"rtol": 0.05, "atol": 0.05}
+    pd.testing.assert_frame_equal(
+        found, wanted, check_exact=not tolerances, check_dtype=False, check_index_type=False, **tolerances
+    )
+
+
+class _Brightness(nn.Module):
+    """An embedder, a parser and a distance in one."""
+
+    def embed(self, faces):
+        return torch.stack([faces.images.mean((1, 2, 3)), torch.ones(len(faces))], 1)
+
+    def parse(self, images):
+        return (images.mean(1) > 0).to(torch.uint8)
+
+    def forward(self, images, others):
+        return (images - others).square().mean((1, 2, 3))
+
+
+class _Held(_Brightness):
+    name = "ir_se50"
+
+
+def test_judges_that_are_handed_in_are_further_columns(monkeypatch, tmp_path, scores):
+    monkeypatch.setattr(registry, "load_official", lambda path: _Held())
+    chosen = Judges.released().with_files(identity="model_ir_se50.pth")
+    chosen = replace(chosen, parsers={"mine": _Held()}, perceptual={**chosen.perceptual, "mine": _Held()})
+    added = ["identity:ir_se50", "identity_r:ir_se50", "parsing:mine", "perceptual:mine"]
+    found = metrics.measure(["target", "landmarks"], 4, seed=5, size=64, jobs=2, progress=False, judges=chosen)
+    assert list(found.columns) == [*scores.columns, *added]
+    pd.testing.assert_frame_equal(
+        found[scores.columns].drop(columns="seconds"), scores.drop(columns="seconds"), check_exact=True
+    )
+    assert found[added].notna().all().all()
+    table = metrics.summarise(found)
+    assert table.loc["true swap", "parsing:mine"] == 1
+    assert table.loc["true swap", "perceptual:mine"] == 0
+    assert table.loc["target", "identity_r:ir_se50"] == 1
+    assert {f"{name}_{what}" for name in added for what in ("std", "low", "high")} <= set(table.columns)
+    table.to_csv(tmp_path / "table.csv")
+    for shown in (table, pd.read_csv(tmp_path / "table.csv", index_col=0)):
+        lines = metrics.table_markdown(shown).splitlines()
+        assert lines[0].endswith("| id. ir_se50 ↓ | id. ir_se50-R ↓ | parsing mine ↑ | perceptual mine ↓ |")
+        assert lines[-4] == "- id. ir_se50: distance of ir_se50's vectors, to the source"
+        assert lines[-1] == "- perceptual mine: mine's distance to the true swap"
+        assert metrics.table_markdown(shown, ["parsing:mine"]).startswith("| | parsing mine ↑ |")
+
+
+def test_without_judges_their_columns_are_empty():
+    found = metrics.measure(["target"], 2, seed=5, size=64, jobs=1, progress=False, judges=Judges())
+    assert found[["smooth", "shape", "perceptual"]].isna().all().all()
+    assert found["psnr"].notna().all()
+
+
+@given(pitch=st.floats(-15, 15), yaw=st.floats(-35, 35), roll=st.floats(-20, 20))
+def test_the_pose_is_found_from_landmarks(pitch, yaw, roll):
+    turn = head.rotation(torch.tensor([[pitch, yaw, roll]]))[0].double().numpy()
+    flip = np.diag([1.0, -1.0, -1.0])  # a camera's axes
+    points = (shape.find_mean_landmarks() @ flip) @ (flip @ turn @ flip).T + np.array([5.0, -3.0, 900.0])
+    focal = 128 / 2 / np.tan(np.radians(10))
+    marks = points[:, :2] / points[:, 2:] * focal + 63.5
+    found = torch.tensor(metrics.estimate_pose(marks, 128))
+    torch.testing.assert_close(found, torch.tensor((yaw, roll)), atol=0.1, rtol=0)
+    assert np.isnan(metrics.estimate_pose(np.full((68, 2), np.nan), 128)).all()
+
+
+def test_poses_of_rendered_faces_are_about_the_known_ones():
+    faces = synthetic.render_faces(6, seed=8, world="wild", size=128)
+    missed = (metrics.estimate_poses(faces.images) - faces.factors["pose"][:, 1:]).abs()
+    assert missed.nanmedian(0).values[0] < 5
+    assert missed.nanmedian(0).values[1] < 3
+    assert metrics.estimate_poses(torch.zeros(1, 3, 64, 64)).isnan().all()
+
+
+def test_the_overall_score_is_the_mean_of_nine_standardised_columns():
+    rng = np.random.default_rng(0)
+    nine = list(metrics.OVERALL)
+    table = pd.DataFrame(rng.random((6, 9)), columns=nine, index=list("abcdef")).assign(psnr=1.0)
+    found = metrics.score_overall(table)
+    assert found.mean() == pytest.approx(0)
+    shifted = table.copy()
+    shifted["pose"] = 100 + 7 * shifted["pose"]  # units don't matter
+    pd.testing.assert_series_equal(metrics.score_overall(shifted), found)
+    # Rows that are left out of the statistics are still scored by them.
+    base = table.loc[list("abcde"), nine]
+    by_hand = ((table.loc["f", nine] - base.mean()) / base.std(ddof=1)).mean()
+    assert metrics.score_overall(table, list("abcde"))["f"] == pytest.approx(by_hand)

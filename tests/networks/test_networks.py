@@ -11,7 +11,7 @@ from torch import nn
 
 from swaplib.networks import facevid2vid, psp, resample, stylegan2, winograd
 from swaplib.networks.bisenet import BiSeNet
-from swaplib.networks.discriminators import critic_loss, fooling_loss
+from swaplib.networks.discriminators import discriminator_loss, generator_loss
 from swaplib.networks.ir_se import IRSE50
 from swaplib.networks.ncsnpp import NCSNPP, Attention, Block
 from swaplib.networks.resnet import resnet50
@@ -393,19 +393,19 @@ def gradients(network: nn.Module, loss: torch.Tensor, wanted: dict[str, torch.Te
 
 def test_losses_and_penalties_of_training_are_the_official_ones(generator):
     wanted = official.expected("nv_stylegan2_training")
-    critic = official.fill(Discriminator(64, 1024, 32), "nv_stylegan2_d")
+    discriminator = official.fill(Discriminator(64, 1024, 32), "nv_stylegan2_d")
     images = official.uniform(61, "img", (4, 3, 64, 64), -1, 1)
     codes = official.uniform(61, "z", (4, 32), -2, 2)
     shown = official.uniform(61, "pl_noise", (4, 3, 64, 64), -1.7320508, 1.7320508)
     with torch.enable_grad():
-        gradients(critic, 5 * gradient_penalty(critic, images), wanted, "r1_dtheta")
+        gradients(discriminator, 5 * gradient_penalty(discriminator, images), wanted, "r1_dtheta")
         lengths = path_lengths(generator.synthesis, generator.plus(generator.mapping(codes)), shown, "const")
         close(lengths, wanted["pl_lengths"], 5e-4)
         gradients(generator, (lengths - 0.3).square().mean(), wanted, "pl_dtheta")
-        fake = critic(generator(codes))
-        close(fooling_loss([fake]), wanted["loss_G_logistic"])
-        close(critic_loss(critic(images), [fake]), wanted["loss_D_logistic"])
-        gradients(generator, fooling_loss([fake]), wanted, "gadv_dtheta")
+        fake = discriminator(generator(codes))
+        close(generator_loss([fake]), wanted["loss_G_logistic"])
+        close(discriminator_loss(discriminator(images), [fake]), wanted["loss_D_logistic"])
+        gradients(generator, generator_loss([fake]), wanted, "gadv_dtheta")
 
 
 def test_a_batch_of_copies_does_not_vary():

@@ -122,7 +122,7 @@ def test_a_region_finds_its_part_also_where_left_is_the_pictures():
     assert (found["left_eye"], found["right_eye"]) == ("right_eye", "left_eye"), "its parts are named after the picture"
     assert (found["left_brow"], found["nose"], found["lower_lip"]) == ("skin", "skin", "mouth")
     assert (found["hair"], found["cloth"]) == ("hair", "background")
-    local, whole = (families.build("mask_guided", config) for config in (
+    local, whole = (families.start("mask_guided", config) for config in (
         families.config("mask_guided", "smoke"), families.config("mask_guided", "smoke").setting(1)))  # fmt: skip
     assert {texture_part(whole, part) for part in ("nose", "hair", "left_eye")} == {"face"}
     covered = [region for part in local.parts for region in part.regions]
@@ -242,7 +242,7 @@ def test_references(app):
 
 
 def test_faces_of_a_record_can_be_painted(family, tmp_path):
-    faces = synthetic.faces(2, size=64)
+    faces = synthetic.render_faces(2, size=64)
     given = Painter(faces[1], family, folder=tmp_path)
     assert np.array_equal(given.mask, faces.labels[1].numpy())
     assert np.array_equal(given.picture(), Painter(1, family).picture())

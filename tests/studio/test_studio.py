@@ -128,7 +128,7 @@ def test_impossible_states_are_refused(change, message):
 
 @every
 def test_ends_of_the_sliders_are_the_familys_own_answers(name):
-    family = families.build(name, "smoke").eval()
+    family = families.start(name, "smoke").eval()
     renderer = studio.Renderer(family)
     source, target = (renderer.faces(pick) for pick in (FIRST, SECOND))
     swapped = to_uint8(family.swap(source, target)[0])
@@ -136,7 +136,7 @@ def test_ends_of_the_sliders_are_the_familys_own_answers(name):
     everything = dict.fromkeys(studio.plain_swap(family), 1.0)
     assert np.array_equal(renderer.render(state), swapped)
     kept = to_uint8(family.decode(family.encode(target))[0])
-    taken = to_uint8(family.decode(family.given(family.encode(source), family.encode(target)))[0])
+    taken = to_uint8(family.decode(family.transfer(family.encode(source), family.encode(target)))[0])
     assert np.array_equal(renderer.render(State(FIRST, SECOND)), kept)
     assert np.array_equal(renderer.render(replace(state, along=0.0)), kept)
     assert np.array_equal(renderer.render(State(FIRST, SECOND, everything)), taken)
@@ -144,7 +144,7 @@ def test_ends_of_the_sliders_are_the_familys_own_answers(name):
 
 @every
 def test_rendering_is_pure_and_encodes_once(name, monkeypatch):
-    family = families.build(name, "smoke").eval()
+    family = families.start(name, "smoke").eval()
     calls = []
     encode = family.encode
     monkeypatch.setattr(family, "encode", lambda faces: calls.append(1) or encode(faces))
@@ -156,7 +156,7 @@ def test_rendering_is_pure_and_encodes_once(name, monkeypatch):
     assert len(calls) == 2
     assert first.dtype == np.uint8
     assert first.shape == (32, 32, 3)
-    assert np.array_equal(studio.Renderer(families.build(name, "smoke").eval()).render(state), first)
+    assert np.array_equal(studio.Renderer(families.start(name, "smoke").eval()).render(state), first)
 
 
 def test_the_strip_goes_from_target_to_picture_through_the_middle():
@@ -173,7 +173,7 @@ def test_the_strip_goes_from_target_to_picture_through_the_middle():
 
 def test_the_true_swap_is_shown_for_rendered_faces_only(astronaut):
     renderer = studio.Renderer(families.load("target", "smoke"))
-    pair = synthetic.faces(2, size=64)  # 64 pixels are the least that faces are rendered at
+    pair = synthetic.render_faces(2, size=64)  # 64 pixels are the least that faces are rendered at
     truth = synthetic.true_swap(pair[0], pair[1]).resize(32)
     assert np.array_equal(renderer.true_swap(State(FIRST, SECOND)), to_uint8(truth.images[0]))
     assert renderer.true_swap(State(FIRST, renderer.upload("a.png", astronaut))) is None
@@ -231,7 +231,7 @@ def test_a_photograph_replaced_on_disk_is_read_again(tmp_path, astronaut):
 
 @every
 def test_opens_with_a_plain_swap_and_every_part_has_a_slider(name, tmp_path):
-    family = families.build(name, "smoke").eval()
+    family = families.start(name, "smoke").eval()
     app = studio.Studio(family, folder=tmp_path)
     assert app.last_error is None
     assert list(app.sliders) == [part.name for part in family.parts]
@@ -241,7 +241,7 @@ def test_opens_with_a_plain_swap_and_every_part_has_a_slider(name, tmp_path):
 
 @every
 def test_moving_a_slider_draws_the_renderers_picture(name, tmp_path):
-    app = studio.Studio(families.build(name, "smoke").eval(), folder=tmp_path)
+    app = studio.Studio(families.start(name, "smoke").eval(), folder=tmp_path)
     before = app.images["picture"].value, app.images["path"].value
     for part, slider in app.sliders.items():
         slider.value = 0.75

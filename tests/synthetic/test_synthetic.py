@@ -19,7 +19,7 @@ from swaplib.synthetic.raster import rasterize
 
 @pytest.fixture(scope="module")
 def faces():
-    return synthetic.faces(6, seed=4, world="calm", size=96)
+    return synthetic.render_faces(6, seed=4, world="calm", size=96)
 
 
 def same(a, b) -> bool:
@@ -42,13 +42,13 @@ def changed(faces, group: str, name: str, value: float):
 
 
 def test_a_clip_begins_with_its_face_and_moves_on():
-    frames = synthetic.clip(2, seed=4, number=3, size=64, fps=1.5)
+    frames = synthetic.render_clip(2, seed=4, number=3, size=64, fps=1.5)
     assert len(frames) == 3
     assert frames.identity.tolist() == [3, 3, 3]
-    assert same(frames[[0]], synthetic.faces(1, seed=4, start=3, size=64))
+    assert same(frames[[0]], synthetic.render_faces(1, seed=4, start=3, size=64))
     moves = {group for group, values in frames.factors.items() if not torch.equal(values[0], values[2])}
     assert moves == {"pose", "expression", "light"}
-    source = synthetic.faces(1, seed=4, start=5, size=64)
+    source = synthetic.render_faces(1, seed=4, start=5, size=64)
     truth = synthetic.true_swap(source[[0, 0]], frames[[0, 2]])
     assert torch.equal(truth.factors["pose"], frames.factors["pose"][[0, 2]])
     assert torch.equal(truth.factors["skin"][0], source.factors["skin"][0])
@@ -76,21 +76,21 @@ def test_clips_move_without_jumps_inside_what_their_world_allows():
 @pytest.mark.parametrize("wrong", [{"seconds": 1}, {"seconds": 11}, {"fps": 0.5}, {"pace": 0}])
 def test_clips_have_limits(wrong):
     with pytest.raises(ValueError, match="2 to 10 seconds"):
-        synthetic.clip(**wrong)
+        synthetic.render_clip(**wrong)
 
 
 # ------------------------------------------------------------------------------------------------- determinism
 
 
 def test_a_face_depends_on_seed_and_index_only(faces):
-    alone = synthetic.faces(1, seed=4, start=3, world="calm", size=96)
+    alone = synthetic.render_faces(1, seed=4, start=3, world="calm", size=96)
     assert same(alone, faces[[3]])
     assert alone.identity.tolist() == [3]
-    assert not same(synthetic.faces(1, seed=5, start=3, world="calm", size=96), alone)
+    assert not same(synthetic.render_faces(1, seed=5, start=3, world="calm", size=96), alone)
 
 
 def test_processes_do_not_change_the_pictures(faces):
-    assert same(synthetic.faces(6, seed=4, world="calm", size=96, jobs=2), faces)
+    assert same(synthetic.render_faces(6, seed=4, world="calm", size=96, jobs=2), faces)
 
 
 def test_worlds_share_their_people():
@@ -111,7 +111,7 @@ def test_calm_is_calm():
 
 @pytest.mark.parametrize("size", [64, 160])
 def test_shapes_and_ranges(size):
-    faces = synthetic.faces(1, size=size, supersample=1)
+    faces = synthetic.render_faces(1, size=size, supersample=1)
     assert faces.images.shape == (1, 3, size, size)
     assert faces.images.dtype == torch.float32
     assert faces.images.abs().max() <= 1
@@ -255,7 +255,7 @@ def test_expression_opens_the_mouth_and_keeps_identity_columns(faces):
 
 
 def test_yaw_turns_the_head_to_the_persons_left():
-    faces = synthetic.faces(2, seed=8, size=96, supersample=1)
+    faces = synthetic.render_faces(2, seed=8, size=96, supersample=1)
     left, right = changed(faces, "pose", "yaw", 25.0), changed(faces, "pose", "yaw", -25.0)
     middle = [f.landmarks[:, 30, 0] - f.landmarks[:, [0, 16], 0].mean(1) for f in (left, right)]
     assert (middle[0] > 5).all()
@@ -384,7 +384,7 @@ def test_head_is_small_and_complete():
 
 def test_dlib_finds_the_faces_where_they_are():
     """dlib had no part in making the head: its points are an independent check of ours (median within 6%)."""
-    faces = synthetic.faces(12, seed=31, world="calm", size=192)
+    faces = synthetic.render_faces(12, seed=31, world="calm", size=192)
     errors = []
     for picture, known in zip(to_uint8(faces.images), faces.landmarks.numpy(), strict=True):
         found = photos.detect(picture)
@@ -396,8 +396,8 @@ def test_dlib_finds_the_faces_where_they_are():
 
 
 def test_dlib_takes_a_true_swap_for_its_source():
-    source = synthetic.faces(8, seed=41, world="calm", size=160)
-    target = synthetic.faces(8, seed=41, start=8, world="calm", size=160)
+    source = synthetic.render_faces(8, seed=41, world="calm", size=160)
+    target = synthetic.render_faces(8, seed=41, start=8, world="calm", size=160)
     codes = [photos.descriptor(faces) for faces in (synthetic.true_swap(source, target), source, target)]
     to_source, to_target = (((codes[0] - other) ** 2).sum(-1) for other in codes[1:])
     assert (to_source < to_target).float().mean() >= 7 / 8

@@ -83,34 +83,34 @@ class Gan(Family):
     name = "gan"
     Config = ToyConfig
     swap_parts = ("code",)
-    training_only = ("critic",)
+    training_only = ("discriminator",)
 
     def __init__(self, config: ToyConfig):
         super().__init__(config)
         torch.manual_seed(1)
         self.parts = (Part("code", (config.code,)),)
         self.generator = nn.Sequential(nn.Linear(config.code, 3 * config.size**2), nn.Tanh())
-        self.critic = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.LeakyReLU(0.2), nn.Flatten(), nn.LazyLinear(1))
-        self.critic(torch.zeros(1, 3, config.size, config.size))
+        self.discriminator = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.LeakyReLU(0.2), nn.Flatten(), nn.LazyLinear(1))
+        self.discriminator(torch.zeros(1, 3, config.size, config.size))
 
     def decode(self, codes):
         return self.generator(codes["code"]).view(-1, 3, self.config.size, self.config.size)
 
     def phases(self):
         return [
-            Phase("critic", self.critic.parameters(), self.criticise, learning_rate=1e-3),
+            Phase("discriminator", self.discriminator.parameters(), self.criticise, learning_rate=1e-3),
             Phase("generator", self.generator.parameters(), self.fool, every=2, learning_rate=1e-3),
         ]
 
     def criticise(self, faces):
         with torch.no_grad():
             fakes = self.decode({"code": torch.randn(len(faces), self.config.code)})
-        real, fake = self.critic(faces.images), self.critic(fakes)
+        real, fake = self.discriminator(faces.images), self.discriminator(fakes)
         return {"real": nn.functional.softplus(-real).mean(), "fake": nn.functional.softplus(fake).mean()}
 
     def fool(self, faces):
         fakes = self.decode({"code": torch.randn(len(faces), self.config.code)})
-        return {"fool": nn.functional.softplus(-self.critic(fakes)).mean()}
+        return {"fool": nn.functional.softplus(-self.discriminator(fakes)).mean()}
 
 
 def run(family, steps, folder=None, **more) -> list:
@@ -176,9 +176,12 @@ def test_a_phase_changes_its_own_parameters_alone():
 
         return call
 
-    critic, generator = family.phases()
+    discriminator, generator = family.phases()
     family.phases = lambda: [
-        replace(critic, losses=watch(critic.losses, [*family.critic.parameters()], [*family.generator.parameters()])),
+        replace(
+            discriminator,
+            losses=watch(discriminator.losses, [*family.discriminator.parameters()], [*family.generator.parameters()]),
+        ),
         replace(generator, learning_rate=0.0),
     ]
     before = {name: value.clone() for name, value in family.state_dict().items()}
@@ -187,7 +190,7 @@ def test_a_phase_changes_its_own_parameters_alone():
     assert len(seen) == 4  # once on the copy that tells the losses' names
     after = family.state_dict()
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {"critic"}
+    assert changed == {"discriminator"}
     assert all(parameter.requires_grad for parameter in family.parameters())
 
 
@@ -202,11 +205,20 @@ def test_parameters_without_gradient_stay_out():
 def test_lazy_phases_run_once_in_so_many_steps(tmp_path):
     steps = run(Gan(ToyConfig()), 5, tmp_path)
     assert ["generator" in step.losses for step in steps] == [True, False, True, False, True]
-    assert ["critic" in step.totals for step in steps] == [True] * 5
+    assert ["discriminator" in step.totals for step in steps] == [True] * 5
     rows = log(tmp_path)
     assert [bool(row["generator/fool"]) for row in rows] == [True, False, True, False, True]
     assert list(rows[0]) == [
-        *("step", "images", "rate", "critic/real", "critic/fake", "critic/total", "generator/fool", "generator/total")
+        *(
+            "step",
+            "images",
+            "rate",
+            "discriminator/real",
+            "discriminator/fake",
+            "discriminator/total",
+            "generator/fool",
+            "generator/total",
+        )
     ]
 
 
@@ -215,18 +227,18 @@ def test_averaged_weights_follow():
     start, weights = family.decoder.weight.detach().clone(), []
     for step in train(family, FACES, 4, ema=0.3, batch=6, **PLAIN):
         weights.append(family.decoder.weight.detach().clone())
-        assert not step.family.training
-        assert step.family is not family
+        assert not step.model.training
+        assert step.model is not family
     average = start
     for k, weight in enumerate(weights):
         decay = min(0.3, (1 + k) / (10 + k))
         average = decay * average + (1 - decay) * weight
-    torch.testing.assert_close(step.family.decoder.weight, average)
+    torch.testing.assert_close(step.model.decoder.weight, average)
     assert not family.training
-    assert step.family.norm.num_batches_tracked == 4
+    assert step.model.norm.num_batches_tracked == 4
     step = run(Auto(ToyConfig()), 4, ema=0.0)[-1]
-    assert torch.equal(step.family.decoder.weight, weights[-1])
-    assert step.family.swap(FACES[:2].resize(8), FACES[2:4].resize(8)).shape == (2, 3, 8, 8)
+    assert torch.equal(step.model.decoder.weight, weights[-1])
+    assert step.model.swap(FACES[:2].resize(8), FACES[2:4].resize(8)).shape == (2, 3, 8, 8)
 
 
 def test_learning_rates_follow_the_schedule():
@@ -345,7 +357,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(toy, tmp_path):
     assert restore(family, tmp_path / "parts")["images"] == 66
     assert not family.training
     for name, value in family.state_dict().items():
-        assert torch.equal(value, steps[-1].family.state_dict()[name])
+        assert torch.equal(value, steps[-1].model.state_dict()[name])
     restore(family, tmp_path / "parts", ema=False)
     assert torch.equal(tensors(family.state_dict())["/" + name], checkpoint(tmp_path / "parts")["weights"][name])
 
@@ -539,7 +551,7 @@ def test_a_family_with_nothing_to_learn_is_refused():
 def test_a_folder_keeps_its_run(tmp_path):
     run(Auto(ToyConfig()), 2, tmp_path)
     whole = (tmp_path / "checkpoint.pt").read_bytes()
-    with pytest.raises(ValueError, match=r"holds a run of 2 steps: go on with it \(resume\)"):
+    with pytest.raises(ValueError, match=r"holds a run of 2 steps: resume it"):
         run(Auto(ToyConfig()), 4, tmp_path)
     with pytest.raises(ValueError, match=r"is of a run with seed=0 \(here 1\), batch=6 \(here 4\)"):
         run(Auto(ToyConfig()), 4, tmp_path, resume=True, seed=1, batch=4)
@@ -577,8 +589,8 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
 
 
 def test_sample_grids_are_saved_and_marked(tmp_path):
-    run(Auto(ToyConfig()), 5, tmp_path, sample_every=2, sample=lambda family: family.swap(EIGHT, EIGHT))
-    pictures = sorted((tmp_path / "samples").iterdir())
+    run(Auto(ToyConfig()), 5, tmp_path, preview_every=2, preview=lambda family: family.swap(EIGHT, EIGHT))
+    pictures = sorted((tmp_path / "previews").iterdir())
     assert [path.name for path in pictures] == ["00000002.png", "00000004.png", "00000005.png"]
     with Image.open(pictures[0]) as picture:
         assert picture.size == (16, 16)  # 2 x 2 pictures of 8 pixels, the last place empty
@@ -592,10 +604,10 @@ EIGHT = FACES[:3].resize(8)
 
 
 class Convolutional(Gan):
-    """Notes what the critic gets and gives."""
+    """Notes what the discriminator gets and gives."""
 
     def criticise(self, faces):
-        values = self.critic[0](faces.images)
+        values = self.discriminator[0](faces.images)
         self.noted = faces.images.is_contiguous(memory_format=torch.channels_last), values.dtype
         return super().criticise(faces)
 
@@ -604,11 +616,11 @@ def test_bf16_keeps_weights_in_32_bits_and_goes_on_bitwise_too(tmp_path):
     family = Convolutional(ToyConfig(size=16))
     steps = run(family, 30, tmp_path / "whole", precision="bf16")
     assert family.noted == (True, torch.bfloat16)
-    assert family.critic[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert family.discriminator[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert {value.dtype for name, value in tensors(checkpoint(tmp_path / "whole")["weights"]).items()} == {
         torch.float32
     }
-    assert steps[-1].totals["critic"] < steps[0].totals["critic"]
+    assert steps[-1].totals["discriminator"] < steps[0].totals["discriminator"]
     run(Convolutional(ToyConfig(size=16)), 10, tmp_path / "parts", precision="bf16")
     run(Convolutional(ToyConfig(size=16)), 30, tmp_path / "parts", precision="bf16", resume=True)
     assert_same(tmp_path / "whole", tmp_path / "parts")
@@ -623,7 +635,7 @@ def test_compiled_networks_learn_the_same(monkeypatch):
     family = Gan(ToyConfig())
     family.more = nn.ModuleDict({"inner": nn.ModuleList([nn.Identity()])})
     compiled = run(family, 4, compile=True)
-    networks = [family.generator, family.critic, family.more["inner"][0]]
+    networks = [family.generator, family.discriminator, family.more["inner"][0]]
     assert all(network._compiled_call_impl is not None for network in networks)
     for one, other in zip(plain, compiled, strict=True):
         assert one.totals == pytest.approx(other.totals, rel=1e-4)

@@ -155,26 +155,26 @@ def test_a_face_far_from_the_last_one_is_another_until_time_has_passed():
 @settings(max_examples=20)
 def test_even_movement_is_not_held_back(x, y, sigma, count):
     marks = np.stack([seen(200 + x * k, 100 + y * k).landmarks for k in range(count)])
-    np.testing.assert_allclose(video.smoothed(marks, sigma), marks, atol=1e-8)
+    np.testing.assert_allclose(video.smooth_landmarks(marks, sigma), marks, atol=1e-8)
 
 
 def test_trembling_is_smoothed_away():
     still = np.stack([seen(50).landmarks] * 60)
     noisy = still + np.random.default_rng(0).normal(0, 1, still.shape)
-    calm = video.smoothed(noisy, 2) - still
+    calm = video.smooth_landmarks(noisy, 2) - still
     assert calm.std() < 0.45
     assert calm[0].std() < 0.9  # the line at an end is less certain
-    np.testing.assert_array_equal(video.smoothed(noisy, 0), noisy)
+    np.testing.assert_array_equal(video.smooth_landmarks(noisy, 0), noisy)
 
 
 def test_nothing_is_smoothed_across_a_gap_or_a_cut():
     noisy = np.random.default_rng(1).normal(0, 0.3, (12, 68, 2)) + seen(50).landmarks
     noisy[5] = np.nan
     noisy[9:] += 40
-    whole = video.smoothed(noisy, 1.5)
+    whole = video.smooth_landmarks(noisy, 1.5)
     assert np.isnan(whole[5]).all()
     for run in (slice(0, 5), slice(6, 9), slice(9, 12)):
-        np.testing.assert_allclose(whole[run], video.smoothed(noisy[run], 1.5))
+        np.testing.assert_allclose(whole[run], video.smooth_landmarks(noisy[run], 1.5))
 
 
 # ---------------------------------------------------------------------------------------------- swapping

@@ -2,35 +2,31 @@
 
 Where processor and versions are those of the recording, to the last bit; elsewhere to a grey level or two.
 
-    python tests/weights/test_answers.py    records the answers of this machine
+    PYTHONPATH=tests python tests/weights/test_answers.py    records the answers of this machine
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import official
 import pytest
 import torch
 
 from swaplib import families, generators, judges, latent, synthetic
-from swaplib.weights import FOLDER, hardware
+from swaplib.weights import FOLDER
 
 REFERENCE = Path(__file__).parents[1] / "fixtures" / "released.json"
 FILES = sorted(path.stem for path in FOLDER.glob("*.safetensors") if "study" not in path.stem)
 
 
-def machine() -> str:
-    return f"{hardware()}, torch {torch.__version__}, numpy {np.__version__}, {platform.system()}"
-
-
 @cache
 def faces():
-    rendered = synthetic.faces(4, seed=7, size=64)
+    rendered = synthetic.render_faces(4, seed=7, size=64)
     return rendered[:2], rendered[2:]
 
 
@@ -71,7 +67,7 @@ def test_released_weights_answer_as_recorded(stem):
     found = answer(stem)
     assert found.isfinite().all()
     np.testing.assert_allclose(summary(found), recorded["answers"][stem]["means"], atol=0.02, rtol=0.02)
-    if machine() == recorded["machine"]:
+    if official.describe_machine() == recorded["machine"]:
         assert digest(found) == recorded["answers"][stem]["sha256"]
 
 
@@ -83,4 +79,4 @@ if __name__ == "__main__":
     answers = {stem: answer(stem) for stem in FILES}
     table = {stem: {"sha256": digest(found), "means": summary(found)} for stem, found in answers.items()}
     lines = ",\n".join(f"  {json.dumps(stem)}: {json.dumps(row)}" for stem, row in table.items())
-    REFERENCE.write_text(f'{{"machine": {json.dumps(machine())}, "answers": {{\n{lines}\n}}}}\n')
+    REFERENCE.write_text(f'{{"machine": {json.dumps(official.describe_machine())}, "answers": {{\n{lines}\n}}}}\n')

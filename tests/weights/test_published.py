@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from swaplib import generators
 from swaplib.cli import app
 from swaplib.networks import psp
 from swaplib.networks.facevid2vid import FaceVid2Vid
@@ -105,7 +106,7 @@ def test_nvidias_pickles_are_read(pickled, networks):
 
 
 def test_a_generator_is_built_from_its_tensors(pickled, networks):
-    generator = published.generator(pickled)
+    generator = published.load_official(pickled)["G_ema"]
     with torch.no_grad():
         assert torch.equal(generator(CODES), networks["G_ema"](CODES))
     assert not any(parameter.requires_grad for parameter in generator.parameters())
@@ -166,7 +167,7 @@ def tensorflow_generator(network: Generator) -> Network:
     return Network(average, mapping=Network(mapping), synthesis=Network(synthesis))
 
 
-def tensorflow_critic(network: Discriminator) -> Network:
+def tensorflow_discriminator(network: Discriminator) -> Network:
     places = {"b16.fromrgb": "16x16/FromRGB", "b4.conv": "4x4/Conv", "b4.fc": "4x4/Dense0", "b4.out": "Output"}
     for side in (8, 16):
         layers = {"conv0": "Conv0", "conv1": "Conv1_down", "skip": "Skip"}
@@ -184,7 +185,7 @@ def test_tensorflows_pickles_are_read(tmp_path, networks, monkeypatch):
     path = tmp_path / "stylegan2-ffhq-config-f.pkl"
     throwaway(monkeypatch, "dnnlib.tflib.network", Network=Network)
     generators = [tensorflow_generator(networks[name]) for name in ("G", "G_ema")]
-    path.write_bytes(pickle.dumps((generators[0], tensorflow_critic(networks["D"]), generators[1]), 4))
+    path.write_bytes(pickle.dumps((generators[0], tensorflow_discriminator(networks["D"]), generators[1]), 4))
     for name, tensors in published.read(path).items():
         same(tensors, networks[name])
 
@@ -217,15 +218,36 @@ def test_rosinalitys_networks_give_the_same_numbers_here(tmp_path):
         official.fill_tensors(theirs[file], name)
     given, wanted = official.inputs(name), official.expected(name)
     torch.save(theirs | {"latent_avg": given["mean_latent"][0]}, tmp_path / "550000.pt")
-    generator = published.generator(tmp_path / "550000.pt")
-    critic = Discriminator(64)
-    critic.load_state_dict(published.read(tmp_path / "550000.pt")["D"])
+    generator = published.load_official(tmp_path / "550000.pt")["G_ema"]
+    discriminator = Discriminator(64)
+    discriminator.load_state_dict(published.read(tmp_path / "550000.pt")["D"])
     with torch.no_grad():
         w = generator.mapping(given["z"])
         found = {"w": w, "img_z_psi07_const": generator(given["z"], 0.7)}
-        found |= {"img_wplus_const": generator.synthesis(given["wplus"]), "d_logits_batch4": critic(given["img"])}
+        found |= {
+            "img_wplus_const": generator.synthesis(given["wplus"]),
+            "d_logits_batch4": discriminator(given["img"]),
+        }
     for key, value in found.items():
         torch.testing.assert_close(value, wanted[key], atol=1e-4 * float(wanted[key].abs().max()), rtol=0, msg=key)
+
+
+def test_a_generators_file_fills_the_model_of_its_size(tmp_path):
+    model, path = generators.build("stylegan2", "smoke"), tmp_path / "550000.pt"
+    places = {"g_ema": "network", "d": "discriminator"}
+    for parts in (["g_ema"], ["g_ema", "d"]):
+        written, changed = {}, [places[part] for part in parts]
+        for part in parts:
+            network = model.get_submodule(places[part]).state_dict()
+            written[part], mean = published_names.to_rosinality({name: value + 1 for name, value in network.items()})
+            written |= {} if mean is None else {"latent_avg": mean}
+        torch.save(written, path)
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        assert model.load_official(path) is model
+        for name, value in model.state_dict().items():
+            torch.testing.assert_close(value, before[name] + (name.split(".")[0] in changed), msg=name)
+    with pytest.raises(ValueError, match=r"550000\.pt holds a StyleGAN2 generator, but of another build than this one"):
+        generators.build("stylegan2", "demo").load_official(path)
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +274,9 @@ def test_psps_and_e4es_files_hold_an_encoder_and_a_generator(kind, converted, tm
     path = encoders_file(tmp_path / "encode.pt", encoders[kind], networks["G_ema"])
     path = published.convert(path, tmp_path / "out.safetensors") if converted else path
     assert set(published.read(path)) == {kind, "G_ema"}
-    encoder, generator = published.codec(path)
+    found = published.load_official(path)
+    encoder, generator = found[kind], found["G_ema"]
+    assert set(found) == {kind, "G_ema"}
     same(generator.state_dict(), networks["G_ema"])
     same(encoder.state_dict(), encoders[kind])
     assert type(encoder) is type(encoders[kind])
@@ -264,29 +288,28 @@ def test_psps_and_e4es_files_hold_an_encoder_and_a_generator(kind, converted, tm
 
 
 def test_a_file_without_a_mean_code_adds_none(tmp_path, networks, encoders):
-    encoder, _ = published.codec(
-        encoders_file(tmp_path / "encode.pt", encoders["psp"], networks["G_ema"], latent_avg=None)
-    )
+    path = encoders_file(tmp_path / "encode.pt", encoders["psp"], networks["G_ema"], latent_avg=None)
+    encoder = published.load_official(path)["psp"]
     assert encoder.latent_avg.shape == (6, 7)
     assert not encoder.latent_avg.any()
 
 
 def test_other_encoders_are_refused(pickled, tmp_path, networks, encoders):
-    with pytest.raises(ValueError, match=r"ffhq\.pkl holds no encoder of pSp's or e4e's .* only G, D, G_ema"):
-        published.codec(pickled)
+    with pytest.raises(ValueError, match=r"ffhq\.pkl holds no e4e, only G_ema: choose another file"):
+        published.load_official(pickled)["e4e"]
     path = tmp_path / "other.pt"
     options = {"encoder_type": "BackboneEncoderUsingLastLayerIntoW"}
     encoders_file(path, encoders["psp"], networks["G_ema"], opts=options)
-    with pytest.raises(ValueError, match=r"holds no encoder .* only encoder, G_ema: choose another file"):
-        published.codec(path)
+    with pytest.raises(ValueError, match=r"holds no psp, only G_ema: choose another file"):
+        published.load_official(path)["psp"]
     labels = psp.GradualStyleEncoder(16, 16, 7)
     labels.input_layer[0] = torch.nn.Conv2d(19, 16, 3, 1, 1, bias=False)
     encoders_file(path, labels, networks["G_ema"])
     with pytest.raises(ValueError, match=r"encoder of another build: .* in three colours"):
-        published.codec(path)
+        published.load_official(path)
     encoders_file(path, psp.Encoder4Editing(32, 16, 7), networks["G_ema"], latent_avg=None)
     with pytest.raises(ValueError, match=r"an encoder to \(8, 7\) and a generator of 6 layers"):
-        published.codec(path)
+        published.load_official(path)
 
 
 # ---------------------------------------------------------------------------------------------- FaceVid2Vid
@@ -310,21 +333,21 @@ def drivers_file(path: Path, network: FaceVid2Vid) -> Path:
 def test_facevid2vids_file_is_read(converted, tmp_path, driving):
     path = drivers_file(tmp_path / "00000189-checkpoint.pth.tar", driving)
     path = published.convert(path, tmp_path / "out.safetensors") if converted else path
-    network = published.facevid2vid(path)
+    network = published.load_official(path)["facevid2vid"]
     same(network.state_dict(), driving)
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
 def test_other_builds_of_facevid2vid_are_refused(pickled, tmp_path, driving):
-    with pytest.raises(ValueError, match=r"ffhq\.pkl holds no FaceVid2Vid, only G, D, G_ema"):
-        published.facevid2vid(pickled)
+    with pytest.raises(ValueError, match=r"ffhq\.pkl holds no facevid2vid, only G_ema: choose another file"):
+        published.load_official(pickled)["facevid2vid"]
     path = drivers_file(tmp_path / "other.pth.tar", driving)
     content = torch.load(path, weights_only=True)
     del content["generator"]["decoder.fc.weight"]
     torch.save(content, path)
     with pytest.raises(ValueError, match="FaceVid2Vid of another build"):
-        published.facevid2vid(path)
+        published.load_official(path)
 
 
 # ---------------------------------------------------------------------------------------------- hostile files

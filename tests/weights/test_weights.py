@@ -50,7 +50,7 @@ class Small(Family):
     name = "small"
     Config = SmallConfig
     swap_parts = ("code",)
-    training_only = ("critic",)
+    training_only = ("discriminator",)
 
     def __init__(self, config: SmallConfig):
         super().__init__(config)
@@ -58,8 +58,8 @@ class Small(Family):
         self.encoder = nn.Sequential(nn.Conv2d(3, config.widths[0], 1), nn.BatchNorm2d(config.widths[0]), nn.ReLU())
         self.middle = nn.Conv2d(*config.widths, 1)
         self.decoder = nn.Conv2d(config.widths[1], 3, 1)
-        self.critic = nn.Linear(3, 1)
-        self.critics_eye = nn.Linear(2, 1)
+        self.discriminator = nn.Linear(3, 1)
+        self.discriminators_eye = nn.Linear(2, 1)
 
     def encode(self, faces):
         return {"code": self.middle(self.encoder(faces.images))}
@@ -91,7 +91,7 @@ def test_round_trip(family, path):
     before, after = family.state_dict(), loaded.state_dict()
     parameters = dict(family.named_parameters())
     for name, value in before.items():
-        if name.startswith("critic."):
+        if name.startswith("discriminator."):
             assert not torch.equal(after[name], value)
         elif name in parameters:
             assert torch.equal(after[name], value.half().float()), name
@@ -100,10 +100,10 @@ def test_round_trip(family, path):
     assert after["encoder.1.num_batches_tracked"].dtype == torch.int64
 
 
-def test_the_file_is_in_half_precision_and_without_critics(family, path):
+def test_the_file_is_in_half_precision_and_without_discriminators(family, path):
     tensors = load_file(path)
-    assert not [name for name in tensors if name.startswith("critic.")]
-    assert tensors["critics_eye.weight"].dtype == tensors["decoder.weight"].dtype == torch.float16
+    assert not [name for name in tensors if name.startswith("discriminator.")]
+    assert tensors["discriminators_eye.weight"].dtype == tensors["decoder.weight"].dtype == torch.float16
     assert tensors["encoder.1.running_var"].dtype == torch.float32
     assert sorted(file.name for file in path.parent.iterdir()) == ["small_smoke.md", "small_smoke.safetensors"]
 
@@ -114,7 +114,7 @@ def test_the_card_tells_programs_and_people(family, path):
     assert card["config"] == {"size": 8, "widths": [4, 6], "rec": 1.0}
     assert card["results"] == dict(CARD.results)
     assert card["bytes"] == path.stat().st_size
-    left_out = sum(value.numel() for value in family.critic.parameters())
+    left_out = sum(value.numel() for value in family.discriminator.parameters())
     assert card["parameters"] == sum(value.numel() for value in family.parameters()) - left_out
     assert card["licence"] == "Apache-2.0"
     assert (
@@ -184,7 +184,7 @@ class More(Small):
 class Less(Small):
     def __init__(self, config):
         super().__init__(config)
-        del self.critics_eye
+        del self.discriminators_eye
 
 
 def _unchanged_after_error(wrong, path, sentence):
@@ -203,7 +203,7 @@ def _unchanged_after_error(wrong, path, sentence):
         (Small(SmallConfig(size=16)), r"holds weights of a small with size=8 \(here 16\): build the family like that"),
         (Wider(SmallConfig()), r"has decoder.weight as \(3, 6, 1, 1\), but small needs \(3, 6, 3, 3\)"),
         (More(SmallConfig()), "lacks extra.bias and 3 more: it was made with another version of small"),
-        (Less(SmallConfig()), "has more: critics_eye.bias and 1 more"),
+        (Less(SmallConfig()), "has more: discriminators_eye.bias and 1 more"),
     ],
 )
 def test_weights_of_another_family_are_refused(path, wrong, sentence):
@@ -250,15 +250,15 @@ class ShrunkConfig:
 
 def test_a_file_tells_its_config(path):
     grown, shrunk = (type("Small", (Small,), {"Config": config}) for config in (GrownConfig, ShrunkConfig))
-    assert weights.config(path, Small) == SmallConfig()
-    assert weights.config(path, grown) == GrownConfig(depth=1)
+    assert weights.read_config(path, Small) == SmallConfig()
+    assert weights.read_config(path, grown) == GrownConfig(depth=1)
     with pytest.raises(ValueError, match="the config has rec, which small doesn't know"):
-        weights.config(path, shrunk)
+        weights.read_config(path, shrunk)
     assert weights.load(grown(GrownConfig()), path)
     with pytest.raises(ValueError, match=r"with depth=1 \(here 2\)"):
         weights.load(grown(GrownConfig(depth=2)), path)
     with pytest.raises(FileNotFoundError, match=r"nowhere\.safetensors: check the path"):
-        weights.config(path.with_name("nowhere.safetensors"), Small)
+        weights.read_config(path.with_name("nowhere.safetensors"), Small)
 
 
 # ---------------------------------------------------------------------------------------------- the registry
@@ -311,8 +311,8 @@ def test_build_follows_the_seed_and_leaves_the_generators_alone(registry):
 
 
 def test_hardware_is_named():
-    assert "cores of" in weights.hardware()
-    assert len(replace(CARD, hardware=weights.hardware()).hardware) > 12
+    assert "cores of" in weights.describe_hardware()
+    assert len(replace(CARD, hardware=weights.describe_hardware()).hardware) > 12
 
 
 def test_a_card_that_cannot_be_written_leaves_no_weights_behind(tmp_path):

@@ -6,14 +6,17 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
+from swaplib.figures import saving
 from swaplib.workbook import claims
 
 
 @pytest.fixture(autouse=True)
 def ledger(tmp_path, monkeypatch):
     monkeypatch.setenv("SWAPLIB_FIGURES", str(tmp_path / "figures"))
+    monkeypatch.setattr(saving, "checkout", lambda: tmp_path / "clone")
     return tmp_path / "figures"
 
 
@@ -105,3 +108,56 @@ def test_bars_and_line_breaks_do_not_break_the_table():
     lines = claims.write().read_text("utf-8").splitlines()
     (row,) = [line for line in lines if line.startswith("| R1 ")]
     assert "a \\| b c" in row
+
+
+def test_only_runs_that_are_large_enough_are_entered(ledger, capsys):
+    claims.record("R1", 0.5, None, "holds", when=False, pairs=3)
+    assert capsys.readouterr().out == "R1 holds: 0.5\n"
+    assert not ledger.exists()
+    claims.record("R1", "all of them", None, "holds", when=True, pairs=300)
+    assert capsys.readouterr().out == "R1 holds: all of them\n"
+    assert claims.results()["R1"]["conditions"] == {"pairs": 300}, "`when` is no condition of the number"
+
+
+def test_what_is_wrong_is_refused_even_where_nothing_is_entered():
+    with pytest.raises(ValueError, match="unknown claim 'R9'"):
+        claims.record("R9", 1, None, "holds", when=False)
+
+
+@pytest.mark.parametrize(("given", "verdict"), [(True, "holds"), (np.bool_(False), "does not hold here")])
+def test_a_yes_or_no_is_a_verdict(given, verdict):
+    claims.record("R1", 1, None, given)
+    assert claims.results()["R1"]["verdict"] == verdict
+
+
+def test_what_a_run_has_not_tested_is_read_from_the_committed_ledger(ledger, tmp_path, monkeypatch):
+    claims.record("R1", 1.0, None, "holds")
+    claims.record("R2", 1.0, None, "holds")
+    committed = tmp_path / "clone" / "figures"
+    committed.parent.mkdir()
+    ledger.rename(committed)
+    before = (committed / "claims.json").read_bytes()
+    claims.record("R2", 2.0, None, "holds")
+    assert {id: entry["result"] for id, entry in claims.results().items()} == {"R1": 1.0, "R2": 2.0}
+    assert "2 of 36 claims tested" in claims.write().read_text("utf-8")
+    assert list(json.loads((ledger / "claims.json").read_text())) == ["R2"], "a run's ledger holds its own results"
+    assert (committed / "claims.json").read_bytes() == before
+
+
+def test_refreshing_renews_what_changed_and_nothing_else(ledger, tmp_path, monkeypatch):
+    target = tmp_path / "clone" / "figures"
+    for name in ("R1", "R2"):
+        claims.record(name, 1.0, None, "holds", pairs=2)
+    assert claims.refresh(ledger, target) == ["R1", "R2"]
+    assert "2 of 36 claims tested" in (target / "claims.md").read_text("utf-8")
+    times = {file.name: file.stat().st_mtime_ns for file in target.glob("claims.*")}
+    monkeypatch.setattr(claims, "commit", lambda: "later")
+    claims.record("R1", 1.0, None, "holds", pairs=2)
+    assert claims.refresh(ledger, target) == []
+    assert {file.name: file.stat().st_mtime_ns for file in target.glob("claims.*")} == times
+    claims.record("R2", 3.0, None, "holds", pairs=2)
+    assert claims.refresh(ledger, target, ["20_other"]) == []
+    assert claims.refresh(ledger, target) == ["R2"]
+    kept = json.loads((target / "claims.json").read_text())
+    assert kept["R1"]["commit"] != "later"
+    assert (kept["R2"]["commit"], kept["R2"]["result"]) == ("later", 3.0)

@@ -9,6 +9,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from swaplib.figures import saving
 from swaplib.workbook import runner
 from swaplib.workbook.runner import Parameter, WorkbookError, convert, fits
 
@@ -30,7 +31,7 @@ def write(folder, name, *cells, parameters=PARAMETERS):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("SWAPLIB_FIGURES", str(tmp_path / "figures"))
-    folder = tmp_path / "notebooks"
+    folder = tmp_path / "clone" / "notebooks"
     (folder / "presets").mkdir(parents=True)
     (folder / "presets" / "demo.yaml").write_text("")
     (folder / "presets" / "smoke.yaml").write_text("10_first: {preset: smoke, seed: 4}\n")
@@ -173,7 +174,7 @@ def test_run_keeps_its_figures_apart_and_knows_their_notebook(done):
     entry = json.loads((report.figures / "manifest.json").read_text())["a/b"]
     assert entry["notebook"] == "20_second"
     assert entry["parameters"] == {"preset": "demo", "seed": 5, "rate": 0.5, "names": ["a"]}
-    assert "a/b" in (report.figures / "README.md").read_text()
+    assert "(a/b.csv)" in (report.figures / "README.md").read_text()
     assert "SWAPLIB_RUN" not in os.environ
 
 
@@ -225,3 +226,38 @@ def test_update_refuses_other_parameters_and_heavy_outputs(folder, tmp_path):
     with pytest.raises(WorkbookError, match=r"30_heavy takes 70\d kB"):
         runner.run(["30"], update=True, folder=folder, out=tmp_path / "out", progress=False)
     assert heavy.read_bytes() == before
+
+
+SAVING = """import pandas as pd
+from swaplib import figures
+from swaplib.workbook import claims
+_ = figures.save_table(pd.DataFrame({'x': [seed]}), 'a/b')
+claims.record('R1', seed, None, 'holds')"""
+
+
+def snapshot(root):
+    """All files that git would look at, with their times."""
+    files = [file for file in root.rglob("*") if file.is_file() and file.suffix != ".lock"]
+    return {file: file.stat().st_mtime_ns for file in files if file.relative_to(root).parts[0] != "build"}
+
+
+def test_a_run_leaves_the_checkout_alone_and_an_update_renews_what_changed(folder, monkeypatch):
+    clone = folder.parent
+    monkeypatch.delenv("SWAPLIB_FIGURES")
+    monkeypatch.setattr(saving, "checkout", lambda: clone)
+    monkeypatch.setattr(runner, "checkout", lambda: clone)
+    write(folder, "20_second", SAVING)
+    (clone / "figures").mkdir()
+    before = snapshot(clone)
+    report = runner.run(["20"], progress=False)
+    assert report.figures == clone / "build" / "figures"
+    assert (report.figures / "a/b.csv").exists()
+    assert report.renewed == []
+    assert snapshot(clone) == before
+
+    assert runner.run(["20"], update=True, progress=False).renewed == ["20_second.ipynb", "claim R1", "a/b"]
+    assert "[b](a/b.md) [csv](a/b.csv)" in (clone / "figures/README.md").read_text()
+    assert "1 of 36 claims tested" in (clone / "figures/claims.md").read_text()
+    before = snapshot(clone)
+    assert runner.run(["20"], update=True, progress=False).renewed == []
+    assert snapshot(clone) == before

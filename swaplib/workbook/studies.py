@@ -1,0 +1,161 @@
+"""Studies: variants of a system trained alike, measured, and kept in studies/results/ for the notebooks to show.
+
+    swaplib study e4s runs/faces_calm_64 runs/study          all variants
+    swaplib study e4s runs/faces_calm_64 runs/study full     one of them
+
+A study is a module in the checkout's folder studies/: it states its VARIANTS, how one is measured, and a `main` with
+the command line's arguments. Everything that studies share is here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import torch
+import typer
+
+from swaplib import provenance
+from swaplib.training.loop import Step
+from swaplib.training.model import Data, Model
+from swaplib.workbook import recipes
+
+Faces = Annotated[Path, typer.Argument(help="A prepared dataset of rendered faces.")]
+Runs = Annotated[Path, typer.Argument(help="Where the runs are kept.")]
+Chosen = Annotated[list[str] | None, typer.Argument(help="Variants to make; all of them where none is named.")]
+Variants = Mapping[str, tuple[str, Any]]
+"""Title -> (name of the model, its config)."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The training of one variant. settings: as for `recipes.follow`."""
+
+    title: str
+    name: str
+    config: Any
+    faces: Data
+    folder: Path
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def steps(self) -> Iterator[Step]:
+        """Train and yield the steps. A signal raises SystemExit with a sentence, once the step is saved."""
+        for _, step in recipes.follow(self.name, self.config, self.faces, self.folder, progress=False, **self.settings):
+            if step.end and step.end.startswith("SIG"):
+                lost = "begin again in another folder of runs: what was measured on the way is lost"
+                then = "the same command goes on from here" if self.settings.get("resume") else lost
+                raise SystemExit(f"{step.end}: {then}")
+            yield step
+
+    def result(self) -> tuple[Model, dict[str, Any]]:
+        """Return the trained model, in evaluation mode, and the run's steps, images and seconds."""
+        model, totals = recipes.load_result(self.name, self.config, self.folder)
+        return model.eval(), totals
+
+    def train(self) -> tuple[Model, dict[str, Any]]:
+        """Train to the end, and return `result`."""
+        for _ in self.steps():
+            pass
+        return self.result()
+
+
+@dataclass(frozen=True)
+class Found:
+    """The result of measuring a variant: rows of the study's table, and pictures by name."""
+
+    rows: Sequence[Mapping[str, Any]]
+    pictures: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def make(
+    study: str,
+    variants: Variants,
+    measure: Callable[[Run], Found],
+    faces: Data,
+    runs: Path,
+    chosen: Sequence[str] | None = None,
+    **settings: Any,
+) -> None:
+    """Train and measure variants one after the other; after each, replace its earlier rows and pictures.
+
+    Writes studies/results/STUDY.csv, whose column `variant` holds the variants' titles, and STUDY.npz where there are
+    pictures. chosen: titles; all variants where there are none. settings: as for `recipes.follow`.
+    """
+    torch.set_num_threads(1)
+    for title in chosen or variants:
+        if title not in variants:
+            raise ValueError(f"the study {study} has no variant {title!r}: choose from {'; '.join(variants)}")
+    for title in chosen or variants:
+        name, config = variants[title]
+        found = measure(Run(title, name, config, faces, Path(runs) / plain(title), settings))
+        rows = [{key: round(value, 5) if isinstance(value, float) else value for key, value in row.items()}
+                for row in found.rows]  # fmt: skip
+        save_rows(f"{study}.csv", title, rows, variants)
+        if found.pictures:
+            save_pictures(f"{study}.npz", found.pictures)
+        typer.echo(f"{title}: {rows[-1]}")
+
+
+def plain(title: str) -> str:
+    """Turn a variant's title into the name of its run's folder."""
+    return title.replace("λ", "latent").replace(", ", "_").replace(" ", "_")
+
+
+def save_rows(file: str, title: str, rows: Sequence[Mapping[str, Any]], titles: Iterable[str]) -> None:
+    """Replace a variant's rows in a table of results; variants are in the order of `titles`."""
+    path, order = results(file), list(titles)
+    earlier = pd.read_csv(path).to_dict("records") if path.exists() else []
+    kept = [row for row in earlier if row["variant"] in order and row["variant"] != title]
+    every = [*kept, *({"variant": title, **row} for row in rows)]
+    with provenance.replacing(path) as temporary:
+        pd.DataFrame(sorted(every, key=lambda row: order.index(row["variant"]))).to_csv(temporary, index=False)
+
+
+def save_pictures(file: str, pictures: Mapping[str, np.ndarray]) -> None:
+    """Put pictures into a file of results, beside those of other names in it."""
+    path = results(file)
+    earlier = dict(np.load(path)) if path.exists() else {}
+    with provenance.replacing(path) as temporary:
+        np.savez_compressed(temporary, **{**earlier, **pictures})
+
+
+# ---------------------------------------------------------------------------------------------- files of the checkout
+
+
+def results(name: str) -> Path:
+    """Return the path of a file in studies/results. Raises FileNotFoundError where swaplib runs without a checkout."""
+    return _folder() / "results" / name
+
+
+def load(name: str) -> ModuleType:
+    """Load studies/NAME.py. Raises FileNotFoundError without a checkout, ValueError for an unknown name."""
+    folder = _folder()
+    there = sorted(path.stem for path in folder.glob("*.py"))
+    if name not in there:
+        raise ValueError(f"there is no study {name!r}: choose one of {', '.join(there)}")
+    spec = importlib.util.spec_from_file_location(f"swaplib_study_{name}", folder / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where a dataclass looks its module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(name: str, arguments: Sequence[str] = ()) -> None:
+    """Run a study with the arguments of its command line. Raises as `load` does."""
+    program = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+    program.command()(load(name).main)
+    program(list(arguments), prog_name=f"swaplib study {name}", standalone_mode=False)
+
+
+def _folder() -> Path:
+    checkout = provenance.checkout()
+    if checkout is None:
+        raise FileNotFoundError("studies are part of the checkout: clone swaplib and install it with pip -e")
+    return checkout / "studies"

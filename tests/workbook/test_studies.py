@@ -1,0 +1,105 @@
+"""studies.py: variants are trained and measured in turn; a variant that is made again replaces its own results only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from dataclasses import replace
+
+import drawn
+import numpy as np
+import pandas as pd
+import pytest
+
+from swaplib import provenance
+from swaplib.families.rsgan import Config
+from swaplib.workbook import studies
+
+FACES = drawn.faces(8, 64, 0)
+PLAIN = {"workers": 1, "precision": "fp32", "device": "cpu"}
+SMALL = replace(Config.smoke(), steps=2)
+VARIANTS = {"one, λ 1": ("rsgan", SMALL), "two": ("rsgan", replace(SMALL, regional=False))}
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    (tmp_path / "studies" / "results").mkdir(parents=True)
+    monkeypatch.setattr(provenance, "checkout", lambda: tmp_path)
+    return tmp_path
+
+
+def measure(run: studies.Run) -> studies.Found:
+    """Train, and tell which seed did it."""
+    family, totals = run.train()
+    assert not family.training
+    picture = np.full((2, 4, 4, 3), run.settings["seed"], np.uint8)
+    return studies.Found([{"steps": totals["steps"], "third": 1 / 3 + run.settings["seed"]}], {run.title: picture})
+
+
+def test_a_variant_made_again_replaces_its_own_results_only(checkout, tmp_path, capsys):
+    common = ("toy", VARIANTS, measure, FACES, tmp_path / "runs")
+    studies.save_pictures("toy.npz", {"sources": np.zeros(3)})
+    studies.make(*common, seed=0, resume=True, **PLAIN)
+    assert (tmp_path / "runs" / "one_latent_1").is_dir()
+    shutil.rmtree(tmp_path / "runs" / "one_latent_1")
+    studies.make(*common, ["one, λ 1"], seed=1, resume=True, **PLAIN)
+    table = pd.read_csv(studies.results("toy.csv"))
+    assert table.to_dict("list") == {"variant": list(VARIANTS), "steps": [2, 2], "third": [1.33333, 0.33333]}
+    pictures = np.load(studies.results("toy.npz"))
+    assert {name: int(pictures[name].max()) for name in pictures} == {"sources": 0, "one, λ 1": 1, "two": 0}
+    assert "two: {'steps': 2, 'third': 0.33333}" in capsys.readouterr().out
+    assert [path.name for path in (checkout / "studies" / "results").iterdir() if path.name.startswith(".")] == []
+
+
+def test_rows_of_variants_that_are_no_more_are_dropped(checkout):
+    studies.save_rows("toy.csv", "old", [{"value": 1}], ["old"])
+    studies.save_rows("toy.csv", "b", [{"value": 0.1}, {"value": 0.2}], "ab")
+    studies.save_rows("toy.csv", "a", [{"value": 3}], "ab")
+    assert studies.results("toy.csv").read_text().split() == ["variant,value", "a,3.0", "b,0.1", "b,0.2"]
+
+
+def test_an_unknown_variant_is_refused_before_anything_is_trained(checkout, tmp_path):
+    with pytest.raises(ValueError, match="toy has no variant 'three': choose from one, λ 1; two"):
+        studies.make("toy", VARIANTS, measure, FACES, tmp_path / "runs", ["two", "three"])
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("resume", "then"), [(False, "begin again in another folder"), (True, "the same command goes on")]
+)
+def test_a_signal_ends_a_run_with_a_sentence(tmp_path, resume, then):
+    run = studies.Run("one", "rsgan", replace(SMALL, steps=4), FACES, tmp_path, {**PLAIN, "resume": resume})
+    steps = run.steps()
+    assert next(steps).step == 1
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(SystemExit, match=f"SIGTERM: {then}"):
+        next(steps)
+    assert run.result()[1]["steps"] == 2, "the step is finished and saved"
+    if resume:
+        assert run.train()[1]["steps"] == 4
+    else:
+        with pytest.raises(ValueError, match="choose another folder"):
+            run.train()
+
+
+def test_results_need_a_checkout(checkout, monkeypatch):
+    assert studies.results("toy.csv") == checkout / "studies" / "results" / "toy.csv"
+    monkeypatch.setattr(provenance, "checkout", lambda: None)
+    with pytest.raises(FileNotFoundError, match="studies are part of the checkout: clone swaplib"):
+        studies.results("toy.csv")
+
+
+def test_every_study_states_its_variants_and_how_they_are_measured():
+    names = [path.stem for path in (provenance.checkout() / "studies").glob("*.py")]
+    assert len(names) == 8
+    for name in names:
+        study = studies.load(name)
+        assert study.VARIANTS, name
+        assert all(callable(getattr(study, function)) for function in ("main", "measure")), name
+
+
+def test_results_that_are_kept_are_those_of_the_variants():
+    for name in ("rsgan", "mask_guided", "smooth_swap", "latent_swap", "e4s"):
+        titles = pd.read_csv(studies.results(f"{name}.csv"))["variant"].unique()
+        assert list(titles) == list(studies.load(name).VARIANTS), name
