@@ -87,7 +87,14 @@ def read_manifest(root: Path) -> dict[str, dict]:
 
     Raises ValueError for a damaged one.
     """
-    path = root / "manifest.json"
+    return read_entries(root / "manifest.json")
+
+
+def read_entries(path: Path) -> dict[str, dict]:
+    """Read a JSON file of entries by name that runs have written; empty where there is none.
+
+    Raises ValueError for a damaged one.
+    """
     if not path.exists():
         return {}
     try:

@@ -34,7 +34,7 @@ class Phase:
     """One alternating step of a training loop.
 
     parameters      what the phase trains; all others are frozen meanwhile, and those without gradients stay out
-    losses(batch)   named scalar terms, each under the name of its weight in the learner's config
+    losses(batch)   named scalar terms, each under the name of its weight in the model's config
     every           run this phase once in this many steps
     learning_rate, betas, weight_decay   AdamW's; without decay, Adam's
     shares    name of an earlier phase of the same parameters whose optimiser it goes on with: a regulariser that runs
@@ -77,7 +77,7 @@ def drops(factor: float, *at: float) -> Schedule:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of a learner's training: with which config, for which share of the whole, on which schedule."""
+    """A stretch of a model's training: with which config, for which share of the whole, on which schedule."""
 
     name: str
     config: Any
@@ -210,5 +210,5 @@ class FrozenModel(Model):
         if not self.trained:
             raise ValueError(
                 f"the network {self.name} that this learns from has no weights: train it (swaplib train {self.name}), "
-                "name the folder with its weights in SWAPLIB_WEIGHTS, and build the learner by start, not by build"
+                "name the folder with its weights in SWAPLIB_WEIGHTS, and build the model by start, not by build"
             )

@@ -19,6 +19,7 @@ import pandas as pd
 from filelock import FileLock
 
 from swaplib.figures import folder, layers
+from swaplib.figures.saving import read_entries
 from swaplib.provenance import commit, origin, write_text
 
 PAPERS = {"R": "RSGAN", "M": "MGPE", "S": "Smooth-Swap", "L": "LatentSwap", "E": "E4S", "N": "LatentSwap"}
@@ -207,13 +208,7 @@ def results() -> dict[str, dict[str, Any]]:
 
 def _read(root: Path) -> dict[str, dict[str, Any]]:
     """Read the ledger of one folder."""
-    path = root / "claims.json"
-    if not path.exists():
-        return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it and run the notebooks again") from error
+    return read_entries(root / "claims.json")
 
 
 def record(
