@@ -62,7 +62,7 @@ def identities(people: int, views: int, seed: int, world: str, size: int) -> Non
     for shot in shots:
         mixed = synthetic.swap_identity(person, shot)
         rendered.append(synthetic.render(mixed, size))
-    codes = np.stack([photos.descriptor(faces, detect_faces=True).numpy() for faces in rendered], 1)
+    codes = np.stack([photos.describe(faces, detect_faces=True).numpy() for faces in rendered], 1)
     codes = codes.reshape(-1, 128)
     names = np.repeat(np.arange(people), views)
     seen = np.isfinite(codes[:, 0])
@@ -82,7 +82,7 @@ def true_swaps(pairs: int, seed: int, world: str, size: int) -> None:
     target = synthetic.render_faces(pairs, seed=seed, start=pairs, world=world, size=size, jobs=2)
     for surround in ("rendered", "target"):
         swap = synthetic.true_swap(source, target, surround)
-        codes = [photos.descriptor(faces).numpy() for faces in (swap, source, target)]
+        codes = [photos.describe(faces).numpy() for faces in (swap, source, target)]
         to_source, to_target = (((codes[0] - other) ** 2).sum(-1) for other in codes[1:])
         nearer = (to_source < to_target).mean()
         print(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -272,15 +273,19 @@ def run(
     ] = None,
     update: Annotated[bool, typer.Option("--update", help="Renew notebooks/ and figures/, what changed.")] = False,
     figures: Annotated[Path | None, typer.Option(help="Another folder for the figures.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Notebooks side by side; as many as there are cores by default.")
+    ] = None,
 ) -> None:
     """Run the notebooks into build/, with their figures, and make an HTML copy of the workbook."""
     from swaplib.workbook import runner
 
     with _sentences(runner.WorkbookError):
         pairs = dict(_pair(text) for text in values or [])
-        report = runner.run(notebooks or (), preset, pairs, update=update, figures_folder=figures)
+        start = time.perf_counter()
+        report = runner.run(notebooks or (), preset, pairs, update=update, figures_folder=figures, jobs=jobs)
         typer.echo(
-            f"{len(report.seconds)} notebooks in {sum(report.seconds.values()):.0f} s\n"
+            f"{len(report.seconds)} notebooks in {time.perf_counter() - start:.0f} s\n"
             f"figures   {report.figures / 'README.md'}\nworkbook  {report.index}"
         )
         if update:
@@ -292,6 +297,23 @@ def _pair(text: str, usage: str = "--set NAME=VALUE") -> tuple[str, str]:
     if not sign or not name.isidentifier():
         raise typer.BadParameter(f"{text!r}: write {usage}")
     return name, value
+
+
+@app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove everything that is kept.")] = False,
+) -> None:
+    """Tell what is kept on disk between runs (rendered faces, descriptors), or remove it."""
+    from swaplib import cache
+
+    with _sentences():
+        if clear:
+            typer.echo(f"{cache.clear() / 1e6:,.0f} MB removed from {cache.folder()}")
+        elif cache.folder() is None:
+            typer.echo("nothing is kept: SWAPLIB_CACHE is empty")
+        else:
+            count, size = cache.usage()
+            typer.echo(f"{count:,} results, {size / 1e6:,.0f} MB of {cache.limit() / 1e6:,.0f}, in {cache.folder()}")
 
 
 @app.command(context_settings={"allow_interspersed_args": False})

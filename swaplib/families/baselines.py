@@ -21,8 +21,6 @@ from functools import cache
 import cv2
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
-from scipy.spatial import Delaunay
 
 from swaplib.faces import LANDMARK_MIRROR, Faces
 from swaplib.families.base import Codes, Family, Part
@@ -155,6 +153,10 @@ class _Standard:
 
 @cache
 def _standard(size: int, forehead: float, feather: float) -> _Standard:
+    # Loaded here: parts of scipy that no other system waits for.
+    from scipy.ndimage import distance_transform_edt
+    from scipy.spatial import Delaunay
+
     points = _standard_shape(size, forehead)
     triangles = Delaunay(points).simplices
     owner = _rasterise(points, triangles, (size, size))

@@ -251,7 +251,7 @@ class Dlib:
 
     def embed(self, faces: Faces) -> torch.Tensor:
         """Return descriptors (B, 128), NaN for faces that dlib doesn't find."""
-        return photos.descriptor(faces)
+        return photos.describe(faces)
 
 
 class ArcFace(PublishedJudge):

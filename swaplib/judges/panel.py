@@ -25,7 +25,7 @@ from torch import nn
 
 from swaplib import photos
 from swaplib.faces import Faces, region
-from swaplib.judges import perceptual, registry, shape
+from swaplib.judges import perceptual, registry, shape, shape_model
 from swaplib.judges.shape import Shape
 
 OURS = {"smooth": "identity", "margin": "identity_margin"}
@@ -204,7 +204,12 @@ class Judges:
         return {name: values.cpu() for name, values in found.items()}
 
     def score(
-        self, images: torch.Tensor, source: Faces, target: Faces, truth: Faces | None = None
+        self,
+        images: torch.Tensor,
+        source: Faces,
+        target: Faces,
+        truth: Faces | None = None,
+        known: tuple[Reading, Reading] | None = None,
     ) -> dict[str, torch.Tensor]:
         """Score swaps (B, 3, H, W) in [-1, 1], all in portrait framing and of one size; column -> (B,).
 
@@ -216,10 +221,13 @@ class Judges:
         …_r, identity_r:…   the relative ones
         perceptual, perceptual:…   distance to the true swap, where there is one
         parsing:…        share of pixels with the true swap's region; with the target's where there is no true swap
+
+        known: readings of source and target, where they have been taken already.
         """
         # A swap shows the target's shot: its landmarks are the target's.
         shown = Faces(images, landmarks=target.landmarks)
-        mine, theirs, others = (self.read(one) for one in (shown, source, target))
+        mine = self.read(shown)
+        theirs, others = known or (self.read(source), self.read(target))
         to_source, to_target = self.differences(mine, theirs), self.differences(mine, others)
         scores: dict[str, torch.Tensor] = {}
         for name in to_source:
@@ -235,7 +243,7 @@ class Judges:
 
     def _shape_true(self, codes: torch.Tensor, source: Faces) -> torch.Tensor:
         """Return the distance of heads at rest to those that the sources are known to have, mm, (B,)."""
-        still, _ = shape.find_true_points(source.factors, self.shape.config.points)
+        still = shape_model.find_resting_points(source.factors, self.shape.config.points)
         return (self.shape.neutral(codes) - still.to(codes.device)).norm(dim=-1).mean(1).cpu()
 
     @torch.no_grad()
@@ -258,6 +266,6 @@ def _put(network: Network, device: str | torch.device) -> Network:
 @cache
 def _mean_landmarks(size: tuple[int, int]) -> torch.Tensor:
     """Return the mean head's landmarks (68, 2) from the front in portrait framing; size: height and width."""
-    points = shape.find_mean_landmarks()[:, :2] * np.array([1.0, -1.0])
+    points = shape_model.find_mean_landmarks()[:, :2] * np.array([1.0, -1.0])
     matrix = photos.alignment(points, "portrait", size[0])
     return torch.from_numpy(photos.move(points, matrix)).float()

@@ -6,9 +6,8 @@
                            └─ camera: scale, shift      landmarks       scale · view + shift
 
 It takes the place of the licence-bound 3-D morphable models that Smooth-Swap measures with and LatentSwap learns from:
-S and E are the principal components of our own head's shapes and expressions, at the 68 landmarks and at points spread
-over the face. Everything that it learns from is known for rendered faces; photographs, where some are mixed in, teach
-only landmarks.
+S and E are the principal components of our own head's shapes and expressions (`judges.shape_model`). Everything that it
+learns from is known for rendered faces; photographs, where some are mixed in, teach only landmarks.
 
 Distances are in millimetres, relative to the midpoint of the eyeballs.
 """
@@ -17,23 +16,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import nn
 
-from swaplib import synthetic
 from swaplib.data import Dataset
 from swaplib.faces import Faces
 from swaplib.judges.augment import augment
 from swaplib.judges.base import Judge
+from swaplib.judges.shape_model import MM, find_true_points, load_basis
 from swaplib.networks.resnet import Basic, ResNet, resnet50
 from swaplib.synthetic import head
 from swaplib.training.model import Phase, Stage, cosine
 
-_MM = 100  # millimetres in the head's unit, a decimetre
 Codes = dict[str, torch.Tensor]
 """shape (B, S), expression (B, E), pose (B, 3) in degrees: pitch, yaw, roll; camera (B, 3): half-widths of the picture
 per 100 mm, and the place of the eyes' midpoint, in [-1, 1]."""
@@ -76,93 +72,12 @@ class Config:
         )
 
 
-# ------------------------------------------------------------------------------------------------ the linear model
-
-
-@cache
-def _spread(count: int) -> torch.Tensor:
-    """Return numbers of vertices spread over the face, each the farthest from those before it."""
-    baked = head.tensors()
-    points, skin = baked["vertices"], baked["triangles"][baked["materials"] == 0].unique()
-    front = skin[(points[skin, 2] > 0.35) & (points[skin, 1] > 6.35)]
-    chosen, distance = [0], torch.full((len(front),), torch.inf)
-    for _ in range(count - 1):
-        distance = torch.minimum(distance, (points[front] - points[front[chosen[-1]]]).norm(dim=1))
-        chosen.append(int(distance.argmax()))
-    return front[chosen]
-
-
-@cache
-def _contour() -> torch.Tensor:
-    """Return which of each jaw point's candidates lies farthest out on the mean head seen from the front, (17,)."""
-    baked = head.tensors()
-    points = head.vertices(head.weights(synthetic.sample_factors(200, seed=1, groups=("shape",))["shape"])).mean(
-        0, keepdim=True
-    )
-    flat = head.surface_points(points, baked["jaw_ids"], baked["jaw_weights"])[0, ..., :2]
-    outward = baked["jaw_directions"]
-    return ((flat - flat.mean((0, 1))) * outward[:, None]).sum(-1).argmax(1)
-
-
-def take_points(vertices: torch.Tensor, count: int) -> torch.Tensor:
-    """Return the 68 landmarks and `count` points of heads (B, V, 3), mm from the eyes' midpoint, (B, 68 + count, 3).
-
-    The jaw's landmarks are fixed points of the head here: those on its outline in a frontal picture.
-    """
-    baked = head.tensors(str(vertices.device))
-    chosen = torch.arange(17), _contour()
-    jaw = head.surface_points(vertices, baked["jaw_ids"][chosen], baked["jaw_weights"][chosen])
-    inner = head.surface_points(vertices, baked["landmark_ids"], baked["landmark_weights"])
-    points = torch.cat([jaw, inner, vertices[:, _spread(count).to(vertices.device)]], 1)
-    return (points - head.eye_midpoint(vertices)[:, None]) * _MM
-
-
-def find_true_points(factors: synthetic.Factors, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return neutral points of rendered faces and their displacements by expression, (B, 68 + count, 3) each, mm."""
-    still = take_points(head.vertices(head.weights(factors["shape"])), count)
-    moved = take_points(head.vertices(head.weights(factors["shape"], factors["expression"])), count)
-    return still, moved - still
-
-
-@cache
-def find_mean_landmarks() -> np.ndarray:
-    """Return the 68 landmarks of the mean head, (68, 3), mm from the eyes' midpoint."""
-    factors = synthetic.sample_factors(200, seed=1, groups=("shape", "expression"))
-    return find_true_points(factors, 1)[0].mean(0)[:68].double().numpy()
-
-
-@cache
-def _heads(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return `find_true_points` of 1,500 heads, half from each world."""
-    groups = ("shape", "expression")
-    drawn = [synthetic.sample_factors(750, 1, world=world, groups=groups) for world in ("calm", "wild")]
-    parts = [find_true_points({group: one[group][k : k + 125] for group in groups}, count)
-             for one in drawn for k in range(0, 750, 125)]  # fmt: skip
-    return tuple(torch.cat(part) for part in zip(*parts, strict=True))
-
-
-@cache
-def _model(shapes: int, expressions: int, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return mean points (P, 3) and whitened components of shape (S, P, 3) and expression (E, P, 3), mm."""
-    with torch.device("cpu"):  # even where a network is built only to count its parameters
-        still, moved = _heads(count)
-    mean = still.mean(0)
-
-    def components(centred: torch.Tensor, number: int) -> torch.Tensor:
-        _, strengths, directions = torch.linalg.svd(centred.flatten(1), full_matrices=False)
-        scale = strengths[:number, None] / len(centred) ** 0.5
-        return (directions[:number] * scale).unflatten(1, mean.shape)
-
-    # Expressions are not centred: the code 0 means no expression.
-    return mean, components(still - mean, shapes), components(moved, expressions)
-
-
 def fit_camera(view: torch.Tensor, marks: torch.Tensor) -> torch.Tensor:
     """Return scale and shift (B, 3) that best map points in view (B, N, 3), mm, to landmarks (B, N, 2) in [-1, 1].
 
     By least squares.
     """
-    flat = view[..., :2] * view.new_tensor([1, -1]) / _MM
+    flat = view[..., :2] * view.new_tensor([1, -1]) / MM
     centre, middle = flat.mean(1, keepdim=True), marks.mean(1, keepdim=True)
     scale = ((flat - centre) * (marks - middle)).sum((1, 2)) / (flat - centre).square().sum((1, 2))
     return torch.cat([scale[:, None], (middle - centre * scale[:, None, None])[:, 0]], 1)
@@ -186,8 +101,8 @@ class Shape(Judge):
         self.trunk = resnet50() if config.trunk == "resnet50" else ResNet(Basic, (1,) * 4, config.width, pool=False)
         self.sizes = {"shape": config.shapes, "expression": config.expressions, "pose": 3, "camera": 3}
         self.head = nn.Linear(self.trunk.outputs, sum(self.sizes.values()))
-        for name, part in zip(("mean", "shapes", "expressions"), _model(config.shapes, config.expressions,
-                                                                        config.points), strict=True):  # fmt: skip
+        basis = load_basis(config.shapes, config.expressions, config.points)
+        for name, part in zip(("mean", "shapes", "expressions"), basis, strict=True):
             self.register_buffer(name, part)
 
     def forward(self, images: torch.Tensor) -> Codes:  # (B, 3, H, W) -> (B, S), (B, E), (B, 3), (B, 3)
@@ -217,7 +132,7 @@ class Shape(Judge):
     def landmarks(self, codes: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the 68 landmarks in the picture, (B, 68, 2), in [-1, 1] over its width."""
         scale, shift = codes["camera"][:, :1, None], codes["camera"][:, None, 1:]
-        return self.view(codes)[:, :68, :2] * codes["camera"].new_tensor([1, -1]) / _MM * scale + shift
+        return self.view(codes)[:, :68, :2] * codes["camera"].new_tensor([1, -1]) / MM * scale + shift
 
     @torch.no_grad()
     def measure(self, images: torch.Tensor) -> Codes:

@@ -11,7 +11,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 
 from swaplib import synthetic
 from swaplib.data import Dataset
@@ -48,6 +47,8 @@ def measure_verification(
     related = [k for k, kin in enumerate(others) if len(kin)]
     if not several or not related:
         raise ValueError("verification needs people in several pictures: use a dataset such as LFW")
+    from sklearn.metrics import roc_auc_score  # takes a second to load
+
     same = [rng.choice(several[k], 2, replace=False) for k in rng.integers(0, len(several), pairs)]
     different = [
         [rng.choice(rows[k]), rng.choice(rows[rng.choice(others[k])])] for k in rng.choice(related, pairs)

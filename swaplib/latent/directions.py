@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.svm import SVC
 
 from swaplib import latent
 from swaplib.faces import CELEBA_ATTRIBUTES, Faces
@@ -158,6 +157,8 @@ def interfacegan(
             f"{len(high) - learned} to test by: give more codes or a larger share"
         )
     ends = [used[rng.permutation(end)] for end in (high, low)]
+    from sklearn.svm import SVC  # takes a second to load
+
     machine = SVC(kernel="linear")
     machine.fit(np.concatenate([end[:learned] for end in ends]), np.repeat([1, 0], learned))
     rest = len(high) - learned

@@ -13,7 +13,7 @@ import torch
 from swaplib import photos
 from swaplib.faces import Faces, to_uint8
 from swaplib.families import Family
-from swaplib.judges import shape
+from swaplib.judges import shape_model
 from swaplib.metrics.image import SIZE, absolute_error, ms_ssim, resized
 
 OVERALL = ("smooth", "smooth_r", "shape", "shape_r", "expression", "expression_r", "pose", "pose_r", "pose_marks")
@@ -23,10 +23,10 @@ OVERALL = ("smooth", "smooth_r", "shape", "shape_r", "expression", "expression_r
 def score_identity(swapped: Faces, source: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
     """Measure identity by dlib: squared Euclidean distances of its descriptors, (B,) each; NaN where it finds no face.
 
-    source, target: their descriptors (B, 128), from `photos.descriptor`. Landmarks, where the swapped faces have
+    source, target: their descriptors (B, 128), from `photos.describe`. Landmarks, where the swapped faces have
     them, decide which part of a picture dlib describes.
     """
-    found = photos.descriptor(swapped)
+    found = photos.describe(swapped)
     to_source, to_target = ((found - other).pow(2).sum(-1) for other in (source, target))
     nearer = torch.where(torch.isnan(to_source + to_target), torch.nan, (to_source < to_target).float())
     return {"to_source": to_source, "to_target": to_target, "nearer_source": nearer}
@@ -82,7 +82,7 @@ def estimate_pose(landmarks: np.ndarray, size: int) -> tuple[float, float]:
     focal = size / 2 / np.tan(np.radians(10))
     camera = np.array([[focal, 0, (size - 1) / 2], [0, focal, (size - 1) / 2], [0, 0, 1]])
     # The 51 inner landmarks; a camera's axes: y down, z away.
-    points = shape.find_mean_landmarks()[17:] * [1, -1, -1]
+    points = shape_model.find_mean_landmarks()[17:] * [1, -1, -1]
     _, turn, _ = cv2.solvePnP(points, landmarks[17:68].astype(float), camera, None, flags=cv2.SOLVEPNP_SQPNP)
     matrix = cv2.Rodrigues(turn)[0] * np.outer([1, -1, -1], [1, -1, -1])  # the head's own axes
     yaw, roll = np.arctan2(matrix[0, 2], matrix[2, 2]), np.arctan2(matrix[1, 0], matrix[1, 1])

@@ -19,7 +19,7 @@ from swaplib.data import Dataset
 from swaplib.faces import Faces
 from swaplib.families import Family
 from swaplib.judges import Judges
-from swaplib.judges.panel import Metric, describe
+from swaplib.judges.panel import Metric, Reading, describe
 from swaplib.metrics.identity import as_target, estimate_poses, score_identity, self_consistency
 from swaplib.metrics.image import SIZE, resized, score_swaps
 from swaplib.synthetic import HELD_OUT
@@ -204,7 +204,12 @@ class _Pairs:
     @cached_property
     def owners(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Descriptors of the sources and of the targets, by dlib."""
-        return photos.descriptor(self.source), photos.descriptor(self.target)
+        return photos.describe(self.source), photos.describe(self.target)
+
+    @cached_property
+    def readings(self) -> tuple[Reading, Reading]:
+        """What the judges see in the sources and in the targets."""
+        return self.judges.read(self.source), self.judges.read(self.target)
 
     @cached_property
     def poses(self) -> torch.Tensor:
@@ -218,7 +223,7 @@ def _verdict(shown: Faces, pairs: _Pairs) -> dict[str, torch.Tensor]:
     return {
         **({} if pairs.truth is None else score_swaps(shown.images, pairs.truth)),
         **score_identity(shown, *pairs.owners),
-        **pairs.judges.score(shown.images, pairs.source, pairs.target, pairs.truth),
+        **pairs.judges.score(shown.images, pairs.source, pairs.target, pairs.truth, pairs.readings),
         "pose_marks": (poses - pairs.poses).norm(dim=1),
         "detected": poses.isfinite().all(1).float(),
     }

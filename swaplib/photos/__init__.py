@@ -18,13 +18,14 @@ from swaplib.photos.alignment import (
     warp_labels,
     warp_photo,
 )
-from swaplib.photos.detection import Detection, Prepared, choose, descriptor, detect, find, prepare
+from swaplib.photos.descriptors import describe
+from swaplib.photos.detection import Detection, Prepared, choose, detect, find, prepare
 from swaplib.photos.hull import rsgan_crops, rsgan_mask
 from swaplib.photos.parsing import Parser, parse
 from swaplib.photos.reading import PhotoError, load, read
 
 __all__ = (
     "KINDS", "Detection", "Kind", "Parser", "PhotoError", "Prepared", "align", "alignment", "canvas", "choose",
-    "descriptor", "detect", "find", "load", "move", "parse", "paste_back", "prepare", "read", "resizing", "rsgan_crops",
+    "describe", "detect", "find", "load", "move", "parse", "paste_back", "prepare", "read", "resizing", "rsgan_crops",
     "rsgan_mask", "warp", "warp_labels", "warp_photo",
 )  # fmt: skip

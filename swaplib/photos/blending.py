@@ -14,8 +14,6 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import sparse
-from scipy.sparse.linalg import spsolve
 
 _COARSEST = 24  # pixels per side up to which the membrane is solved exactly
 _SWEEPS = 12  # relaxation sweeps on each finer level
@@ -127,6 +125,9 @@ def _solve(values: np.ndarray, known: np.ndarray, free: np.ndarray) -> np.ndarra
         np.add.at(degree, index[a][free[a] & (free[b] | known[b])], 1)
     result = np.where(known[..., None], values, 0).astype(np.float32)
     if free.any():
+        from scipy import sparse  # slow to load
+        from scipy.sparse.linalg import spsolve
+
         here, there = np.concatenate(here), np.concatenate(there)
         graph = sparse.csc_matrix((np.ones(len(here)), (here, there)), shape=(len(degree),) * 2)
         result[free] = spsolve(sparse.diags(degree, format="csc") - graph, right).reshape(right.shape)

@@ -1,4 +1,4 @@
-"""Finding faces in photographs with dlib, and dlib's descriptor of a face. The only importer of dlib.
+"""Finding faces in photographs with dlib. The only importer of dlib.
 
 A photo is a uint8 RGB array (H, W, 3).
 """
@@ -15,10 +15,9 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import torch
-from joblib import Parallel, delayed
 from PIL import Image
 
-from swaplib.faces import Faces, from_uint8, to_uint8
+from swaplib.faces import Faces, from_uint8
 from swaplib.photos.alignment import (
     Kind,
     alignment,
@@ -34,13 +33,12 @@ from swaplib.photos.reading import PhotoError, read
 _dlib = threading.local()
 
 
-def _model(name: Literal["detector", "landmarks", "descriptor"]) -> Any:
+def _model(name: Literal["detector", "landmarks"]) -> Any:
     if not hasattr(_dlib, name):
         dlib = _import_dlib()
         make = {
             "detector": dlib.get_frontal_face_detector,
-            "landmarks": lambda: dlib.shape_predictor(_weights("shape_predictor_68_face_landmarks.dat")),
-            "descriptor": lambda: dlib.face_recognition_model_v1(_weights("dlib_face_recognition_resnet_model_v1.dat")),
+            "landmarks": lambda: dlib.shape_predictor(find_model_file("shape_predictor_68_face_landmarks.dat")),
         }
         setattr(_dlib, name, make[name]())
     return getattr(_dlib, name)
@@ -54,7 +52,7 @@ def _import_dlib() -> Any:
     return dlib
 
 
-def _weights(name: str) -> str:
+def find_model_file(name: str) -> str:
     """Return the path of a model file; its package is only located, since importing it needs pkg_resources."""
     spec = importlib.util.find_spec("face_recognition_models")
     if spec is None or not spec.submodule_search_locations:
@@ -184,31 +182,10 @@ def prepare(
     return Prepared(faces, matrix, photo, "; ".join(notes))
 
 
-# ---------------------------------------------------------------------------------------------- dlib's descriptor
-
-
-def descriptor(faces: Faces, detect_faces: bool = False, jobs: int = 1) -> torch.Tensor:
-    """Compute dlib's face descriptor, float32 (B, 128): a smaller squared Euclidean distance means more alike.
-
-    Uses the faces' landmarks where they have any, else (or with `detect_faces`) the largest face that dlib finds. Rows
-    of faces that it doesn't find are NaN. jobs: processes.
-    """
-    images = to_uint8(faces.images)
-    points = [None] * len(faces)
-    if faces.landmarks is not None and not detect_faces:
-        points = list(faces.landmarks.double().cpu().numpy())
-    rows = Parallel(n_jobs=jobs)(delayed(_describe)(*one) for one in zip(images, points, strict=True))
-    return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, 128)
-
-
-def _describe(image: np.ndarray, points: np.ndarray | None) -> np.ndarray:
-    if points is None:
-        found = detect(image)
-        points = found[0].landmarks if found else np.full((68, 2), np.nan)
-    if not np.isfinite(points).all():
-        return np.full(128, np.nan, np.float32)
+def cut_chip(image: np.ndarray, landmarks: np.ndarray, size: int) -> np.ndarray:
+    """Cut the aligned picture (size, size, 3) that dlib's descriptor sees out of a photo by its landmarks (68, 2)."""
     dlib = _import_dlib()
-    (left, top), (right, bottom) = np.rint(points.min(0)).astype(int), np.rint(points.max(0)).astype(int)
-    parts = dlib.points([dlib.point(int(x), int(y)) for x, y in np.rint(points)])
+    (left, top), (right, bottom) = (np.rint(edge(0)).astype(int) for edge in (landmarks.min, landmarks.max))
+    parts = dlib.points([dlib.point(int(x), int(y)) for x, y in np.rint(landmarks)])
     face = dlib.full_object_detection(dlib.rectangle(int(left), int(top), int(right), int(bottom)), parts)
-    return np.array(_model("descriptor").compute_face_descriptor(image, face), np.float32)
+    return dlib.get_face_chip(image, face, size, 0.25)

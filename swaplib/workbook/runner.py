@@ -12,9 +12,10 @@ import html
 import json
 import os
 import re
+import sys
 import time
 import tokenize
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import StringIO
@@ -24,6 +25,7 @@ from typing import Any
 import nbformat
 import papermill
 import yaml
+from joblib import Parallel, cpu_count, delayed
 from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
@@ -237,14 +239,17 @@ def run(
     out: str | Path | None = None,
     figures_folder: str | Path | None = None,
     progress: bool = True,
+    jobs: int | None = None,
 ) -> Report:
-    """Execute notebooks in order; everything is checked before the first one starts.
+    """Execute notebooks; everything is checked before the first one starts.
 
     names: which ones (`choose`). values: parameters to set, text or typed (`settings`). out: build/<preset>.
     figures_folder: build/figures for a plain demo run, otherwise <out>/figures, so that a quick run never replaces
         the pictures of the whole workbook.
     update: renew what is committed (executed notebooks, figures/, claims), and only what changed; only for a plain
         demo run. Figures and claims in `figures_folder` from earlier runs of the same notebooks are included.
+    jobs: notebooks that run side by side, each with one thread; as many as there are cores by default. They start, and
+        are reported, in reading order; those numbered 9x, which show what the others made, wait for all of these.
     Raises WorkbookError for wrong parameters, and at the first failing cell with notebook, cell and error; what ran
     before stays in `out`.
     """
@@ -260,14 +265,17 @@ def run(
     own = Path(figures_folder) if figures_folder else figures.folder() if plain else out / "figures"
     pictures = own.resolve()
     report = Report(out, pictures)
+    full = {
+        book: {name: parameter.default for name, parameter in parameters(book).items()} | plan[book.stem]
+        for book in books
+    }
+    last = [book for book in books if book.stem.startswith("9")]
     with _environment(SWAPLIB_FIGURES=str(pictures)):
-        for book in books:
-            full = {name: parameter.default for name, parameter in parameters(book).items()} | plan[book.stem]
-            start = time.perf_counter()
-            with _environment(SWAPLIB_RUN=json.dumps({"notebook": book.stem, "parameters": full})):
-                _execute(book, out / "notebooks" / book.name, plan[book.stem], progress)
-            report.seconds[book.stem] = round(time.perf_counter() - start, 1)
-            _write_manifest(out, preset, book, full, report.seconds[book.stem])
+        for together in ([book for book in books if book not in last], last):
+            tasks = [(book, out / "notebooks" / book.name, plan[book.stem], full[book], pictures) for book in together]
+            for book, seconds in zip(together, _execute_all(tasks, jobs or cpu_count(), progress), strict=True):
+                report.seconds[book.stem] = seconds
+                _write_manifest(out, preset, book, full[book], seconds)
         figures.write_gallery()
     if update:
         report.renewed = _renew(books, out, pictures, everything=not names)
@@ -290,16 +298,47 @@ def _environment(**values: str):
                 os.environ[name] = value
 
 
-def _execute(book: Path, output: Path, values: dict[str, Any], progress: bool) -> None:
-    """Run one notebook through papermill, turning its errors into one sentence."""
+def _execute_all(tasks: list[tuple], jobs: int, progress: bool) -> Iterator[float]:
+    """Run notebooks, each task the first arguments of `_execute`; yield their seconds in order."""
+    if min(jobs, len(tasks)) < 2:
+        for task in tasks:
+            yield _execute(*task, progress)
+        return
+    done = Parallel(min(jobs, len(tasks)), return_as="generator")(
+        delayed(_execute)(*task, progress=False, threads=1) for task in tasks
+    )
+    for (book, *_), seconds in zip(tasks, done, strict=True):
+        if progress:  # the bars of several notebooks would overwrite each other
+            print(f"{book.stem:<18} {seconds:6.1f} s", file=sys.stderr, flush=True)
+        yield seconds
+
+
+def _execute(
+    book: Path,
+    output: Path,
+    values: dict[str, Any],
+    full: dict[str, Any],
+    pictures: Path,
+    progress: bool,
+    threads: int | None = None,
+) -> float:
+    """Run one notebook through papermill, turning its errors into one sentence; return the seconds that it took.
+
+    values: what to set; full: all its parameters, for the record of what it makes. pictures: where it saves figures.
+    """
     output.parent.mkdir(parents=True, exist_ok=True)
+    environment = {"SWAPLIB_FIGURES": str(pictures)}
+    environment["SWAPLIB_RUN"] = json.dumps({"notebook": book.stem, "parameters": full})
+    environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
+    start = time.perf_counter()
     bar = {"desc": f"{book.stem:<18}", "bar_format": "{desc} {bar:24} {n_fmt}/{total_fmt} cells  {elapsed}"}
     try:
-        papermill.execute_notebook(
-            str(book), str(output), parameters=values or None, cwd=str(output.parent), kernel_name="python3",
-            progress_bar=bar if progress else False, request_save_on_cell_execute=False,
-            extra_arguments=["--IPKernelApp.log_level=50"],
-        )  # fmt: skip
+        with _environment(**environment):
+            papermill.execute_notebook(
+                str(book), str(output), parameters=values or None, cwd=str(output.parent), kernel_name="python3",
+                progress_bar=bar if progress else False, request_save_on_cell_execute=False,
+                extra_arguments=["--IPKernelApp.log_level=50"],
+            )  # fmt: skip
     except PapermillExecutionError as error:
         line = next((line for line in error.source.splitlines() if line.strip()), "")
         raise WorkbookError(
@@ -308,6 +347,7 @@ def _execute(book: Path, output: Path, values: dict[str, Any], progress: bool) -
         ) from error
     except DeadKernelError as error:
         raise WorkbookError(f"{book.stem}: its process died, perhaps for lack of memory: set smaller sizes") from error
+    return round(time.perf_counter() - start, 1)
 
 
 def _write_manifest(out: Path, preset: str, book: Path, values: dict[str, Any], seconds: float) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from swaplib import data, judges, synthetic, weights
 from swaplib.faces import BISENET, CELEBAMASK_HQ, Faces
-from swaplib.judges import identity, parsing, perceptual, shape, smoothness
+from swaplib.judges import identity, parsing, perceptual, shape, shape_model, smoothness
 from swaplib.judges.augment import augment
 from swaplib.networks.bisenet import BiSeNet
 from swaplib.networks.ir_se import IRSE50
@@ -323,6 +323,18 @@ def test_files_of_no_judge_are_refused(tmp_path):
 # ---------------------------------------------------------------------------------------------- shape
 
 
+def test_the_baked_head_model_is_what_sampled_heads_give():
+    torch.testing.assert_close(torch.from_numpy(shape_model._file()["spread"]).long(), shape_model.spread_points(256))
+    assert shape_model._file()["jaw"].tolist() == shape_model.choose_contour().tolist()
+    found = shape_model.find_components()
+    for name, values in zip(found, shape_model.load_basis(80, 32, 256), strict=True):
+        # The sign of a component is free, and the last ones may turn among themselves.
+        mine, baked = torch.from_numpy(found[name]).float()[:20], values[:20]
+        torch.testing.assert_close(mine.abs(), baked.abs(), atol=0.02, rtol=0)
+    with pytest.raises(ValueError, match="80 shapes"):
+        shape_model.load_basis(81, 1, 1)
+
+
 @pytest.fixture(scope="module")
 def judge() -> shape.Shape:
     return judges.build("shape", "smoke").eval()
@@ -330,7 +342,7 @@ def judge() -> shape.Shape:
 
 def test_the_linear_model_holds_rendered_heads(rendered):
     judge = judges.build("shape", "demo")
-    still, moved = shape.find_true_points(rendered.factors, judge.config.points)
+    still, moved = shape_model.find_true_points(rendered.factors, judge.config.points)
 
     def project(points, components):
         return torch.linalg.lstsq(components.flatten(1).T, points.flatten(1).T).solution.T
@@ -388,7 +400,7 @@ def test_unknown_factors_only_silence_their_terms(judge, rendered):
 
 def test_landmarks_of_the_model_stand_where_the_renderer_puts_them(rendered):
     """The rotation's signs: a head that is turned to its left shows so in the model's view, too."""
-    still, moved = shape.find_true_points(rendered.factors, 32)
+    still, moved = shape_model.find_true_points(rendered.factors, 32)
     view = (still + moved) @ head.rotation(rendered.factors["pose"]).transpose(1, 2)
     marks = (rendered.landmarks + 0.5) / 64 * 2 - 1
     camera = shape.fit_camera(view[:, 17:68], marks[:, 17:])

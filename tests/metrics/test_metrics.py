@@ -23,7 +23,7 @@ from torchmetrics.functional.image import (
 from swaplib import data, families, metrics, synthetic
 from swaplib.faces import Faces, to_unit
 from swaplib.families import Family, Part
-from swaplib.judges import Judges, registry, shape
+from swaplib.judges import Judges, registry, shape_model
 from swaplib.metrics import identity, image
 from swaplib.metrics import table as tables
 from swaplib.synthetic import head
@@ -434,7 +434,7 @@ def test_without_judges_their_columns_are_empty():
 def test_the_pose_is_found_from_landmarks(pitch, yaw, roll):
     turn = head.rotation(torch.tensor([[pitch, yaw, roll]]))[0].double().numpy()
     flip = np.diag([1.0, -1.0, -1.0])  # a camera's axes
-    points = (shape.find_mean_landmarks() @ flip) @ (flip @ turn @ flip).T + np.array([5.0, -3.0, 900.0])
+    points = (shape_model.find_mean_landmarks() @ flip) @ (flip @ turn @ flip).T + np.array([5.0, -3.0, 900.0])
     focal = 128 / 2 / np.tan(np.radians(10))
     marks = points[:, :2] / points[:, 2:] * focal + 63.5
     found = torch.tensor(metrics.estimate_pose(marks, 128))

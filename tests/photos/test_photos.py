@@ -20,9 +20,10 @@ from PIL import Image, ImageCms
 from skimage.data import astronaut
 
 import swaplib
-from swaplib import judges, photos
+from swaplib import judges, photos, synthetic
 from swaplib.faces import CELEBAMASK_HQ, Faces, from_uint8, to_uint8
 from swaplib.photos import PhotoError
+from swaplib.photos.detection import find_model_file
 
 EYES = slice(36, 42), slice(42, 48)
 PHOTO = np.ascontiguousarray(astronaut()[20:250, 110:340])
@@ -526,14 +527,27 @@ def test_the_parser_against_labelled_portraits():
 
 def test_descriptor(face):
     prepared = photos.prepare(PHOTO, "ffhq", 200)
-    given_points = photos.descriptor(prepared.faces)
-    found_points = photos.descriptor(prepared.faces, detect_faces=True)
+    given_points = photos.describe(prepared.faces)
+    found_points = photos.describe(prepared.faces, detect_faces=True)
     assert given_points.shape == (1, 128)
     assert given_points.dtype == torch.float32
     assert (given_points - found_points).square().sum() < 0.02
-    mirrored = photos.descriptor(prepared.faces.mirror())
+    mirrored = photos.describe(prepared.faces.mirror())
     assert 1e-4 < (given_points - mirrored).square().sum() < 0.1
     blank = Faces(torch.zeros(2, 3, 64, 64))
-    assert photos.descriptor(blank).isnan().all()
+    assert photos.describe(blank).isnan().all()
     both = Faces.cat([prepared.faces, prepared.faces.mirror()])
-    assert torch.equal(photos.descriptor(both, jobs=2), torch.cat([given_points, mirrored]))
+    torch.testing.assert_close(photos.describe(both), torch.cat([given_points, mirrored]))
+
+
+def test_descriptor_is_dlibs_own():
+    """dlib's network reads the same file and gives the same numbers."""
+    dlib = pytest.importorskip("dlib")
+    faces = synthetic.render_faces(2, seed=3, world="wild")
+    network = dlib.face_recognition_model_v1(find_model_file("dlib_face_recognition_resnet_model_v1.dat"))
+    for image, marks, mine in zip(to_uint8(faces.images), faces.landmarks.numpy(), photos.describe(faces), strict=True):
+        (left, top), (right, bottom) = np.rint(marks.min(0)), np.rint(marks.max(0))
+        points = dlib.points([dlib.point(int(x), int(y)) for x, y in np.rint(marks)])
+        box = dlib.rectangle(int(left), int(top), int(right), int(bottom))
+        theirs = network.compute_face_descriptor(image, dlib.full_object_detection(box, points))
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
