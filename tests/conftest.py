@@ -1,6 +1,7 @@
 """Settings that all tests share."""
 
 import os
+from pathlib import Path
 
 from hypothesis import settings
 
@@ -11,3 +12,6 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("searching")
 if os.environ.get("CI"):
     settings.load_profile("repeatable")
+
+# What tests keep stays out of the user's cache. A later run finds it there: its keys tell the state of the code.
+os.environ["SWAPLIB_CACHE"] = str(Path(__file__).resolve().parent.parent / "build/tests/cache")

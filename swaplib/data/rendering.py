@@ -82,7 +82,7 @@ def _render_shard(out: Path, settings: dict[str, Any], wanted: list[int]) -> int
     start = wanted[0] // SHARD * SHARD
     seed, world, size = settings["seed"], settings["world"], settings["size"]
     people = {name: settings.get(name, 1) for name in ("shots", "relatives")}
-    faces = synthetic.render_faces(SHARD, seed=seed, start=start, world=world, size=size, jobs=1, **people)
+    faces = synthetic.render_faces(SHARD, seed=seed, start=start, world=world, size=size, jobs=1, keep=False, **people)
     images, rows = to_uint8(faces.images), []
     for k in (number - start for number in wanted):
         name = f"{start + k:08d}.png"

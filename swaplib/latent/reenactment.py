@@ -20,7 +20,6 @@ from typing import ClassVar, Protocol
 import cv2
 import numpy as np
 import torch
-from scipy.interpolate import RBFInterpolator
 from torch import nn
 
 from swaplib import judges, synthetic
@@ -80,7 +79,7 @@ class Rendered:
             )
         factors = source.factors | {group: driver.factors[group] for group in DRIVEN}
         size = source.size[0]
-        driven = synthetic.render(factors, max(64, size), device=str(source.images.device)).resize(size)
+        driven = synthetic.render(factors, max(64, size)).to(source.images.device).resize(size)
         return replace(driven, identity=source.identity, names=source.names)
 
 
@@ -139,6 +138,8 @@ def backward_map(start: np.ndarray, end: np.ndarray, size: tuple[int, int], step
     would fold the picture where landmarks come close to each other. It is smooth, so it is computed at every `step`-th
     pixel and interpolated.
     """
+    from scipy.interpolate import RBFInterpolator  # slow to load
+
     height, width = size
     x, y = np.linspace(0, width - 1, 3), np.linspace(0, height - 1, 3)
     border = np.array([(a, b) for a in x for b in y if (a, b) != (x[1], y[1])])

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from tqdm.auto import tqdm
 
-from swaplib.faces import Faces, region
+from swaplib.faces import Faces, from_uint8, region, to_uint8
 from swaplib.synthetic.factors import (
     CALM,
     IDENTITY,
@@ -34,12 +34,14 @@ from swaplib.synthetic.factors import (
 )
 from swaplib.synthetic.renderer import render
 from swaplib.synthetic.threads import one_thread
+from swaplib.synthetic.version import RENDERER
 
 __all__ = [
     "CALM",
     "FACE_REGION",
     "HELD_OUT",
     "IDENTITY",
+    "RENDERER",
     "WILD",
     "WORLDS",
     "Factors",
@@ -75,10 +77,10 @@ def render_faces(
     supersample: int = 2,
     jobs: int = 1,
     ties: Ties | None = None,
-    device: str = "cpu",
     progress: bool = False,
     shots: int = 1,
     relatives: int = 1,
+    keep: bool = True,
 ) -> Faces:
     """Render faces number start … start+count−1 of the series `seed`; face k is the same whatever else is asked for.
 
@@ -86,10 +88,11 @@ def render_faces(
     shots: pictures of each person: faces n, n+1 … n+shots−1, n a multiple of `shots`, show person n.
     relatives: that many people in a row share the skin, eyes, brows and beard of the first of them; only the shape of
         the head tells them apart.
+    keep: as in `render`.
     """
     chunks = [range(first, min(first + 8, start + count)) for first in range(start, start + count, 8)]
     work = (
-        joblib.delayed(_render_range)(chunk, seed, world, size, supersample, ties, device, shots, relatives)
+        joblib.delayed(_render_range)(chunk, seed, world, size, supersample, ties, shots, relatives, keep)
         for chunk in chunks
     )
     if jobs == 1:
@@ -100,7 +103,7 @@ def render_faces(
     return Faces.cat(list(bar))
 
 
-def _render_range(chunk: range, seed, world, size, supersample, ties, device, shots, relatives) -> Faces:
+def _render_range(chunk: range, seed, world, size, supersample, ties, shots, relatives, keep) -> Faces:
     # Small tensors: a second thread per process costs far more in waiting than it brings.
     with one_thread():
         factors = sample_factors(len(chunk), seed, chunk.start, world, ties)
@@ -110,8 +113,8 @@ def _render_range(chunk: range, seed, world, size, supersample, ties, device, sh
             drawn = {k: sample_factors(1, seed, k, world, ties) for k in {*people, *families}}
             factors = swap_identity(_gather(drawn, people), factors)
             factors["skin"] = _gather(drawn, families)["skin"]
-        rendered = render(factors, size, supersample, device)
-    return replace(rendered, identity=torch.tensor(people, device=rendered.images.device))
+        rendered = render(factors, size, supersample, keep)
+    return replace(rendered, identity=torch.tensor(people))
 
 
 def _gather(drawn: dict[int, Factors], numbers: list[int]) -> Factors:
@@ -182,7 +185,7 @@ def true_swap(
     if not set(groups) <= set(IDENTITY):
         raise ValueError(f"groups must be of {', '.join(IDENTITY)}, got {', '.join(groups)}")
     factors = swap_identity(source.factors, target.factors, groups)
-    swapped = render(factors, target.size[0], supersample, str(target.images.device))
+    swapped = render(factors, target.size[0], supersample).to(target.images.device)
     swapped = replace(swapped, identity=source.identity if set(groups) == set(IDENTITY) else None)
     return swapped if surround == "rendered" else _composite(swapped, target)
 
@@ -195,5 +198,6 @@ def _composite(swapped: Faces, target: Faces) -> Faces:
     soft = F.avg_pool2d(mask, width, 1, width // 2, count_include_pad=False)
     same = (swapped.images == target.images).all(1, keepdim=True)
     images = torch.where(same, target.images, torch.lerp(target.images, swapped.images, soft))
+    images = from_uint8(to_uint8(images)).to(images.device)  # 256 levels, as all that is rendered
     labels = torch.where(mask[:, 0] > 0, swapped.labels, target.labels)
     return replace(swapped, images=images, labels=labels)

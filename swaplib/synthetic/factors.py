@@ -77,6 +77,24 @@ def column(factors: Factors, group: str, name: str) -> torch.Tensor:
     return factors[group][:, columns()[group].index(name)]
 
 
+@cache
+def _record_type(group: str) -> np.dtype:
+    return np.dtype([(name, np.float64) for name in columns()[group]])
+
+
+def record(factors: Factors, group: str) -> np.void:
+    """Return a group of the first face as a record whose fields are its columns, for the renderer's kernels."""
+    return factors[group][:1].double().contiguous().numpy().view(_record_type(group))[0, 0]
+
+
+def blank(group: str, **values: float) -> np.void:
+    """Return the record of a group in which the named columns have these values and all others are 0."""
+    row = np.zeros((), _record_type(group))
+    for name, value in values.items():
+        row[name] = value
+    return row[()]
+
+
 # --------------------------------------------------------------------------------------------------- the two worlds
 
 
@@ -159,36 +177,38 @@ def sample_factors(
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
     wanted = tuple(group for group in columns() if groups is None or group in groups)
-    faces = [_one(seed, start + k, world, ties, wanted) for k in range(count)]
-    return {group: torch.cat([face[group] for face in faces]) for group in wanted}
+    standing = not {"camera", "body"}.isdisjoint(wanted)
+    drawn = [_draw(seed, start + k, world, ties, wanted, standing) for k in range(count)]
+    if standing:
+        _stand_up(drawn)
+    return {group: torch.from_numpy(np.array([face[group] for face in drawn], np.float32)) for group in wanted}
 
 
-def _one(seed: int, index: int, world: World, ties: Ties, wanted: Sequence[str]) -> Factors:
-    """Draw one face. Faces are made one by one, since sums over a batch round differently from batch to batch."""
+def _draw(seed: int, index: int, world: World, ties: Ties, wanted: Sequence[str], standing: bool) -> dict:
+    """Draw one face: group -> the values of its columns; camera and body, if `standing`, as `_stand_up` takes them."""
 
     def stream(part: int) -> np.random.Generator:
         return np.random.default_rng([seed, index, part])
 
     shape = _sample_shape(stream(0))
+    male, age = bool(shape[_MASCULINE] > 0.5), float(shape[_AGE])
     draws = {
-        "shape": lambda: shape,
-        "skin": lambda: _sample_skin(stream(1), shape, ties),
-        "hair": lambda: _sample_hair(stream(2), shape, world, ties),
+        "skin": lambda: _sample_skin(stream(1), male, age, ties),
+        "hair": lambda: _sample_hair(stream(2), male, age, world, ties),
         "glasses": lambda: _sample_glasses(stream(3), world),
         "expression": lambda: _sample_expression(stream(4), world),
         "pose": lambda: {name: _clipped(stream(5 + k), getattr(world, name)) for k, name in enumerate(POSE)},
         "light": lambda: _sample_light(stream(8), world),
         "background": lambda: _sample_background(stream(9), world),
     }
-
-    def row(group: str) -> torch.Tensor:
-        drawn = draws[group]()
-        return torch.tensor([[drawn[name] for name in columns()[group]]]).float()
-
-    made = {group: row(group) for group in draws if group in wanted}
-    if {"camera", "body"}.isdisjoint(wanted):
-        return made
-    return made | _stand_up(row("shape"), _sample_body(stream(11)), _sample_camera(stream(10), world))
+    face = {"shape": shape}
+    for group in draws:
+        if group in wanted:
+            values = draws[group]()
+            face[group] = [values[name] for name in columns()[group]]
+    if standing:
+        face |= {"body": _sample_body(stream(11)), "camera": _sample_camera(stream(10), world)}
+    return face
 
 
 def moving_factors(count: int, span: float, seed: int = 0, number: int = 0, world: str | World = "calm") -> Factors:
@@ -210,85 +230,89 @@ def moving_factors(count: int, span: float, seed: int = 0, number: int = 0, worl
     return factors
 
 
+def _clip(value: float, low: float, high: float) -> float:
+    return min(max(float(value), low), high)
+
+
 def _clipped(rng: np.random.Generator, spread: tuple[float, float]) -> float:
-    return float(np.clip(rng.normal(0, spread[0]), -spread[1], spread[1]))
+    return _clip(rng.normal(0, spread[0]), -spread[1], spread[1])
 
 
-def _sample_shape(rng: np.random.Generator) -> dict[str, float]:
-    race = rng.dirichlet([0.55] * 3)
-    if rng.random() < 0.6:
-        race = 0.3 * race + 0.7 * np.eye(3)[rng.integers(3)]
-    out = {
-        "masculine": float(np.clip(rng.normal(0.1 if rng.random() < 0.5 else 0.9, 0.08), 0, 1)),
-        "age": float(rng.beta(0.9, 1.5)),
-        "weight": float(np.clip(rng.normal(0.48, 0.15), 0.05, 0.95)),
-        "muscle": float(np.clip(rng.normal(0.53, 0.15), 0.05, 0.95)),
-        "african": race[0],
-        "asian": race[1],
-        "caucasian": race[2],
-    }
-    calmer = {"ear": 0.8, "eye": 0.8, "neck": 0.4, "asym": 0.0}
+_MASCULINE, _AGE = head.MACRO.index("masculine"), head.MACRO.index("age")
+_HEAD_SHAPE_ODDS = np.array([1, 1, 2.5, 0.5, 1.5, 0.3, 1.0])
+
+
+@cache
+def _shape_scales() -> np.ndarray:
+    """Return, for each column after the macro ones and before the asymmetries, how widely it varies."""
+    calmer = {"ear": 0.8, "eye": 0.8, "neck": 0.4}
     specific = {
         "head-scale": 0.45, "head-angle": 0.4, "forehead-": 0.45, "chin-width": 0.45, "chin-bones": 0.45,
         "neck-double": 0.5, "head-fat": 0.6, "head-back": 0.4,
     }  # fmt: skip
-    for name in head.shape_columns()[len(head.MACRO) :]:
-        if name.startswith("asym"):
-            out[name] = 0.0
-            continue
-        scale = next(
-            (s for start, s in specific.items() if name.startswith(start)), calmer.get(name.split("-")[0], 1.0)
-        )
-        out[name] = float(np.clip(rng.normal(0, 0.30), -1.0, 1.0)) * scale
-    likely = np.array([1, 1, 2.5, 0.5, 1.5, 0.3, 1.0])
-    for k in rng.choice(len(head.HEAD_SHAPES), 2, replace=False, p=likely / likely.sum()):
-        out[f"head-{head.HEAD_SHAPES[k]}"] = float(rng.uniform(0, 0.38))
-    for shape in head.HEAD_SHAPES:
-        if abs(out[f"head-{shape}"]) < 1e-9 or out[f"head-{shape}"] < 0:
-            out[f"head-{shape}"] = 0.0
-    asymmetric = [name for name in head.shape_columns() if name.startswith("asym")]
-    for name in rng.choice(asymmetric, 8, replace=False):
-        out[str(name)] = float(np.clip(rng.normal(0, 0.28), -0.6, 0.6))
-    return out
+    names = [name for name in head.shape_columns()[len(head.MACRO) :] if not name.startswith("asym")]
+    return np.array([
+        next((s for start, s in specific.items() if name.startswith(start)), calmer.get(name.split("-")[0], 1.0))
+        for name in names
+    ])  # fmt: skip
 
 
-def _sample_skin(rng: np.random.Generator, shape: dict[str, float], ties: Ties) -> dict[str, float]:
-    male = shape["masculine"] > 0.5
-    tone = float(rng.uniform(0, 1))
+def _sample_shape(rng: np.random.Generator) -> np.ndarray:
+    """Draw the shape columns, in the order macro, local changes, head shapes, asymmetries."""
+    race = rng.dirichlet([0.55] * 3)
+    if rng.random() < 0.6:
+        race = 0.3 * race + 0.7 * np.eye(3)[rng.integers(3)]
+    masculine = _clip(rng.normal(0.1 if rng.random() < 0.5 else 0.9, 0.08), 0, 1)
+    age = float(rng.beta(0.9, 1.5))
+    weight, muscle = _clip(rng.normal(0.48, 0.15), 0.05, 0.95), _clip(rng.normal(0.53, 0.15), 0.05, 0.95)
+    local = np.clip(rng.normal(0, 0.30, len(_shape_scales())), -1.0, 1.0) * _shape_scales()
+    heads = local[-len(head.HEAD_SHAPES) :]
+    likely = rng.choice(len(heads), 2, replace=False, p=_HEAD_SHAPE_ODDS / _HEAD_SHAPE_ODDS.sum())
+    heads[likely] = rng.uniform(0, 0.38, 2)
+    heads[heads < 1e-9] = 0.0
+    asymmetries = np.zeros(len(head.shape_columns()) - len(head.MACRO) - len(local))
+    uneven = rng.choice(len(asymmetries), 8, replace=False)
+    asymmetries[uneven] = np.clip(rng.normal(0, 0.28, 8), -0.6, 0.6)
+    return np.concatenate([(masculine, age, weight, muscle), race, local, asymmetries])
+
+
+_BEARDS = ("full", "goatee", "moustache", "stubble")
+
+
+def _sample_skin(rng: np.random.Generator, male: bool, age: float, ties: Ties) -> dict[str, float]:
+    tone = rng.uniform(0, 1)
     dark_eyes = rng.random() < 0.62
     made_up = rng.random() < (0.45 * (not male) if ties.make_up_with_sex else 0.25)
     bearded = rng.random() < (0.45 * male if ties.beard_with_sex else 0.25)
-    kind = rng.choice(["full", "goatee", "moustache", "stubble"], p=[0.4, 0.2, 0.12, 0.28])
-    thick = float(np.clip(rng.normal(0.62 if male else 0.42, 0.16), 0.1, 1))
+    kind = _BEARDS[rng.choice(4, p=(0.4, 0.2, 0.12, 0.28))]
+    thick = _clip(rng.normal(0.62 if male else 0.42, 0.16), 0.1, 1)
     return {
         "tone": tone,
-        "undertone": float(rng.uniform(-1, 1)),
-        "redness": float(rng.uniform(0.2, 1)),
-        "freckles": float(rng.uniform(0.3, 1) if rng.random() < 0.14 else 0),
-        "blemishes": float(rng.uniform(0, 1)),
-        "shine": float(rng.uniform(0.2, 0.9)),
-        "age": shape["age"],
-        "iris_hue": float(rng.uniform(0, 0.12) if dark_eyes else rng.uniform(0.15, 1)),
-        "iris_light": float(rng.uniform(0.1, 0.5) if dark_eyes else rng.uniform(0.45, 1)),
-        "lip_colour": float(rng.uniform(0, 1)),
-        "lipstick": float(rng.uniform(0.4, 0.95) if made_up else 0),
-        "lipstick_hue": float(rng.uniform(0, 1)),
-        "eyeshadow": float(rng.uniform(0.2, 0.7) if made_up and rng.random() < 0.6 else 0),
-        "eyeshadow_hue": float(rng.uniform(0, 1)),
-        "blush": float(rng.uniform(0, 0.6) if made_up else 0),
+        "undertone": rng.uniform(-1, 1),
+        "redness": rng.uniform(0.2, 1),
+        "freckles": rng.uniform(0.3, 1) if rng.random() < 0.14 else 0,
+        "blemishes": rng.uniform(0, 1),
+        "shine": rng.uniform(0.2, 0.9),
+        "age": age,
+        "iris_hue": rng.uniform(0, 0.12) if dark_eyes else rng.uniform(0.15, 1),
+        "iris_light": rng.uniform(0.1, 0.5) if dark_eyes else rng.uniform(0.45, 1),
+        "lip_colour": rng.uniform(0, 1),
+        "lipstick": rng.uniform(0.4, 0.95) if made_up else 0,
+        "lipstick_hue": rng.uniform(0, 1),
+        "eyeshadow": rng.uniform(0.2, 0.7) if made_up and rng.random() < 0.6 else 0,
+        "eyeshadow_hue": rng.uniform(0, 1),
+        "blush": rng.uniform(0, 0.6) if made_up else 0,
         "brow_thickness": thick,
-        "brow_density": float(rng.uniform(0.45, 1)),
-        "brow_arch": float(rng.normal(0.1 if male else 0.4, 0.25)),
-        "brow_darkness": float(rng.uniform(0.3, 1)),
-        "brow_warmth": float(rng.uniform(0, 1)),
-        "beard_length": float(rng.uniform(0.03, 0.16) if bearded and kind == "full" else rng.uniform(0.02, 0.07)),
-        "moustache": float(bearded and kind != "stubble"),
-        "goatee": float(bearded and kind in ("full", "goatee")),
-        "cheek_beard": float(bearded and kind == "full"),
-        "stubble": float(
-            rng.uniform(0.3, 0.9) if (bearded and kind == "stubble") else (rng.uniform(0, 0.25) if male else 0)
-        ),
-        "texture_seed": float(rng.integers(1 << 20)),
+        "brow_density": rng.uniform(0.45, 1),
+        "brow_arch": rng.normal(0.1 if male else 0.4, 0.25),
+        "brow_darkness": rng.uniform(0.3, 1),
+        "brow_warmth": rng.uniform(0, 1),
+        "beard_length": rng.uniform(0.03, 0.16) if bearded and kind == "full" else rng.uniform(0.02, 0.07),
+        "moustache": bearded and kind != "stubble",
+        "goatee": bearded and kind in ("full", "goatee"),
+        "cheek_beard": bearded and kind == "full",
+        "stubble": rng.uniform(0.3, 0.9) if bearded and kind == "stubble" else rng.uniform(0, 0.25) if male else 0,
+        "texture_seed": rng.integers(1 << 20),
     }
 
 
@@ -314,8 +338,11 @@ _LONG = ("bob", "long", "long_wavy", "long_curly", "tied_back")
 _MALE_ONLY_BY_CHOICE = ("bald", "receding", "buzz")
 
 
-def _sample_hair(rng: np.random.Generator, shape: dict[str, float], world: World, ties: Ties) -> dict[str, float]:
-    male = shape["masculine"] > 0.5
+# Pheomelanin and eumelanin: dark hair is commonest; blond and red at every skin tone.
+_HAIR_COLOURS = {"black": 0.97, "dark": 0.82, "brown": 0.62, "light": 0.42, "blond": 0.2, "red": 0.45}
+
+
+def _sample_hair(rng: np.random.Generator, male: bool, age: float, world: World, ties: Ties) -> dict[str, float]:
     odds = np.ones(len(world.styles))
     for k, style in enumerate(world.styles):
         if ties.style_with_sex:
@@ -323,21 +350,18 @@ def _sample_hair(rng: np.random.Generator, shape: dict[str, float], world: World
             odds[k] = 3.0 if favoured else 1.0
             if style in _MALE_ONLY_BY_CHOICE and not male:
                 odds[k] = 0.15
-    style = str(rng.choice(world.styles, p=odds / odds.sum()))
+    style = world.styles[rng.choice(len(odds), p=odds / odds.sum())]
     numbers = np.array(_STYLE_TABLE[style]) * np.clip(rng.normal(1, 0.14, 15), 0.6, 1.45)
     top, side, back, fringe, lift, volume, forward, sideways, backward, parted, curl, turns, wave, frizz, clump = (
-        numbers
+        numbers.tolist()
     )
     if style in ("bob", "long", "long_wavy") and rng.random() < 0.3:  # a fringe
-        fringe, forward, parted = float(rng.uniform(0.52, 0.66)), 1.0, 0.3 * parted
-    age = shape["age"]
-    grey_odds = np.clip(1.7 * age - 0.75, 0, 1) if ties.grey_with_age else 0.2
+        fringe, forward, parted = rng.uniform(0.52, 0.66), 1.0, 0.3 * parted
+    grey_odds = _clip(1.7 * age - 0.75, 0, 1) if ties.grey_with_age else 0.2
     greying = rng.random() < grey_odds
-    # Pheomelanin and eumelanin: dark hair is commonest; blond and red at every skin tone.
-    colour = rng.choice(["black", "dark", "brown", "light", "blond", "red"], p=[0.26, 0.2, 0.2, 0.12, 0.14, 0.08])
-    melanin = {"black": 0.97, "dark": 0.82, "brown": 0.62, "light": 0.42, "blond": 0.2, "red": 0.45}[str(colour)]
+    colour = tuple(_HAIR_COLOURS)[rng.choice(6, p=(0.26, 0.2, 0.2, 0.12, 0.14, 0.08))]
     return {
-        "style": float(HAIR_STYLES.index(style)),
+        "style": HAIR_STYLES.index(style),
         "length_top": top,
         "length_side": side,
         "length_back": back,
@@ -345,31 +369,35 @@ def _sample_hair(rng: np.random.Generator, shape: dict[str, float], world: World
         "lift": lift,
         "volume": volume,
         "forward": forward,
-        "sideways": sideways * rng.choice([-1, 1]),
+        "sideways": sideways * _draw_sign(rng),
         "backward": backward,
-        "part": float(rng.choice([-1, 1]) * rng.uniform(0.12, 0.3) if rng.random() < 0.65 else rng.normal(0, 0.02)),
+        "part": _draw_sign(rng) * rng.uniform(0.12, 0.3) if rng.random() < 0.65 else rng.normal(0, 0.02),
         "parted": parted,
         "curl_radius": curl,
         "curl_turns": turns,
         "wave": wave,
         "frizz": frizz,
         "clump": clump,
-        "receding": float(rng.uniform(0.55, 1) if style == "receding" else rng.uniform(0, 0.3) * (0.4 + 0.6 * male)),
-        "crown_bald": float(rng.uniform(0.4, 1) if style == "receding" and rng.random() < 0.6 else 0),
-        "density": float(rng.uniform(0.85, 1) * (0.75 if style == "receding" else 1)),
-        "melanin": float(np.clip(rng.normal(melanin, 0.05), 0.05, 1)),
-        "redness": float(rng.uniform(0.75, 1) if colour == "red" else rng.uniform(0.05, 0.4)),
-        "grey": float(np.clip(rng.normal(0.75, 0.25), 0.1, 1) if greying else 0),
-        "shine": float(rng.uniform(0.4, 1)),
-        "seed": float(rng.integers(1 << 20)),
+        "receding": rng.uniform(0.55, 1) if style == "receding" else rng.uniform(0, 0.3) * (0.4 + 0.6 * male),
+        "crown_bald": rng.uniform(0.4, 1) if style == "receding" and rng.random() < 0.6 else 0,
+        "density": rng.uniform(0.85, 1) * (0.75 if style == "receding" else 1),
+        "melanin": _clip(rng.normal(_HAIR_COLOURS[colour], 0.05), 0.05, 1),
+        "redness": rng.uniform(0.75, 1) if colour == "red" else rng.uniform(0.05, 0.4),
+        "grey": _clip(rng.normal(0.75, 0.25), 0.1, 1) if greying else 0,
+        "shine": rng.uniform(0.4, 1),
+        "seed": rng.integers(1 << 20),
     }
+
+
+def _draw_sign(rng: np.random.Generator) -> int:
+    return 2 * int(rng.integers(2)) - 1
 
 
 def _sample_glasses(rng: np.random.Generator, world: World) -> dict[str, float]:
     worn = rng.random() < world.glasses
     dark = rng.random() < world.sunglasses
-    values = [rng.uniform(-1, 1), rng.uniform(-1, 1), rng.uniform(0, 1), rng.uniform(0, 1), rng.uniform(0, 1)]
-    return dict(zip(GLASSES, (float(worn), *map(float, values), float(worn and dark)), strict=True))
+    width, height, roundness, thickness, colour = rng.uniform((-1, -1, 0, 0, 0), 1)
+    return dict(zip(GLASSES, (worn, width, height, roundness, thickness, colour, worn and dark), strict=True))
 
 
 _ACTIONS = {
@@ -391,107 +419,102 @@ EXPRESSIONS = (*_ACTIONS, "random")
 def _sample_expression(rng: np.random.Generator, world: World) -> dict[str, float]:
     names = head.expression_columns()
     out = dict.fromkeys(names, 0.0)
-    kind = str(rng.choice(list(world.expressions), p=list(world.expressions.values())))
-    wanted = dict(_ACTIONS.get(kind, {}))
+    kinds = tuple(world.expressions)
+    kind = kinds[rng.choice(len(kinds), p=tuple(world.expressions.values()))]
+    wanted = _ACTIONS.get(kind, {})
     if kind == "random":
         usable = [n for n in names if not n.startswith("eyeLook") and n not in ("mouthClose", "jawForward")]
-        wanted = {str(name): (0.1, 0.5) for name in rng.choice(usable, 4, replace=False)}
+        wanted = {usable[k]: (0.1, 0.5) for k in rng.choice(len(usable), 4, replace=False)}
     for action, (low, high) in wanted.items():
         value = rng.uniform(low, high)
         for name in (action, f"{action}Left", f"{action}Right"):
             if name in out:
-                out[name] = float(np.clip(value + rng.normal(0, 0.03), 0, 1))
+                out[name] = _clip(value + rng.normal(0, 0.03), 0, 1)
     blink = rng.random()
     if blink < 0.03 and kind != "surprise":
         out["eyeBlinkLeft"] = out["eyeBlinkRight"] = 0.95
-    gaze_x, gaze_y = np.clip(rng.normal(0, 0.22), -0.6, 0.6), np.clip(rng.normal(0, 0.12), -0.35, 0.35)
+    gaze_x, gaze_y = _clip(rng.normal(0, 0.22), -0.6, 0.6), _clip(rng.normal(0, 0.12), -0.35, 0.35)
     side = ("eyeLookOutLeft", "eyeLookInRight") if gaze_x > 0 else ("eyeLookInLeft", "eyeLookOutRight")
     height = ("eyeLookUpLeft", "eyeLookUpRight") if gaze_y > 0 else ("eyeLookDownLeft", "eyeLookDownRight")
-    out |= dict.fromkeys(side, float(abs(gaze_x))) | dict.fromkeys(height, float(abs(gaze_y)))
-    return out
+    return out | dict.fromkeys(side, abs(gaze_x)) | dict.fromkeys(height, abs(gaze_y))
 
 
 def _sample_light(rng: np.random.Generator, world: World) -> dict[str, float]:
     return {
-        "azimuth": float(rng.uniform(-world.key_azimuth, world.key_azimuth)),
-        "elevation": float(rng.uniform(*world.key_elevation)),
-        "strength": float(rng.uniform(0.85, 1.1)),
-        "warmth": float(rng.uniform(-world.warmth, world.warmth)),
-        "fill": float(rng.uniform(*world.fill)),
-        "sky_warmth": float(rng.uniform(-world.warmth, world.warmth) * 0.7),
-        "ground": float(rng.uniform(0.3, 0.6)),
-        "rim": float(rng.uniform(0, 1)) if world.key_azimuth > 30 else 0.25,
-        "softness": float(rng.uniform(0.3, 1)),
-        "exposure": float(np.clip(rng.normal(0.05, world.exposure), -0.25, 0.4)) if world.exposure else 0.0,
+        "azimuth": rng.uniform(-world.key_azimuth, world.key_azimuth),
+        "elevation": rng.uniform(*world.key_elevation),
+        "strength": rng.uniform(0.85, 1.1),
+        "warmth": rng.uniform(-world.warmth, world.warmth),
+        "fill": rng.uniform(*world.fill),
+        "sky_warmth": rng.uniform(-world.warmth, world.warmth) * 0.7,
+        "ground": rng.uniform(0.3, 0.6),
+        "rim": rng.uniform(0, 1) if world.key_azimuth > 30 else 0.25,
+        "softness": rng.uniform(0.3, 1),
+        "exposure": _clip(rng.normal(0.05, world.exposure), -0.25, 0.4) if world.exposure else 0.0,
     }
 
 
 def _sample_background(rng: np.random.Generator, world: World) -> dict[str, float]:
     return {
-        "kind": float(rng.choice(world.backgrounds)),
-        "hue": float(rng.uniform(0, 1)),
-        "saturation": float(rng.beta(1.3, 4) * 0.42),
-        "brightness": float(rng.uniform(0.25, 0.85)),
-        "contrast": float(rng.uniform(0.1, 0.5)),
-        "angle": float(rng.uniform(0, 360)),
-        "hue2": float(rng.uniform(0, 1)),
-        "blur": float(rng.uniform(0.3, 1)),
-        "seed": float(rng.integers(1 << 20)),
+        "kind": world.backgrounds[rng.choice(len(world.backgrounds))],
+        "hue": rng.uniform(0, 1),
+        "saturation": rng.beta(1.3, 4) * 0.42,
+        "brightness": rng.uniform(0.25, 0.85),
+        "contrast": rng.uniform(0.1, 0.5),
+        "angle": rng.uniform(0, 360),
+        "hue2": rng.uniform(0, 1),
+        "blur": rng.uniform(0.3, 1),
+        "seed": rng.integers(1 << 20),
     }
 
 
 def _sample_camera(rng: np.random.Generator, world: World) -> dict[str, float]:
     """Draw a camera; `half_width` is a factor on the aligned framing until `_stand_up` turns it into decimetres."""
     return {
-        "half_width": float(rng.uniform(1 - world.framing, 1 + world.framing)),
-        "distance": float(rng.uniform(9, 15)) if world.framing else 12.0,
-        "shift_x": float(rng.normal(0, world.framing * 0.4)),
-        "shift_y": float(rng.normal(0, world.framing * 0.4)),
-        "noise": float(rng.uniform(0.002, 0.012)),
-        "seed": float(rng.integers(1 << 20)),
+        "half_width": rng.uniform(1 - world.framing, 1 + world.framing),
+        "distance": rng.uniform(9, 15) if world.framing else 12.0,
+        "shift_x": rng.normal(0, world.framing * 0.4),
+        "shift_y": rng.normal(0, world.framing * 0.4),
+        "noise": rng.uniform(0.002, 0.012),
+        "seed": rng.integers(1 << 20),
     }
 
 
 def _sample_body(rng: np.random.Generator) -> dict[str, float]:
     return {
-        "neckline": float(rng.uniform(0, 1)),
-        "hue": float(rng.uniform(0, 1)),
-        "saturation": float(rng.beta(1.5, 3)),
-        "brightness": float(rng.beta(1.3, 1.6)),
-        "collar": float(rng.choice([0, 1, 2], p=[0.45, 0.25, 0.3])),
-        "pattern": float(rng.choice([0, 1, 2], p=[0.7, 0.15, 0.15])),
+        "neckline": rng.uniform(0, 1),
+        "hue": rng.uniform(0, 1),
+        "saturation": rng.beta(1.5, 3),
+        "brightness": rng.beta(1.3, 1.6),
+        "collar": rng.choice(3, p=(0.45, 0.25, 0.3)),
+        "pattern": rng.choice(3, p=(0.7, 0.15, 0.15)),
     }
 
 
-def _stand_up(shape: torch.Tensor, body: dict[str, float], camera: dict[str, float]) -> Factors:
-    """Return the groups that depend on the person who posed: the shoulders, and the camera's framing in dm.
+def _stand_up(faces: list[dict]) -> None:
+    """Complete the groups that depend on the person who posed: the shoulders, and the camera's framing in dm.
 
     Framing follows FFHQ's crop of the neutral, frontal face, widened by `PORTRAIT_MARGIN`.
     """
-    macro = {name: shape[:, head.shape_columns().index(name)] for name in ("masculine", "age", "weight", "muscle")}
-    both = torch.cat([head.weights(shape), head.weights(shoulders(macro, shape))])
-    points, build = head.vertices(both, framing=True).chunk(2)
-    eye = head.eye_midpoint(points)
-    marks = head.landmark_points(points - eye[:, None], lambda p: p[..., :2])[0]
-    eyes, mouth = (marks[36:42].mean(0), marks[42:48].mean(0)), (marks[48] + marks[54]) / 2
-    across, down = (eyes[1] - eyes[0]).norm(), (mouth - (eyes[0] + eyes[1]) / 2).norm()
-    half = PORTRAIT_MARGIN * torch.maximum(2.0 * across, 1.8 * down)
-    # How high the eyes stand over the base of the neck, on the shoulders that `shoulders` builds.
-    height = (eye - head.neck_base(points) + head.neck_base(build))[0]
-    body = (
-        body
-        | {name: value[0] for name, value in macro.items()}
-        | dict(zip(("eye_x", "eye_y", "eye_z"), height, strict=True))
-    )
-    shot = camera | {
-        "shift_x": camera["shift_x"] * half,
-        "shift_y": camera["shift_y"] * half - 0.1 * down,
-        "half_width": camera["half_width"] * half,
-    }
-    return {
-        "body": torch.tensor([[float(body[name]) for name in BODY]]),
-        "camera": torch.tensor([[float(shot[name]) for name in CAMERA]]),
-    }
+    shape = torch.from_numpy(np.array([face["shape"] for face in faces], np.float32))
+    macro = {name: column({"shape": shape}, "shape", name) for name in ("masculine", "age", "weight", "muscle")}
+    stances, builds = (head.stand(head.weights(some)) for some in (shape, shoulders(macro, shape)))
+    for k, (face, stance, build) in enumerate(zip(faces, stances, builds, strict=True)):
+        eyes = (stance["left_lids"][:2] + stance["right_lids"][:2]) / 2
+        across = np.linalg.norm(stance["left_lids"][:2] - stance["right_lids"][:2])
+        down = np.linalg.norm(stance["mouth"][:2] - eyes)
+        half = PORTRAIT_MARGIN * max(2.0 * across, 1.8 * down)
+        # How high the eyes stand over the base of the neck, on the shoulders that `shoulders` builds.
+        height = stance["eyes"] - stance["neck"] + build["neck"]
+        body = face["body"] | {name: value[k] for name, value in macro.items()}
+        body |= dict(zip(("eye_x", "eye_y", "eye_z"), height, strict=True))
+        camera = face["camera"]
+        camera |= {
+            "shift_x": camera["shift_x"] * half,
+            "shift_y": camera["shift_y"] * half - 0.1 * down,
+            "half_width": camera["half_width"] * half,
+        }
+        face["body"], face["camera"] = [body[name] for name in BODY], [camera[name] for name in CAMERA]
 
 
 def shoulders(macro: dict[str, torch.Tensor], like: torch.Tensor) -> torch.Tensor:

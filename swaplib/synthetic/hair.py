@@ -7,482 +7,521 @@ head is one look-up. Each strand is drawn as a ribbon that faces the camera.
 
 from __future__ import annotations
 
+import math
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 
 from swaplib.synthetic import head
-from swaplib.synthetic.factors import HAIR_STYLES, Factors, column, columns
+from swaplib.synthetic.compiled import (
+    add,
+    bare,
+    blend,
+    clamp,
+    column_of,
+    cross,
+    dot,
+    interpolate,
+    kernel,
+    length,
+    minus,
+    mix,
+    normalize,
+    on_triangle,
+    part,
+    read,
+    scale,
+    smoothstep,
+    triple,
+    turn_back,
+    turn_by,
+)
+from swaplib.synthetic.factors import HAIR_STYLES, Factors, blank, record
+from swaplib.synthetic.mesh import SKULL_CENTRE, Mesh
 
-SKULL_CENTRE = (0.0, 7.45, 0.55)
 _FREE = -1.15  # height over the skull's centre (dm) below which hair no longer rests on the head
 _MOST = 3000  # strands of one kind; more cost time and are not seen below 256 pixels
 _GUIDES = 170  # strands that the others clump around
-KINDS = ("scalp", "brow", "beard")
+KINDS = ("scalp", "brow", "beard", "lash")
+SCALP, BROW, BEARD, LASH = range(4)
+_BALD, _TIED_BACK = HAIR_STYLES.index("bald"), HAIR_STYLES.index("tied_back")
+_WHORL, _KNOT = (0.0, 0.95, -0.3), (0.0, 0.15, -1.02)  # relative to the skull's centre; where tied hair comes together
 
 # Height of the hairline (dm, template) over the azimuth (degrees from the face).
-_HAIRLINE = (
+_HAIRLINE = np.array((
     (0, 8.00), (14, 8.00), (26, 7.99), (38, 7.90), (50, 7.70), (60, 7.50), (68, 7.22), (76, 7.12), (84, 7.30),
     (92, 7.50), (104, 7.42), (115, 7.05), (130, 6.72), (155, 6.58), (180, 6.55),
-)  # fmt: skip
+))  # fmt: skip
 # Centre line of the brow: height over the distance from the midline (dm, template). The bake's landmarks use the same.
-_BROW = ((0.11, 7.47), (0.22, 7.493), (0.33, 7.505), (0.44, 7.485), (0.54, 7.42))
+_BROW = np.array(((0.11, 7.47), (0.22, 7.493), (0.33, 7.505), (0.44, 7.485), (0.54, 7.42)))
 # How far from the middle of the face (degrees of azimuth) hair without a fringe stays, over the height (dm, template).
-_CURTAIN = ((5.6, 30), (6.1, 44), (6.5, 56), (7.0, 62), (7.35, 60), (7.6, 50), (7.85, 26), (8.05, 0))
+_CURTAIN = np.array(((5.6, 30), (6.1, 44), (6.5, 56), (7.0, 62), (7.35, 60), (7.6, 50), (7.85, 26), (8.05, 0)))
+_CURTAIN_END = math.radians(_CURTAIN[:, 1].max())
 
 
 class Strands(NamedTuple):
-    """Strands of one kind on one face (B is 1: people differ in how many they have).
+    """Strands of one face: N strands of K points each.
 
-    points (B, N, K, 3) in the world; width (B, N, K) in dm; seeds (N, 2) in 0…1, for the colour; height (B, N, K): how
-    far outside in the hair's volume a point lies, 0 at the skin, 1 outermost
+    points (N, K, 3) in the world; width (N, K) in dm; seeds (N, 2) in 0…1, for the colour; height (N, K): how far
+    outside in the hair's volume a point lies, 0 at the skin, 1 outermost
     """
 
-    points: torch.Tensor
-    width: torch.Tensor
-    seeds: torch.Tensor
-    height: torch.Tensor
-
-    def take(self, rows: torch.Tensor) -> Strands:
-        return Strands(self.points[:, rows], self.width[:, rows], self.seeds[rows], self.height[:, rows])
-
-
-@cache
-def _knots(table: tuple, device: str) -> tuple[torch.Tensor, torch.Tensor]:
-    return tuple(torch.tensor(values, dtype=torch.float32, device=device) for values in zip(*table, strict=True))
-
-
-def interpolate(table: tuple, at: torch.Tensor) -> torch.Tensor:
-    """Interpolate linearly between the points ((x, y), …)."""
-    x, y = _knots(table, str(at.device))
-    k = torch.searchsorted(x, at.contiguous()).clamp(1, len(x) - 1)
-    t = ((at - x[k - 1]) / (x[k] - x[k - 1])).clamp(0, 1)
-    return y[k - 1] + t * (y[k] - y[k - 1])
-
-
-def azimuth(points: torch.Tensor) -> torch.Tensor:
-    """Return degrees from straight ahead, positive to the person's left, of points relative to the skull's centre."""
-    return torch.rad2deg(torch.atan2(points[..., 0], points[..., 2]))
+    points: np.ndarray
+    width: np.ndarray
+    seeds: np.ndarray
+    height: np.ndarray
 
 
 class Roots(NamedTuple):
     """Where hairs grow.
 
-    Template places relative to the skull's centre (N, 3), the triangles' vertices and weights there (N, 3), and random
-    numbers that belong to each root (N, 4).
+    Template places (N, 3), the triangles' vertices and weights there (N, 3), random numbers that belong to each root
+    (N, 4), and the number of the nearest guide (N,).
     """
 
-    places: torch.Tensor
-    ids: torch.Tensor
-    weights: torch.Tensor
-    seeds: torch.Tensor
+    places: np.ndarray
+    ids: np.ndarray
+    weights: np.ndarray
+    seeds: np.ndarray
+    guides: np.ndarray
 
 
-@cache
-def _roots(kind: str, device: str) -> Roots:
-    """Return the baked roots of one kind, without those from which nothing grows on anybody."""
-    baked = head.tensors(device)
-    ids, weights = baked[f"{kind}_ids"], baked[f"{kind}_weights"]
-    template = head.surface_points(baked["vertices"][None], ids, weights)[0]
-    places = template - template.new_tensor(SKULL_CENTRE)
-    seeds = torch.rand(len(places), 4, generator=torch.Generator().manual_seed(KINDS.index(kind))).to(device)
-    if kind == "scalp":
-        useful = hairline_height(_extreme(device, hair={}), places)[0] > -0.025
-    elif kind == "brow":
-        arches = [_extreme(device, skin={"brow_thickness": 1, "brow_arch": a}) for a in (-0.7, -0.2, 0.3, 0.8, 1.2)]
-        useful = torch.stack([brow_cover(some, places[:, 0], template[:, 1])[0] for some in arches]).amax(0) > 0
-    else:
-        everywhere = dict.fromkeys(("moustache", "goatee", "cheek_beard"), 1.0)
-        useful = beard_cover(_extreme(device, skin=everywhere), template)[0] > 0.6
-    rows = useful.nonzero()[:, 0][:_MOST]  # in random order: what is cut off leaves no gap
-    return Roots(places[rows], ids[rows], weights[rows], seeds[rows])
+# -------------------------------------------------------------------------------------------- where hair can grow
 
 
-def _extreme(device: str, **groups: dict[str, float]) -> Factors:
-    """Return one face whose named columns have the given values and whose others are 0."""
-    names = {group: columns()[group] for group in ("hair", "skin")}
-    rows = {group: [[groups.get(group, {}).get(name, 0.0) for name in names[group]]] for group in names}
-    return {group: torch.tensor(row, dtype=torch.float32, device=device) for group, row in rows.items()}
+@part
+def azimuth(place):
+    """Return degrees from straight ahead, positive to the person's left, of a place relative to the skull's centre."""
+    return math.degrees(math.atan2(place[0], place[2]))
 
 
-@cache
-def _clumps(device: str) -> torch.Tensor:
-    """Return every scalp strand's nearest guide, (N,); roots are in random order, so the first are spread out."""
-    places = _roots("scalp", device).places
-    return torch.cdist(places, places[:_GUIDES]).argmin(1)
-
-
-def hairline_height(factors: Factors, places: torch.Tensor) -> torch.Tensor:
-    """Return the height over the hairline (dm, negative below) of places (…, 3) relative to the skull, (B, …)."""
-    receding = column(factors, "hair", "receding").view(-1, *[1] * (places.ndim - 1))
-    crown = column(factors, "hair", "crown_bald").view(-1, *[1] * (places.ndim - 1))
-    angle = azimuth(places).abs()
-    height = places[..., 1] + SKULL_CENTRE[1]
+@part
+def hairline_height(hair, place):
+    """Return the height over the hairline (dm, negative below) of a place relative to the skull's centre."""
+    angle = abs(azimuth(place))
     line = interpolate(_HAIRLINE, angle)
-    temple = torch.exp(-(((angle - 30) / 17) ** 2))
-    line = line + receding * (0.30 * temple + 0.07 * (angle < 40))
-    above = height - line
-    # A bald crown: distance from the whorl on top of the head, measured along the surface.
-    whorl = torch.linalg.vector_norm(places - places.new_tensor([0.0, 0.95, -0.25]), dim=-1)
-    bare = whorl - 0.75 * crown
-    return torch.where(crown > 0, torch.minimum(above, bare), above)
+    line += hair.receding * (0.30 * math.exp(-(((angle - 30.0) / 17.0) ** 2)) + (0.07 if angle < 40 else 0.0))
+    above = place[1] + SKULL_CENTRE[1] - line
+    if hair.crown_bald > 0:  # distance from the whorl on top of the head, measured along the surface
+        above = min(above, length(minus(place, (0.0, 0.95, -0.25))) - 0.75 * hair.crown_bald)
+    return above
 
 
-def scalp_cover(factors: Factors, places: torch.Tensor) -> torch.Tensor:
-    """Return the share of scalp hidden by hair (0…1) at places relative to the skull, for painting the roots."""
-    style = column(factors, "hair", "style").round()
-    hairy = (style != HAIR_STYLES.index("bald")).float().view(-1, *[1] * (places.ndim - 1))
-    return hairy * head.smoothstep(-0.05, 0.09, hairline_height(factors, places))
+@part
+def scalp_cover(hair, place):
+    """Return the share of scalp hidden by hair (0…1) at a place relative to the skull, for painting the roots."""
+    if round(hair.style) == _BALD:
+        return 0.0
+    return smoothstep(-0.05, 0.09, hairline_height(hair, place))
 
 
-class Skull:
-    """The head's distance from the skull's centre in every direction, in the head's own frame."""
-
-    def __init__(self, points: torch.Tensor, turn: torch.Tensor):
-        baked = head.tensors(str(points.device))
-        template = baked["vertices"]
-        # The centre moves with the head: follow the mean of the skull's cap.
-        cap = template[:, 1] > 7.9
-        shift = template.new_tensor(SKULL_CENTRE) - template[cap].mean(0)
-        self.turn = turn
-        self.centre = points[:, cap].mean(1) + (turn @ shift)
-        hits = head.surface_points(points, baked["skull_ids"], baked["skull_weights"])
-        self.radius = (hits - self.centre[:, None, None]).norm(dim=-1)
-
-    def to_head(self, points: torch.Tensor) -> torch.Tensor:
-        """Transform points (B, …, 3) from the world to the head's frame."""
-        flat = (points.flatten(1, -2) - self.centre[:, None]) @ self.turn
-        return flat.view(points.shape)
-
-    def to_world(self, points: torch.Tensor) -> torch.Tensor:
-        flat = points.flatten(1, -2) @ self.turn.transpose(1, 2) + self.centre[:, None]
-        return flat.view(points.shape)
-
-    def surface(self, points: torch.Tensor) -> torch.Tensor:
-        """Return the surface's distance (B, N) towards points (B, N, 3), bilinear in elevation and azimuth."""
-        rows, cols = self.radius.shape[1:]
-        direction = F.normalize(points, dim=-1)
-        elevation = (torch.asin(direction[..., 1].clamp(-1, 1)) / torch.pi + 0.5) * (rows - 1)
-        around = (torch.atan2(direction[..., 0], direction[..., 2]) / (2 * torch.pi) + 0.5) * cols
-        row = elevation.floor().clamp(0, rows - 2)
-        y, x = elevation - row, around - around.floor()
-        row, left = row.long(), around.floor().long() % cols
-        right = (left + 1) % cols
-        flat = self.radius.flatten(1)
-
-        def at(r, c):
-            return flat.gather(1, r * cols + c)
-
-        low = at(row, left) * (1 - x) + at(row, right) * x
-        high = at(row + 1, left) * (1 - x) + at(row + 1, right) * x
-        return low * (1 - y) + high * y
-
-    def push_out(self, points: torch.Tensor, height: float | torch.Tensor) -> torch.Tensor:
-        """Move points (B, N, 3) that lie inside the head outwards, to `height` dm above its surface.
-
-        Below the jaw hair hangs free, and a point far below the surface is not inside the head but in the hollow
-        between neck and shoulder, where the head is not star-shaped.
-        """
-        radius = points.norm(dim=-1)
-        surface = self.surface(points)
-        limit = surface + height
-        hollow = torch.where(points[..., 1] < -0.3, 0.08, 0.25)  # under the ear lobe it is shallow
-        inside = (radius < limit) & (radius > surface - hollow) & (points[..., 1] > _FREE)
-        return torch.where(inside[..., None], points * (limit / radius.clamp(min=1e-6))[..., None], points)
-
-
-def _tangent(vector: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
-    return vector - normal * (vector * normal).sum(-1, keepdim=True)
-
-
-def _style(factors: Factors, name: str) -> torch.Tensor:
-    return column(factors, "hair", name)[:, None]
-
-
-def _points_per_strand(factors: Factors) -> int:
-    """Return enough points per strand to follow the curls and the fall of the hair."""
-    curly = float(column(factors, "hair", "curl_radius")[0]) > 0.02
-    long = float(column(factors, "hair", "length_top")[0]) > 1.0
-    return 16 if curly else 11 if long else 7
-
-
-def scalp(factors: Factors, points: torch.Tensor, normals: torch.Tensor, skull: Skull) -> Strands:
-    """Grow the hair of one head; points, normals: posed vertices (1, V, 3)."""
-    roots = _roots("scalp", str(points.device))
-    above = hairline_height(factors, roots.places)[0]
-    kept = (above + 0.05 * (roots.seeds[:, 0] - 0.5) > 0) & (roots.seeds[:, 1] < _style(factors, "density")[0])
-    kept &= round(float(_style(factors, "style"))) != HAIR_STYLES.index("bald")
-    grows = kept.clone()
-    grows[:_GUIDES] = True  # the others clump around these, even where they don't grow themselves
-    owner = _clumps(str(points.device))[grows]
-    places, ids, weights, seeds = (values[grows] for values in roots)
-    root = skull.to_head(head.surface_points(points, ids, weights))
-    normal = F.normalize(head.surface_points(normals, ids, weights), dim=-1) @ skull.turn
-    top = head.smoothstep(0.25, 0.62, places[:, 1] + 0.15 * (places[:, 2] > 0.2))[None]
-    length = _lengths(factors, places, seeds, above[grows], top)
-    direction = _comb(factors, places, normal, top)
-    count = _points_per_strand(factors)
-    curves, height = _grow(factors, root, normal, direction, length, seeds, places, skull, count)
-    curves = _curl(factors, _clump(factors, curves, places, owner), length, seeds, owner)
-    curves = _curtain(curves, _has_fringe(factors, places)[..., None], _side(root)[..., None])
-    outside = skull.push_out(curves.flatten(1, 2), 0.008).view(curves.shape)
-    curves = torch.cat([root[:, :, None], outside[:, :, 1:]], 2)
-    t = torch.linspace(0, 1, count, device=points.device)
-    thick = 0.022 + 0.011 * seeds[:, 3:4]
-    thick = thick * (1 + 0.6 * (length[0, :, None] - 0.5).clamp(0, 1))  # long strands spread over a larger area
-    width = ((1 - 0.7 * t**4)[None] * thick)[None] * (length[..., None].clamp(max=0.3) / 0.3).clamp(min=0.35)
-    return Strands(skull.to_world(curves), width, seeds[:, 2:4], height).take(kept[grows].nonzero()[:, 0])
-
-
-def _lengths(factors: Factors, places, seeds, above, top) -> torch.Tensor:
-    """Return the length of each strand (dm), (1, N)."""
-    front = head.smoothstep(0.42, 0.8, places[:, 2])[None] * head.smoothstep(0.3, 0.45, places[:, 1])[None]
-    back = 1 - head.smoothstep(-0.4, 0.05, places[:, 2])[None]
-    side = _style(factors, "length_side") * (1 - back) + _style(factors, "length_back") * back
-    length = side * (1 - top) + _style(factors, "length_top") * top
-    length = length * (1 - front) + _style(factors, "fringe") * front
-    length = length * (0.82 + 0.3 * seeds[:, 2]) * head.smoothstep(-0.02, 0.22, above).clamp(min=0.35)
-    # Short hair is cut shorter towards the hairline at the sides and the nape.
-    cut = 0.05 + (0.25 + 0.35 * head.smoothstep(-0.3, 0.2, places[:, 1])) * above.clamp(min=0)
-    beside_ear = torch.exp(-(((azimuth(places).abs() - 86) / 24) ** 2)) * (places[:, 1] < 0.1)
-    cut = cut * (1 - 0.65 * beside_ear)
-    short = (side < 0.75) & (places[:, 1] < 0.4)
-    length = torch.where(short, torch.minimum(length, cut), length)
-    # A fringe ends a little above the eyes, wherever it starts.
-    rise = torch.asin((places[:, 1] / places.norm(dim=-1)).clamp(-1, 1)) - 0.13
-    length = torch.where(_has_fringe(factors, places), torch.minimum(length, 1.15 * rise + 0.12 * seeds[:, 3]), length)
-    length = torch.where(_tied(factors), (_knot(places) - places).norm(dim=-1) * (0.9 + 0.15 * seeds[:, 3]), length)
-    return length.clamp(min=0.02)
-
-
-def _tied(factors: Factors) -> torch.Tensor:
-    return _style(factors, "style").round() == HAIR_STYLES.index("tied_back")
-
-
-def _knot(places: torch.Tensor) -> torch.Tensor:
-    """Return where tied hair comes together, at the back of the head, relative to the skull's centre."""
-    return places.new_tensor([0.0, 0.15, -1.02])
-
-
-def _comb(factors: Factors, places, normal, top) -> torch.Tensor:
-    """Return the direction in which the hair is combed at each root, (B, N, 3), tangent to the head."""
-    x, y, z = torch.eye(3, device=places.device)
-    whorl = places.new_tensor([0.0, 0.95, -0.3])
-    radial = F.normalize(places - whorl, dim=-1)
-    side = torch.tanh((places[:, :1] - _style(factors, "part")[..., None]) / 0.05)
-    on_top = (
-        _style(factors, "forward")[..., None] * radial
-        + _style(factors, "sideways")[..., None] * x
-        + _style(factors, "backward")[..., None] * (-z)
-        + _style(factors, "parted")[..., None] * (side * x - 0.12 * z)
-    )
-    high = head.smoothstep(-0.2, 0.3, places[:, 1:2])
-    below = -y - (0.3 + 0.9 * _style(factors, "backward")[..., None]) * high * z
-    direction = F.normalize(on_top + 1e-4 * radial, dim=-1) * top[..., None] + below * (1 - top[..., None])
-    direction = torch.where(_tied(factors)[..., None], _knot(places) - places, direction)
-    return F.normalize(_tangent(direction.expand(normal.shape), normal), dim=-1)
-
-
-def _grow(factors: Factors, root, normal, direction, length, seeds, places, skull: Skull, count: int):
-    """Integrate the strands step by step: inertia, gravity, staying outside the head and off the face."""
-    down = -skull.turn[:, 1][:, None]  # gravity in the head's frame
-    lift = _style(factors, "lift")[..., None]
-    volume = _style(factors, "volume")
-    tied = _tied(factors).float()
-    stiff = (1.0 / (0.35 + length)).clamp(max=2.5)[..., None]
-    layer = 0.2 + 0.8 * seeds[:, 2]
-    afro = (lift > 1.2).float()
-    fringe, side = _has_fringe(factors, places), _side(root)
-    # Hair lies flat along a parting.
-    flat = head.smoothstep(0.0, 0.22, (places[:, 0] - _style(factors, "part")).abs())
-    flat = torch.where(_style(factors, "parted") > 0.4, 0.15 + 0.85 * flat, torch.ones_like(flat))
-    volume, lift = volume * flat, lift * flat[..., None]
-    heading = F.normalize(normal * lift + direction, dim=-1)
-    step = (length / (count - 1))[..., None]
-    position, curves, heights = root, [root], [torch.zeros_like(length)]
-    for k in range(1, count):
-        t = k / (count - 1)
-        fall = (0.55 * step / stiff * (1 - 0.9 * afro)) * (1 - tied[..., None])
-        outward = F.normalize(position, dim=-1)
-        aim = tied[..., None] * 0.5 * F.normalize(_knot(places) - position, dim=-1)
-        heading = F.normalize(heading + aim + (5.0 * fall) * down + 0.10 * (1 - afro) * direction * (1 - t), dim=-1)
-        position = position + heading * step
-        position = skull.push_out(position, 0.012 + volume * layer * min(1.0, 3.0 * t))
-        position = _curtain(position, fringe, side)
-        heading = F.normalize(0.6 * heading + 0.4 * F.normalize(position - curves[-1] + 1e-6 * outward, dim=-1), dim=-1)
-        curves.append(position)
-        heights.append(layer.expand_as(length) * min(1.0, 2.0 * t))
-    return torch.stack(curves, 2), torch.stack(heights, 2)
-
-
-def _has_fringe(factors: Factors, places):
-    """Return which strands are combed forward over the forehead, (B, N)."""
-    return (
-        (_style(factors, "forward") > 0.42) & (places[:, 2] > 0.2) & (places[:, 1] > 0.3) & (azimuth(places).abs() < 45)
-    )
-
-
-def _side(root) -> torch.Tensor:
-    """Return 1 for roots on the person's left and −1 for those on the right, (B, N)."""
-    return torch.where(root[..., 0] < 0, -1.0, 1.0)
-
-
-def _curtain(position, fringe, side):
-    """Turn points that hang over the face to the side (±1) of their root, unless they belong to a fringe."""
-    angle = torch.atan2(position[..., 0], position[..., 2]) * side
-    least = torch.deg2rad(interpolate(_CURTAIN, position[..., 1] + SKULL_CENTRE[1]))
-    hangs = (angle < least) & (angle > -1.6) & (least > 0.02) & ~fringe
-    wanted = torch.where(hangs, least, angle) * side
-    flat = torch.hypot(position[..., 0], position[..., 2])
-    return torch.stack([flat * torch.sin(wanted), position[..., 1], flat * torch.cos(wanted)], -1)
-
-
-def _clump(factors: Factors, curves, places, owner):
-    """Draw strands towards their guide, growing with the distance from the root."""
-    t = torch.linspace(0, 1, curves.shape[2], device=curves.device)
-    # A strand joins its guide only on the same side of the parting.
-    part = _style(factors, "part")
-    together = torch.sign(places[:, 0] - part) == torch.sign(places[owner, 0] - part)
-    together = together | (_style(factors, "parted") < 0.3)
-    pull = _style(factors, "clump")[..., None] * 0.75 * together[..., None] * head.smoothstep(0.15, 0.9, t)
-    pull = pull[..., None]
-    guides = curves[:, owner]
-    gap = (curves[:, :, :1] - guides[:, :, :1]) * (1 - 0.55 * pull)
-    return torch.lerp(curves, guides + gap, pull)
-
-
-def _curl(factors: Factors, curves, length, seeds, owner):
-    """Add waves across the strands, curls around them, and frizz, all of them zero at the root."""
-    count = curves.shape[2]
-    t = torch.linspace(0, 1, count, device=curves.device)
-    along = F.normalize(torch.diff(curves, dim=2, append=2 * curves[:, :, -1:] - curves[:, :, -2:-1]) + 1e-9, dim=-1)
-    across = F.normalize(torch.linalg.cross(along, curves), dim=-1)
-    phase = 6.28 * seeds[owner, 0][:, None] + 0.9 * (seeds[:, 0][:, None] - 0.5)
-    ramp = head.smoothstep(0, 0.25, t)
-    sway = _style(factors, "wave")[..., None] * 0.06 * ramp * torch.sin(9.0 * t * length[..., None] ** 0.5 + 2 * phase)
-    wild = _style(factors, "frizz")[..., None] * 0.10 * t**1.5 * length[..., None].clamp(max=0.8)
-    curled = curves + sway[..., None] * across + (seeds[:, None, :3] - 0.5) * wild[..., None]
-    if float(_style(factors, "curl_radius")) > 0:
-        turns = _style(factors, "curl_turns")[..., None] * (0.75 + 0.5 * seeds[owner, 1])[:, None]
-        angle = 6.28 * turns.clamp(max=count / 4.2) * t + phase  # a turn needs four points
-        radius = _style(factors, "curl_radius")[..., None] * ramp * (0.6 + 0.8 * seeds[:, 1:2])
-        up = torch.linalg.cross(across, along)
-        curled += radius[..., None] * (torch.cos(angle)[..., None] * across + torch.sin(angle)[..., None] * up)
-    return curled
-
-
-# ------------------------------------------------------------------------------------------------ brows and beard
-
-
-def brow_fields(factors: Factors, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return brow coordinates of template places x, y (N,), (B, N) each.
+@part
+def brow_fields(skin, x, y):
+    """Return the brow's coordinates at a template place.
 
     They are the position from the inner end (0…1) and the height above the brow's centre line, in units of its half
     thickness.
     """
-    along = ((x.abs() - 0.115) / 0.42)[None]
-    centre = interpolate(_BROW, x.abs())[None]
-    arch = column(factors, "skin", "brow_arch")[:, None]
-    centre = centre + 0.035 * arch * torch.exp(-(((along - 0.62) / 0.28) ** 2)) - 0.015 * arch
-    thick = 0.022 + 0.034 * column(factors, "skin", "brow_thickness")[:, None]
-    half = thick * (0.85 + 0.35 * torch.exp(-(((along - 0.3) / 0.35) ** 2))) * (1 - 0.75 * along.clamp(0, 1.1) ** 2.5)
-    half = half * (0.55 + 0.45 * head.smoothstep(-0.05, 0.25, along))
-    return along.expand(len(half), -1), (y[None] - centre) / half.clamp(min=0.006)
+    along = (abs(x) - 0.115) / 0.42
+    centre = interpolate(_BROW, abs(x)) - 0.015 * skin.brow_arch
+    centre += 0.035 * skin.brow_arch * math.exp(-(((along - 0.62) / 0.28) ** 2))
+    half = (0.022 + 0.034 * skin.brow_thickness) * (0.85 + 0.35 * math.exp(-(((along - 0.3) / 0.35) ** 2)))
+    half *= (1.0 - 0.75 * clamp(along, 0.0, 1.1) ** 2.5) * (0.55 + 0.45 * smoothstep(-0.05, 0.25, along))
+    return along, (y - centre) / max(half, 0.006)
 
 
-def brow_cover(factors: Factors, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Return how much brow there is at template places (0…1), (B, N)."""
-    along, height = brow_fields(factors, x, y)
-    ends = head.smoothstep(-0.06, 0.08, along) * (1 - head.smoothstep(0.92, 1.06, along))
-    return ends * (1 - head.smoothstep(0.75, 1.15, height.abs()))
+@part
+def brow_cover(skin, x, y):
+    """Return how much brow there is at a template place (0…1)."""
+    if abs(x) > 0.6 or y < 7.0 or y > 8.0:  # far from any brow
+        return 0.0
+    along, height = brow_fields(skin, x, y)
+    ends = smoothstep(-0.06, 0.08, along) * (1.0 - smoothstep(0.92, 1.06, along))
+    return ends * (1.0 - smoothstep(0.75, 1.15, abs(height)))
 
 
-def beard_cover(factors: Factors, places: torch.Tensor) -> torch.Tensor:
-    """Return how much beard grows at template places (N, 3) in absolute coordinates, (B, N)."""
-    x, y, z = places[:, 0].abs(), places[:, 1], places[:, 2]
-    above_lip = (
-        head.smoothstep(6.70, 6.73, y) * (1 - head.smoothstep(6.79, 6.83, y)) * (1 - head.smoothstep(0.25, 0.31, x))
-    )
-    beside = (
-        (1 - head.smoothstep(0.30, 0.36, x))
-        * head.smoothstep(0.2, 0.25, x)
-        * head.smoothstep(6.3, 6.4, y)
-        * (1 - head.smoothstep(6.72, 6.80, y))
-    )
-    chin = (1 - head.smoothstep(0.22, 0.33, x)) * (1 - head.smoothstep(6.46, 6.50, y)) * head.smoothstep(6.02, 6.1, y)
-    patch = (1 - head.smoothstep(0.05, 0.09, x)) * (1 - head.smoothstep(6.49, 6.53, y)) * head.smoothstep(6.3, 6.35, y)
-    upper = 6.72 + 0.55 * ((x - 0.30) / 0.40).clamp(0, 1) ** 1.6
-    cheek = (
-        head.smoothstep(0.26, 0.36, x) * (1 - head.smoothstep(-0.05, 0.05, y - upper)) * head.smoothstep(6.0, 6.15, y)
-    )
-    cheek = torch.maximum(cheek, (1 - head.smoothstep(6.36, 6.46, y)) * head.smoothstep(6.0, 6.15, y))
-    cheek = cheek * head.smoothstep(0.45, 0.6, z)
-
-    def has(name):
-        return column(factors, "skin", name)[:, None]
-
-    full = torch.maximum(
-        torch.maximum(has("moustache") * above_lip, has("goatee") * torch.maximum(chin, torch.maximum(beside, patch))),
-        has("cheek_beard") * cheek,
-    )
-    stubble = has("stubble") * torch.maximum(
-        torch.maximum(above_lip, torch.maximum(chin, patch)), torch.maximum(cheek, beside)
-    )
-    return torch.maximum(full, 0.55 * stubble)
-
-
-def face_hair(kind: str, factors: Factors, points, normals, skull: Skull, turn) -> Strands:
-    """Grow brow or beard strands: short, straight, combed outwards (brows) or downwards (beard)."""
-    places, ids, weights, seeds = _roots(kind, str(points.device))
-    template = places + places.new_tensor(SKULL_CENTRE)
-    root = head.surface_points(points, ids, weights)
-    normal = F.normalize(head.surface_points(normals, ids, weights), dim=-1)
-    left, up = turn[:, :, 0][:, None], turn[:, :, 1][:, None]
-    side = torch.sign(template[:, :1])
-    if kind == "brow":
-        along, height = brow_fields(factors, template[:, 0], template[:, 1])
-        cover = brow_cover(factors, template[:, 0], template[:, 1])
-        kept = seeds[:, 0] < cover * (0.35 + 0.65 * column(factors, "skin", "brow_density")[:, None])
-        rise = (0.8 - 1.2 * along)[..., None] - 0.55 * height[..., None].clamp(-1, 1)
-        direction = side * left + rise * up + 0.25 * normal
-        length = 0.055 + 0.045 * seeds[:, 1].expand(len(points), -1)
-        thick, count = 0.0075, 4
-    else:
-        cover = beard_cover(factors, template)
-        grown = column(factors, "skin", "beard_length")[:, None]
-        kept = (seeds[:, 0] < cover) & (cover > 0.6)
-        direction = 0.28 * normal - up + 0.25 * side * left * (template[:, 1:2] > 6.6)
-        direction = direction + 0.5 * (seeds[:, None, 1:4].squeeze(1) - 0.5)
-        length = grown * (0.6 + 0.8 * seeds[:, 1])
-        thick, count = 0.011, 4
-    t = torch.linspace(0, 1, count, device=points.device)
-    direction = F.normalize(direction, dim=-1)
-    reach = (length[..., None] * t)[..., None]
-    lift = 0.006 * normal[:, :, None]
-    sag = -0.3 * (length[..., None] * t**2)[..., None] * up[:, :, None]
-    curve = root[:, :, None] + lift + direction[:, :, None] * reach + sag * (kind == "beard")
-    width = (thick * (1 - 0.7 * t**2)).expand(*length.shape, count)
-    return Strands(curve, width, seeds[:, 2:4], t.expand(*length.shape, count)).take(kept[0].nonzero()[:, 0])
-
-
-def ribbons(strands: Strands, eye: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Build strips that face the camera at `eye` (B, 3): vertices (B, N·K·2, 3), their tangents, and triangles."""
-    points = strands.points
-    tangent = torch.diff(points, dim=2, append=2 * points[:, :, -1:] - points[:, :, -2:-1])
-    tangent = F.normalize(tangent + 1e-9, dim=-1)
-    view = F.normalize(eye[:, None, None] - points, dim=-1)
-    across = F.normalize(torch.linalg.cross(tangent, view), dim=-1) * (strands.width / 2)[..., None]
-    both = torch.stack([points - across, points + across], 3)
-    count, length = points.shape[1:3]
-    tangents = tangent[:, :, :, None].expand_as(both).flatten(1, 3)
-    return both.flatten(1, 3), tangents, _strip(8192, length, str(points.device))[: count * (length - 1) * 2]
+@part
+def beard_cover(skin, place):
+    """Return how much beard grows at a template place (0…1)."""
+    if place[1] > 7.4 or max(skin.moustache, skin.goatee, skin.cheek_beard, skin.stubble) <= 0:
+        return 0.0
+    x, y, z = abs(place[0]), place[1], place[2]
+    lip = smoothstep(6.70, 6.73, y) * (1.0 - smoothstep(6.79, 6.83, y)) * (1.0 - smoothstep(0.25, 0.31, x))
+    beside = (1.0 - smoothstep(0.30, 0.36, x)) * smoothstep(0.2, 0.25, x)
+    beside *= smoothstep(6.3, 6.4, y) * (1.0 - smoothstep(6.72, 6.80, y))
+    chin = (1.0 - smoothstep(0.22, 0.33, x)) * (1.0 - smoothstep(6.46, 6.50, y)) * smoothstep(6.02, 6.1, y)
+    patch = (1.0 - smoothstep(0.05, 0.09, x)) * (1.0 - smoothstep(6.49, 6.53, y)) * smoothstep(6.3, 6.35, y)
+    upper = 6.72 + 0.55 * clamp((x - 0.30) / 0.40, 0.0, 1.0) ** 1.6
+    cheek = smoothstep(0.26, 0.36, x) * (1.0 - smoothstep(-0.05, 0.05, y - upper))
+    cheek = max(cheek, 1.0 - smoothstep(6.36, 6.46, y)) * smoothstep(6.0, 6.15, y) * smoothstep(0.45, 0.6, z)
+    full = max(skin.moustache * lip, skin.goatee * max(chin, beside, patch), skin.cheek_beard * cheek)
+    return max(full, 0.55 * skin.stubble * max(lip, chin, patch, cheek, beside))
 
 
 @cache
-def _strip(count: int, length: int, device: str) -> torch.Tensor:
-    """Return the triangles of `count` strips of 2·length vertices each, strip by strip."""
-    start = torch.arange(count, device=device)[:, None] * length * 2 + torch.arange(length - 1, device=device) * 2
-    quad = torch.stack([start, start + 1, start + 2, start + 1, start + 3, start + 2], -1)
-    return quad.view(-1, 3)
+def _roots(kind: str) -> Roots:
+    """Return the baked roots of one kind, without those from which nothing grows on anybody."""
+    baked = head.tensors()
+    ids, weights = baked[f"{kind}_ids"], baked[f"{kind}_weights"]
+    places = head.surface_points(baked["vertices"][None], ids, weights)[0] - torch.tensor(SKULL_CENTRE)
+    seeds = torch.rand(len(places), 4, generator=torch.Generator().manual_seed(KINDS.index(kind)))
+    if kind == "scalp":
+        useful = _measure(kind, places) > -0.025
+    elif kind == "brow":
+        arches = (-0.7, -0.2, 0.3, 0.8, 1.2)
+        useful = np.max([_measure(kind, places, brow_thickness=1, brow_arch=arch) for arch in arches], 0) > 0
+    else:
+        useful = _measure(kind, places, moustache=1, goatee=1, cheek_beard=1) > 0.6
+    rows = np.flatnonzero(useful)[:_MOST]  # in random order: what is cut off leaves no gap
+    guides = torch.cdist(places[rows], places[rows[:_GUIDES]]).argmin(1)
+    parts = (places[rows], ids[rows].int(), weights[rows], seeds[rows], guides.int())
+    return Roots(*(part.numpy() for part in parts))
+
+
+def _measure(kind: str, places: torch.Tensor, **skin: float) -> np.ndarray:
+    """Return the height over the hairline or the cover of brow or beard, of people with these numbers only."""
+    out = np.empty(len(places), np.float32)
+    _measure_places(KINDS.index(kind), places.numpy(), blank("hair"), blank("skin", **skin), out)
+    return out
+
+
+@kernel
+def _measure_places(kind, places, hair, skin, out):
+    for k in range(len(places)):
+        place = add(triple(places, k), SKULL_CENTRE)
+        if kind == SCALP:
+            out[k] = hairline_height(hair, triple(places, k))
+        elif kind == BROW:
+            out[k] = brow_cover(skin, place[0], place[1])
+        else:
+            out[k] = beard_cover(skin, place)
+
+
+# --------------------------------------------------------------------------------------------------- scalp hair
+
+
+@part
+def _toward(point):
+    """Return the angle of a point around the skull's axis, 0 in front, positive to the person's left."""
+    return math.atan2(point[0], point[2])
+
+
+@part
+def _push_out(radius, point, angle, height):
+    """Move a point that lies inside the head outwards, to `height` dm above its surface.
+
+    radius: see `Mesh`; angle: the point's own around the skull's axis. Below the jaw hair hangs free, and a point far
+    below the surface is not inside the head but in the hollow between neck and shoulder, where the head is not
+    star-shaped.
+    """
+    if point[1] <= _FREE:
+        return point
+    rows, cols = radius.shape
+    away = length(point)
+    elevation = (math.asin(clamp(point[1] / max(away, 1e-12), -1.0, 1.0)) / math.pi + 0.5) * (rows - 1)
+    around = (angle / (2.0 * math.pi) + 0.5) * cols
+    row = min(max(math.floor(elevation), 0), rows - 2)
+    y, x = elevation - row, around - math.floor(around)
+    left = math.floor(around) % cols
+    right = (left + 1) % cols
+    low, high = blend(radius[row, left], radius[row, right], x), blend(radius[row + 1, left], radius[row + 1, right], x)
+    surface = blend(low, high, y)
+    limit = surface + height
+    hollow = 0.08 if point[1] < -0.3 else 0.25  # under the ear lobe it is shallow
+    if away < limit and away > surface - hollow:
+        return scale(point, limit / max(away, 1e-6))
+    return point
+
+
+@part
+def _draw_curtain(point, angle, side):
+    """Turn a point that hangs over the face to the side (±1) of its root; return its angle, too."""
+    if not (-1.6 < angle * side < _CURTAIN_END and point[1] < 0.6):  # the table ends there
+        return point, angle
+    least = math.radians(interpolate(_CURTAIN, point[1] + SKULL_CENTRE[1]))
+    if least > 0.02 and angle * side < least:
+        flat = math.hypot(point[0], point[2])
+        return (flat * math.sin(least * side), point[1], flat * math.cos(least * side)), least * side
+    return point, angle
+
+
+@part
+def _has_fringe(hair, place):
+    """Return whether the strand at a place is combed forward over the forehead."""
+    return hair.forward > 0.42 and place[2] > 0.2 and place[1] > 0.3 and abs(azimuth(place)) < 45
+
+
+@part
+def _length(hair, place, seeds, above, top):
+    """Return the length of a strand (dm)."""
+    front = smoothstep(0.42, 0.8, place[2]) * smoothstep(0.3, 0.45, place[1])
+    side = blend(hair.length_back, hair.length_side, smoothstep(-0.4, 0.05, place[2]))
+    long = blend(blend(side, hair.length_top, top), hair.fringe, front)
+    long *= (0.82 + 0.3 * seeds[2]) * max(smoothstep(-0.02, 0.22, above), 0.35)
+    if side < 0.75 and place[1] < 0.4:  # short hair is cut shorter towards the hairline at the sides and the nape
+        cut = 0.05 + (0.25 + 0.35 * smoothstep(-0.3, 0.2, place[1])) * max(above, 0.0)
+        if place[1] < 0.1:
+            cut *= 1.0 - 0.65 * math.exp(-(((abs(azimuth(place)) - 86.0) / 24.0) ** 2))
+        long = min(long, cut)
+    if _has_fringe(hair, place):  # a fringe ends a little above the eyes, wherever it starts
+        rise = math.asin(clamp(place[1] / length(place), -1.0, 1.0)) - 0.13
+        long = min(long, 1.15 * rise + 0.12 * seeds[3])
+    if round(hair.style) == _TIED_BACK:
+        long = length(minus(_KNOT, place)) * (0.9 + 0.15 * seeds[3])
+    return max(long, 0.02)
+
+
+@part
+def _comb(hair, place, normal, top):
+    """Return the direction in which the hair is combed at a root, tangent to the head."""
+    radial = normalize(minus(place, _WHORL))
+    parted = hair.parted * math.tanh((place[0] - hair.part) / 0.05)
+    on_top = (
+        hair.forward * radial[0] + hair.sideways + parted + 1e-4 * radial[0],
+        hair.forward * radial[1] + 1e-4 * radial[1],
+        hair.forward * radial[2] - hair.backward - 0.12 * hair.parted + 1e-4 * radial[2],
+    )
+    below = (0.0, -1.0, -(0.3 + 0.9 * hair.backward) * smoothstep(-0.2, 0.3, place[1]))
+    direction = mix(below, normalize(on_top), top)
+    if round(hair.style) == _TIED_BACK:
+        direction = minus(_KNOT, place)
+    return normalize(minus(direction, scale(normal, dot(direction, normal))))
+
+
+@part
+def _grow(hair, mesh, place, seeds, root, normal, above, curve):
+    """Grow one strand step by step, by inertia and gravity, outside the head and off the face; return its length."""
+    top = smoothstep(0.25, 0.62, place[1] + (0.15 if place[2] > 0.2 else 0.0))
+    long = _length(hair, place, seeds, above, top)
+    direction = _comb(hair, place, normal, top)
+    down = scale(triple(mesh.turn, 1), -1.0)  # in the head's frame
+    tied = 1.0 if round(hair.style) == _TIED_BACK else 0.0
+    straight = 0.0 if hair.lift > 1.2 else 1.0  # an afro stands off
+    flat = 1.0
+    if hair.parted > 0.4:  # hair lies flat along a parting
+        flat = 0.15 + 0.85 * smoothstep(0.0, 0.22, abs(place[0] - hair.part))
+    lift, bulk = hair.lift * flat, hair.volume * flat * (0.2 + 0.8 * seeds[2])
+    fringe, side = _has_fringe(hair, place), -1.0 if root[0] < 0 else 1.0
+    heading = normalize(add(scale(normal, lift), direction))
+    steps = len(curve) - 1
+    step = long / steps
+    fall = 5.0 * 0.55 * step / min(1.0 / (0.35 + long), 2.5) * (1.0 - 0.9 * (1.0 - straight)) * (1.0 - tied)
+    position = root
+    curve[0, 0], curve[0, 1], curve[0, 2] = root
+    for k in range(1, steps + 1):
+        t = k / steps
+        heading = add(add(heading, scale(down, fall)), scale(direction, 0.10 * straight * (1.0 - t)))
+        if tied > 0:
+            heading = add(heading, scale(normalize(minus(_KNOT, position)), 0.5))
+        heading = normalize(heading)
+        before = position
+        position = add(position, scale(heading, step))
+        angle = _toward(position)
+        position = _push_out(mesh.radius, position, angle, 0.012 + bulk * min(1.0, 3.0 * t))
+        if not fringe:
+            position, angle = _draw_curtain(position, angle, side)
+        moved = add(minus(position, before), scale(normalize(before), 1e-6))
+        heading = normalize(add(scale(heading, 0.6), scale(normalize(moved), 0.4)))
+        curve[k, 0], curve[k, 1], curve[k, 2] = position
+    return long
+
+
+@part
+def _clump(hair, place, guide_place, guide, curve):
+    """Draw a strand towards its guide, growing with the distance from the root."""
+    # A strand joins its guide only on the same side of the parting.
+    apart = (place[0] - hair.part) * (guide_place[0] - hair.part) <= 0
+    if apart and hair.parted >= 0.3:
+        return
+    root = minus(triple(curve, 0), triple(guide, 0))
+    for k in range(len(curve)):
+        pull = hair.clump * 0.75 * smoothstep(0.15, 0.9, k / (len(curve) - 1))
+        wanted = add(triple(guide, k), scale(root, 1.0 - 0.55 * pull))
+        curve[k, 0], curve[k, 1], curve[k, 2] = mix(triple(curve, k), wanted, pull)
+
+
+@part
+def _curl(hair, seeds, guide_seeds, long, curve, out):
+    """Add waves across the strand, curls around it, and frizz, all of them zero at the root."""
+    last = len(curve) - 1
+    phase = 6.28 * guide_seeds[0] + 0.9 * (seeds[0] - 0.5)
+    turns = min(hair.curl_turns * (0.75 + 0.5 * guide_seeds[1]), (last + 1) / 4.2)  # a turn needs four points
+    for k in range(1, last + 1):
+        t = k / last
+        point = triple(curve, k)
+        along = minus(triple(curve, min(k + 1, last)), triple(curve, min(k, last - 1)))
+        along = normalize((along[0] + 1e-9, along[1] + 1e-9, along[2] + 1e-9))
+        across = normalize(cross(along, point))
+        ramp = smoothstep(0.0, 0.25, t)
+        sway = hair.wave * 0.06 * ramp * math.sin(9.0 * t * math.sqrt(long) + 2.0 * phase)
+        wild = hair.frizz * 0.10 * t * math.sqrt(t) * min(long, 0.8)
+        point = add(point, scale((seeds[0] - 0.5, seeds[1] - 0.5, seeds[2] - 0.5), wild))
+        if hair.curl_radius > 0:
+            angle = 6.28 * turns * t + phase
+            radius = hair.curl_radius * ramp * (0.6 + 0.8 * seeds[1])
+            sway += radius * math.cos(angle)
+            point = add(point, scale(cross(across, along), radius * math.sin(angle)))
+        out[k, 0], out[k, 1], out[k, 2] = add(point, scale(across, sway))
+
+
+@kernel
+def _grow_scalp(hair, mesh, roots, strands, guides, curve, curled):
+    """Grow the hair of one head into `strands`; return how many there are. The last three arrays are scratch paper."""
+    mesh, roots, strands, guides, curve, curled = bare((mesh, roots, strands, guides, curve, curled))
+    last = len(curve) - 1
+    centre = read(mesh.centre)
+    count = 0
+    for k in range(len(roots.places)):
+        place, seeds, guide = triple(roots.places, k), roots.seeds[k], roots.guides[k]
+        above = hairline_height(hair, place)
+        hairy = above + 0.05 * (seeds[0] - 0.5) > 0 and seeds[1] < hair.density
+        if not (hairy or k < _GUIDES):  # the others clump around the guides, even where those don't grow themselves
+            continue
+        root = turn_back(mesh.turn, minus(on_triangle(mesh.points, roots.ids[k], roots.weights[k]), centre))
+        normal = turn_back(mesh.turn, normalize(on_triangle(mesh.normals, roots.ids[k], roots.weights[k])))
+        long = _grow(hair, mesh, place, seeds, root, normal, above, curve)
+        if k < _GUIDES:
+            for i in range(last + 1):
+                guides[k, i, 0], guides[k, i, 1], guides[k, i, 2] = curve[i, 0], curve[i, 1], curve[i, 2]
+        if not hairy:
+            continue
+        _clump(hair, place, triple(roots.places, guide), guides[guide], curve)
+        _curl(hair, seeds, roots.seeds[guide], long, curve, curled)
+        thick = (0.022 + 0.011 * seeds[3]) * (1.0 + 0.6 * clamp(long - 0.5, 0.0, 1.0))  # long strands cover more
+        thick *= max(min(long, 0.3) / 0.3, 0.35)
+        fringe, side = _has_fringe(hair, place), -1.0 if root[0] < 0 else 1.0
+        for i in range(last + 1):
+            t = i / last
+            point = root
+            if i > 0:
+                point = triple(curled, i)
+                angle = _toward(point)
+                if not fringe:
+                    point, angle = _draw_curtain(point, angle, side)
+                point = _push_out(mesh.radius, point, angle, 0.008)
+            point = add(turn_by(mesh.turn, point), centre)
+            strands.points[count, i, 0], strands.points[count, i, 1], strands.points[count, i, 2] = point
+            strands.width[count, i] = (1.0 - 0.7 * t**4) * thick
+            strands.height[count, i] = (0.2 + 0.8 * seeds[2]) * min(1.0, 2.0 * t)
+        strands.seeds[count, 0], strands.seeds[count, 1] = seeds[2], seeds[3]
+        count += 1
+    return count
+
+
+# ---------------------------------------------------------------------------------------- brows, beard and lashes
+
+
+@kernel
+def _grow_on_face(beard, skin, mesh, roots, strands):
+    """Grow brows or a beard into `strands`: short, straight, combed outwards or downwards; return how many hairs."""
+    mesh, roots, strands = bare((mesh, roots, strands))
+    last = strands.points.shape[1] - 1
+    left, up = column_of(mesh.turn, 0), column_of(mesh.turn, 1)
+    count = 0
+    for k in range(len(roots.places)):
+        place, seeds = add(triple(roots.places, k), SKULL_CENTRE), roots.seeds[k]
+        side = -1.0 if place[0] < 0 else 1.0
+        if beard:
+            cover = beard_cover(skin, place)
+            if cover <= 0.6 or seeds[0] >= cover:
+                continue
+        elif seeds[0] >= brow_cover(skin, place[0], place[1]) * (0.35 + 0.65 * skin.brow_density):
+            continue
+        root = on_triangle(mesh.points, roots.ids[k], roots.weights[k])
+        normal = normalize(on_triangle(mesh.normals, roots.ids[k], roots.weights[k]))
+        if beard:
+            direction = minus(scale(normal, 0.28), up)
+            if place[1] > 6.6:
+                direction = add(direction, scale(left, 0.25 * side))
+            direction = add(direction, (0.5 * (seeds[1] - 0.5), 0.5 * (seeds[2] - 0.5), 0.5 * (seeds[3] - 0.5)))
+            long, thick, sag = skin.beard_length * (0.6 + 0.8 * seeds[1]), 0.011, 0.3
+        else:
+            along, height = brow_fields(skin, place[0], place[1])
+            rise = 0.8 - 1.2 * along - 0.55 * clamp(height, -1.0, 1.0)
+            direction = add(add(scale(left, side), scale(up, rise)), scale(normal, 0.25))
+            long, thick, sag = 0.055 + 0.045 * seeds[1], 0.0075, 0.0
+        direction, root = normalize(direction), add(root, scale(normal, 0.006))
+        for i in range(last + 1):
+            t = i / last
+            point = add(add(root, scale(direction, long * t)), scale(up, -sag * long * t * t))
+            strands.points[count, i, 0], strands.points[count, i, 1], strands.points[count, i, 2] = point
+            strands.width[count, i] = thick * (1.0 - 0.7 * t * t)
+            strands.height[count, i] = t
+        strands.seeds[count, 0], strands.seeds[count, 1] = seeds[2], seeds[3]
+        count += 1
+    return count
+
+
+def _lashes(mesh: Mesh) -> Strands:
+    """Build the upper lashes along the rims of the lids."""
+    ids, share, along = _lash_roots()
+    root = mesh.points[ids[:, 0]] * (1 - share[:, None]) + mesh.points[ids[:, 1]] * share[:, None]
+    left, up, front = mesh.turn.T.astype(np.float32)
+    bend = np.abs(along)[:, None]
+    t = np.linspace(0, 1, 4, dtype=np.float32)
+    direction = front + np.sign(along)[:, None] * left * (bend - 0.25) * 1.3 - 0.15 * up
+    direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
+    long = 0.034 + 0.026 * bend
+    curve = root[:, None] + direction[:, None] * (long * t)[..., None] + (long * 0.9 * t**2)[..., None] * up
+    height = np.tile(t, (len(ids), 1))
+    return Strands(curve, 0.0085 * (1 - 0.8 * height), np.zeros((len(ids), 2), np.float32), height)
+
+
+@cache
+def _lash_roots(between: int = 5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return where lashes stand on the lids' rims.
+
+    Pairs of neighbouring rim vertices (N, 2), where between them a lash stands (N,), and its signed place: 0 at the
+    inner corner, ±1 at the outer one (positive on the left eye).
+    """
+    points = head.arrays()["vertices"]
+    rim = np.intersect1d(head.material_rows("eye_socket"), head.material_rows("skin"))
+    ids, share, along = [], [], []
+    for side in (1, -1):
+        loop = rim[points[rim, 0] * side > 0]
+        x = np.abs(points[loop, 0])
+        inner, outer = loop[x.argmin()], loop[x.argmax()]
+        chord = points[inner, 1] + (x - x.min()) / (x.max() - x.min()) * (points[outer, 1] - points[inner, 1])
+        upper = loop[points[loop, 1] >= chord - 1e-4]
+        upper = upper[np.abs(points[upper, 0]).argsort(kind="stable")]
+        for a, b in pairwise(upper):
+            for k in range(between):
+                ids.append((a, b))
+                share.append(k / between)
+                place = abs(points[a, 0]) + (k / between) * (abs(points[b, 0]) - abs(points[a, 0]))
+                along.append(side * (place - x.min()) / (x.max() - x.min()))
+    return np.array(ids), np.array(share, np.float32), np.array(along, np.float32)
+
+
+# ------------------------------------------------------------------------------------------------- all of one face
+
+
+def _points_per_strand(hair: np.void) -> int:
+    """Return enough points per strand to follow the curls and the fall of the hair."""
+    return 16 if hair["curl_radius"] > 0.02 else 11 if hair["length_top"] > 1.0 else 7
+
+
+def grow(factors: Factors, mesh: Mesh) -> tuple[Strands, ...]:
+    """Grow what grows on one face (B is 1), in the order of KINDS."""
+    hair, skin = record(factors, "hair"), record(factors, "skin")
+    roots, length = _roots("scalp"), _points_per_strand(hair)
+    scalp, paper = _room(roots, length), [np.empty(shape) for shape in ((_GUIDES, length, 3), (length, 3), (length, 3))]
+    count = 0 if round(hair["style"]) == _BALD else _grow_scalp(hair, mesh, roots, scalp, *paper)
+    grown = [_first(scalp, count)]
+    for kind in ("brow", "beard"):
+        hairs = _room(_roots(kind), 4)
+        grown.append(_first(hairs, _grow_on_face(kind == "beard", skin, mesh, _roots(kind), hairs)))
+    return (*grown, _lashes(mesh))
+
+
+def _room(roots: Roots, length: int) -> Strands:
+    shapes = ((len(roots.places), length, 3), (len(roots.places), length), (len(roots.places), 2))
+    points, width, seeds = (np.empty(shape, np.float32) for shape in shapes)
+    return Strands(points, width, seeds, np.empty_like(width))
+
+
+def _first(strands: Strands, count: int) -> Strands:
+    return Strands(*(values[:count] for values in strands))

@@ -1,13 +1,16 @@
 """The parametric head: blend shapes, expression, pose and the 68 landmarks.
 
 The file head.npz is baked by `swaplib.synthetic.baking` from CC0 assets. Units: decimetres; x to the person's left,
-y up, z forward. All functions are batched and run on the device of their arguments.
+y up, z forward. Functions of tensors are batched and run on the device of their arguments; the renderer takes its
+constants from here, too, and has kernels for single faces in `mesh`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -20,6 +23,7 @@ _OPPOSITES = {
 }  # fmt: skip
 MACRO = ("masculine", "age", "weight", "muscle", "african", "asian", "caucasian")
 HEAD_SHAPES = ("diamond", "invertedtriangular", "oval", "rectangular", "round", "square", "triangular")
+TEETH_SCALE, TEETH_SHIFT = (0.86, 1.0, 1.0), (0.0, 0.0, -0.06)
 NECK_PIVOT = (0.0, 6.25, 0.35)  # the head turns about this point
 # The base mesh looks half asleep and boxy: every face gets these on top of its own shape.
 _BIAS = {
@@ -29,33 +33,35 @@ _BIAS = {
 
 
 @cache
-def _file() -> dict[str, np.ndarray]:
+def arrays() -> dict[str, np.ndarray]:
+    """Return the baked arrays: floats as float32, indices as int32, masks as float32 in 0…1."""
+    kinds = {"f": np.float32, "u": np.int32, "i": np.int32, "U": str}
     with np.load(files("swaplib.synthetic") / "head.npz") as baked:
-        return dict(baked)
+        out = {name: baked[name].astype(kinds[baked[name].dtype.kind]) for name in baked.files}
+    out["masks"] = out["masks"] / np.float32(255)
+    return out
 
 
 @cache
 def tensors(device: str = "cpu") -> dict[str, torch.Tensor]:
     """Return the baked arrays as tensors: floats as float32, indices as int64, masks in 0…1."""
-    out = {}
-    for name, array in _file().items():
-        if name == "shape_names":
-            continue
-        kind = np.float32 if array.dtype.kind == "f" else np.int64
-        out[name] = torch.from_numpy(array.astype(kind)).to(device)
-    out["masks"] = out["masks"].float() / 255
-    return out
+    kinds = {"f": torch.float32, "i": torch.int64}
+    return {
+        name: torch.from_numpy(array).to(device, kinds[array.dtype.kind])
+        for name, array in arrays().items()
+        if name != "shape_names"
+    }
 
 
 @cache
 def shape_names() -> tuple[str, ...]:
-    return tuple(str(name) for name in _file()["shape_names"])
+    return tuple(str(name) for name in arrays()["shape_names"])
 
 
 @cache
 def _deltas(device: str) -> torch.Tensor:
     """Return dense blend shapes (K, V·3)."""
-    baked = _file()
+    baked = arrays()
     offsets, rows, deltas = baked["shape_offsets"], baked["shape_rows"], baked["shape_deltas"]
     dense = np.zeros((len(offsets) - 1, len(baked["vertices"]), 3), np.float32)
     for k in range(len(dense)):
@@ -88,22 +94,22 @@ def expression_columns() -> tuple[str, ...]:
 
 
 @cache
-def _signed(device: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return two matrices (columns, K): what positive and what negative values of each column add."""
-    names = {name: k for k, name in enumerate(shape_names())}
-    up = np.zeros((len(shape_columns()), len(names)), np.float32)
-    down = np.zeros_like(up)
-    for row, column in enumerate(shape_columns()):
-        for side in ("", "l-", "r-"):
-            for end, opposite in _OPPOSITES.items():
-                if f"{side}{column}-{end}" in names and f"{side}{column}-{opposite}" in names:
-                    up[row, names[f"{side}{column}-{end}"]] = 1
-                    down[row, names[f"{side}{column}-{opposite}"]] = 1
-        if column in names:
-            up[row, names[column]] = 1
-        if f"{column}-l" in names:
-            up[row, names[f"{column}-l"]] = down[row, names[f"{column}-r"]] = 1
-    return torch.from_numpy(up).to(device), torch.from_numpy(down).to(device)
+def _local_parts(device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return, for each shape, the column (K,) that it belongs to and the sign (K,) of that column's values it shows.
+
+    The sign is 0 for shapes that belong to none.
+    """
+    names, columns = shape_names(), shape_columns()
+    column, sign = np.zeros(len(names), np.int64), np.zeros(len(names), np.float32)
+    for k, name in enumerate(names):
+        stem, _, end = name.removeprefix("l-").removeprefix("r-").rpartition("-")
+        if name in columns:
+            column[k], sign[k] = columns.index(name), 1
+        elif stem in columns and (end in _OPPOSITES or end in _OPPOSITES.values()):
+            column[k], sign[k] = columns.index(stem), 1 if end in _OPPOSITES else -1
+        elif stem in columns and end in ("l", "r"):
+            column[k], sign[k] = columns.index(stem), 1 if end == "l" else -1
+    return torch.from_numpy(column).to(device), torch.from_numpy(sign).to(device)
 
 
 _LEVELS = ("min", "average", "max")
@@ -150,66 +156,83 @@ def _macro_weights(shape: torch.Tensor) -> torch.Tensor:
     row = [masculine, 1 - masculine, age, 1 - age, *_levels(muscle), *_levels(weight), *races, torch.ones_like(age)]
     numbers, table = _macro_parts(str(shape.device))
     total = torch.zeros(len(shape), len(shape_names()), device=shape.device)
-    total[:, numbers] = torch.stack(row, 1)[:, table].prod(-1)
+    one, two, three, four = torch.stack(row, 1)[:, table].unbind(-1)
+    total[:, numbers] = one * two * three * four
     return total
+
+
+@cache
+def _bias(device: str) -> torch.Tensor:
+    return torch.tensor([_BIAS.get(name, 0.0) for name in shape_columns()], device=device)
 
 
 def weights(shape: torch.Tensor, expression: torch.Tensor | None = None) -> torch.Tensor:
     """Return blend-shape weights (B, K) of shape columns (B, S) and expression columns (B, E)."""
     device = str(shape.device)
-    columns = shape_columns()
     total = _macro_weights(shape)
-    local = shape.clone()
+    local = shape + _bias(device)
     local[:, : len(MACRO)] = 0
-    for name, extra in _BIAS.items():
-        local[:, columns.index(name)] += extra
-    up, down = _signed(device)
-    total = total + local.clamp(min=0) @ up + (-local).clamp(min=0) @ down
+    column, sign = _local_parts(device)
+    total = total + (local[:, column] * sign).clamp(min=0)
     if expression is not None:
         first = shape_names().index("unit-" + expression_columns()[0])
         total[:, first : first + expression.shape[1]] += expression
     return total
 
 
-@cache
-def _framing_rows(device: str) -> torch.Tensor:
-    """Return the vertices that determine where a face stands: eyes, landmarks and the base of the neck."""
-    baked = tensors(device)
-    eyes = [_eye_rows(name) for name in ("left_eye", "right_eye")]
-    marks = [baked["landmark_ids"].flatten(), baked["jaw_ids"].flatten()]
-    return torch.cat([*eyes, *marks, _neck_ring(device).nonzero()[:, 0]]).unique()
-
-
-@cache
-def _framing_deltas(device: str) -> torch.Tensor:
-    return _deltas(device).view(len(shape_names()), -1, 3)[:, _framing_rows(device)].flatten(1).contiguous()
-
-
-def vertices(weights: torch.Tensor, framing: bool = False) -> torch.Tensor:
-    """Turn blend-shape weights (B, K) into vertex positions (B, V, 3) in dm.
-
-    framing: move only the vertices of eyes, landmarks and the base of the neck, which is five times as fast.
-    """
+def vertices(weights: torch.Tensor) -> torch.Tensor:
+    """Turn blend-shape weights (B, K) into vertex positions (B, V, 3) in dm."""
     device = str(weights.device)
     base = tensors(device)["vertices"]
-    if framing:
-        rows = _framing_rows(device)
-        points = base.repeat(len(weights), 1, 1)
-        points[:, rows] += (weights @ _framing_deltas(device)).view(len(weights), -1, 3)
-    else:
-        points = base + (weights @ _deltas(device)).view(len(weights), *base.shape)
+    points = base + (weights @ _deltas(device)).view(len(weights), *base.shape)
     # The teeth of the base mesh poke through narrow lips: set them back and closer together.
-    teeth = _teeth_rows(device)
-    points[:, teeth] = points[:, teeth] * points.new_tensor([0.86, 1, 1]) - points.new_tensor([0, 0, 0.06])
+    teeth = material_rows("upper_teeth", "lower_teeth")
+    points[:, teeth] = points[:, teeth] * points.new_tensor(TEETH_SCALE) + points.new_tensor(TEETH_SHIFT)
     return points
 
 
 @cache
-def _teeth_rows(device: str) -> torch.Tensor:
-    baked = tensors(device)
-    material = baked["materials"]
-    upper, lower = (material == MATERIALS.index(name) for name in ("upper_teeth", "lower_teeth"))
-    return baked["triangles"][upper | lower].unique()
+def material_rows(*names: str) -> np.ndarray:
+    """Return the vertices of the triangles made of these materials, in order."""
+    numbers = [MATERIALS.index(name) for name in names]
+    return np.unique(arrays()["triangles"][np.isin(arrays()["materials"], numbers)])
+
+
+STANCE = ("eyes", "right_lids", "left_lids", "mouth", "neck")
+
+
+@cache
+def _stance_parts() -> tuple[np.ndarray, np.ndarray]:
+    """Return where the points of STANCE are on the template (5, 3), and how each shape moves them (K, 5, 3).
+
+    They are means of vertices, so they move linearly. Lids and mouth are measured from the midpoint of the eyes.
+    """
+    baked = arrays()
+    share = np.zeros((len(STANCE), len(baked["vertices"])))
+    for name in ("left_eye", "right_eye"):
+        rows = material_rows(name)
+        share[0, rows] += 0.5 / len(rows)
+    # The lids' and the mouth's corners among the 51 inner landmarks.
+    for k, marks in enumerate((range(19, 25), range(25, 31), (31, 37)), 1):
+        for mark in marks:
+            np.add.at(share[k], baked["landmark_ids"][mark], baked["landmark_weights"][mark] / len(marks))
+        share[k] -= share[k].sum() * share[0]  # seen from the eyes
+    x, y, _ = baked["vertices"].T
+    ring = (y > 5.5) & (y < 5.8) & (np.abs(x) < 0.7)  # where the neck meets the shoulders
+    share[4, ring] = 1 / ring.sum()
+    offsets, rows, deltas = baked["shape_offsets"], baked["shape_rows"], baked["shape_deltas"]
+    moves = [share[:, rows[a:b]] @ deltas[a:b] for a, b in pairwise(offsets)]
+    return share @ baked["vertices"], np.array(moves)
+
+
+def stand(weights: torch.Tensor) -> list[dict[str, np.ndarray]]:
+    """Return where some points of each head are before it is turned: the names of STANCE -> (3,).
+
+    Heads are measured one by one, since sums over a batch round differently from batch to batch.
+    """
+    base, moves = _stance_parts()
+    flat = moves.reshape(len(moves), -1)
+    return [dict(zip(STANCE, base + (row @ flat).reshape(base.shape), strict=True)) for row in weights.double().numpy()]
 
 
 # -------------------------------------------------------------------------------------------------- pose, points
@@ -234,50 +257,7 @@ def smoothstep(low: float, high: float, value: torch.Tensor) -> torch.Tensor:
 
 def eye_midpoint(points: torch.Tensor) -> torch.Tensor:
     """Return the midpoint of the two eyeballs' centres, (B, 3)."""
-    eyes = eyeballs(points)
-    return (eyes[:, 0] + eyes[:, 1]) / 2
-
-
-def eyeballs(points: torch.Tensor) -> torch.Tensor:
-    """Return the centres of the left and the right eyeball, (B, 2, 3)."""
-    return torch.stack([points[:, _eye_rows(name)].mean(1) for name in ("left_eye", "right_eye")], 1)
-
-
-def neck_base(points: torch.Tensor) -> torch.Tensor:
-    """Return the middle of the ring where the neck meets the shoulders, (B, 3)."""
-    return points[:, _neck_ring(str(points.device))].mean(1)
-
-
-@cache
-def _neck_ring(device: str) -> torch.Tensor:
-    template = tensors(device)["vertices"]
-    return (template[:, 1] > 5.5) & (template[:, 1] < 5.8) & (template[:, 0].abs() < 0.7)
-
-
-@cache
-def _eye_rows(name: str) -> torch.Tensor:
-    baked = tensors()
-    return baked["triangles"][baked["materials"] == MATERIALS.index(name)].unique()
-
-
-def place(head: torch.Tensor, body: torch.Tensor, eye: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
-    """Turn the head on the shoulders and put the midpoint of the eyes at the origin.
-
-    head: vertices of the person (B, V, 3); body: vertices that give the shoulders (B, V, 3), whose own eyes stood at
-    `eye` (B, 3). The neck blends between the two, so another head fits on the same shoulders.
-    """
-    pivot = head.new_tensor(NECK_PIVOT)
-    turn = rotation(pose)
-    template = tensors(str(head.device))["vertices"]
-    share = smoothstep(5.55, 6.35, template[:, 1])[:, None]
-
-    def turned(points):
-        return (points - pivot) @ turn.transpose(1, 2)
-
-    midpoint = eye_midpoint(head)[:, None]
-    above = turned(head) - turned(midpoint)
-    below = (body - pivot) - turned(eye[:, None])
-    return below + share * (above - below)
+    return sum(points[:, material_rows(name)].mean(1) for name in ("left_eye", "right_eye")) / 2
 
 
 def surface_points(points: torch.Tensor, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -285,25 +265,23 @@ def surface_points(points: torch.Tensor, ids: torch.Tensor, weights: torch.Tenso
     return (points[:, ids] * weights[..., None]).sum(-2)
 
 
-def landmark_points(points: torch.Tensor, project) -> torch.Tensor:
-    """Return the 68 landmarks in the picture, (B, 68, 2).
+def landmark_points(points: np.ndarray, project: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return the 68 landmarks of one posed head (V, 3) in the picture, (68, 2).
 
-    project: (B, N, 3) to pixels (B, N, 2). Each of the 17 jaw points is the one of its candidates that lies farthest
-    out in the picture, so the contour is the visible one, as in iBUG's annotation.
+    project: (N, 3) to pixels (N, 2). Each of the 17 jaw points is the one of its candidates that lies farthest out in
+    the picture, so the contour is the visible one, as in iBUG's annotation.
     """
-    baked = tensors(str(points.device))
-    inner = project(surface_points(points, baked["landmark_ids"], baked["landmark_weights"]))
-    candidates = surface_points(points, baked["jaw_ids"], baked["jaw_weights"]).flatten(1, 2)
-    candidates = project(candidates).unflatten(1, baked["jaw_ids"].shape[:2])
-    middle = candidates.mean((1, 2), keepdim=True)
-    up = inner[:, 10] - inner[:, 13]  # nose bridge: upright in the picture
-    up = torch.nn.functional.normalize(up, dim=-1)
-    left = torch.stack([-up[:, 1], up[:, 0]], -1)  # the person's left
-    axes = torch.stack([left, up], 1)
+    baked = arrays()
+    inner, candidates = (
+        (points[baked[f"{name}_ids"]] * baked[f"{name}_weights"][..., None]).sum(-2) for name in ("landmark", "jaw")
+    )
+    inner, candidates = project(inner), project(candidates.reshape(-1, 3)).reshape(17, -1, 2)
+    up = inner[10] - inner[13]  # nose bridge: upright in the picture
+    up = up / np.linalg.norm(up)
+    axes = np.stack([(-up[1], up[0]), up])  # the person's left, and up
     outward = baked["jaw_directions"] @ axes
-    reach = ((candidates - middle) * outward[:, :, None]).sum(-1)
-    best = reach.argmax(2)[..., None, None].expand(-1, -1, 1, 2)
-    return torch.cat([candidates.gather(2, best)[:, :, 0], inner], 1)
+    reach = ((candidates - candidates.mean((0, 1))) * outward[:, None]).sum(-1)
+    return np.concatenate([candidates[np.arange(17), reach.argmax(1)], inner])
 
 
 def normals(points: torch.Tensor, triangles: torch.Tensor) -> torch.Tensor:

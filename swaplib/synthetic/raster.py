@@ -1,115 +1,215 @@
-"""The triangle visible at each sample: a z-buffer, as a numba kernel on the CPU and in plain torch elsewhere.
+"""The triangle visible at each sample: a z-buffer for the meshes and for the ribbons of hair.
 
-Both visit the same samples with the same float32 arithmetic, so they give the same triangles.
+Ribbons are never built: their four corners per segment follow from the strand's points while the samples are filled.
 """
 
 from __future__ import annotations
 
-import numba
 import numpy as np
-import torch
 
+from swaplib.synthetic.compiled import (
+    add,
+    bare,
+    clamp,
+    cross,
+    kernel,
+    minus,
+    normalize,
+    part,
+    scale,
+    triple,
+)
+
+_TILE = 8  # samples
 SLACK = 1e-4  # a sample on an edge belongs to both triangles; rounding must not let it fall between them
 
 
-def rasterize(screen: torch.Tensor, triangles: torch.Tensor, size: int, plain: bool = False) -> torch.Tensor:
-    """Find the nearest triangle at the centre of each sample, int64 (B, size, size); -1 where there is none.
+@part
+def place_camera(camera):
+    """Return where the camera stands; it looks along −z at the picture plane through the eyes."""
+    return camera.shift_x, camera.shift_y, camera.distance
 
-    screen: vertices (B, V, 3) as x, y in samples (the first sample's centre at 0, 0) and inverse depth, larger nearer.
-    plain: use the torch path on the CPU as well.
+
+@part
+def project(camera, point, size):
+    """Project a point to x, y in samples (the first one's centre at 0, 0) and inverse depth."""
+    depth = camera.distance - point[2]
+    factor = camera.distance / depth / camera.half_width * (0.5 * size)
+    x = (point[0] - camera.shift_x) * factor + 0.5 * size - 0.5
+    return np.float32(x), np.float32(0.5 * size - 0.5 - (point[1] - camera.shift_y) * factor), np.float32(1.0 / depth)
+
+
+@kernel
+def project_points(camera, points, size, screen):
+    """Project points (N, 3) into `screen` (N, 3)."""
+    points, screen = bare((points, screen))
+    for k in range(len(points)):
+        screen[k, 0], screen[k, 1], screen[k, 2] = project(camera, triple(points, k), size)
+
+
+@kernel
+def rasterize(screen, triangles, ids, nearest):
+    """Write the number of the nearest triangle (T, 3) into `ids` (S, S), where one is nearer than `nearest` (S, S).
+
+    screen: vertices (V, 3) as x, y in samples and inverse depth, larger nearer.
     """
-    if screen.device.type != "cpu" or plain:
-        return torch.stack([_rasterize_torch(points, triangles, size) for points in screen])
-    faces = triangles.to(torch.int32).numpy()
-    out = np.full((len(screen), size, size), -1, np.int32)
-    for points, ids in zip(screen.float().numpy(), out, strict=True):
-        _rasterize_numba(np.ascontiguousarray(points), faces, ids, np.zeros((size, size), np.float32))
-    return torch.from_numpy(out).long()
+    screen, triangles, ids, nearest = bare((screen, triangles, ids, nearest))
+    fill_triangles(screen, triangles, ids, nearest)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _rasterize_numba(points, triangles, ids, nearest):  # pragma: no cover (compiled)
-    size = ids.shape[0]
-    one, zero = np.float32(1), np.float32(0)
-    slack, last = np.float32(-SLACK), np.float32(size - 1)
-    for k in range(triangles.shape[0]):
+@part
+def fill_triangles(screen, triangles, ids, nearest):
+    """Do the work of `rasterize` inside other kernels."""
+    for k in range(len(triangles)):
         a, b, c = triangles[k, 0], triangles[k, 1], triangles[k, 2]
-        ax, ay, bx, by, cx, cy = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
-        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if area == zero or not np.isfinite(area):
-            continue
-        left, right = max(zero, np.ceil(min(ax, bx, cx))), min(last, np.floor(max(ax, bx, cx)))
-        top, bottom = max(zero, np.ceil(min(ay, by, cy))), min(last, np.floor(max(ay, by, cy)))
-        if left > right or top > bottom:  # most strands of hair fall between the samples
-            continue
-        inverse = one / area
-        az, bz, cz = points[a, 2], points[b, 2], points[c, 2]
-        for row in range(int(top), int(bottom) + 1):
-            y = np.float32(row)
-            for column in range(int(left), int(right) + 1):
-                x = np.float32(column)
-                u = ((x - ax) * (cy - ay) - (y - ay) * (cx - ax)) * inverse
-                v = ((bx - ax) * (y - ay) - (by - ay) * (x - ax)) * inverse
-                w = one - u - v
-                if u < slack or v < slack or w < slack:
-                    continue
-                depth = w * az + u * bz + v * cz
-                if depth > nearest[row, column]:
-                    nearest[row, column] = depth
-                    ids[row, column] = k
+        _fill(
+            (screen[a, 0], screen[a, 1], screen[a, 2]),
+            (screen[b, 0], screen[b, 1], screen[b, 2]),
+            (screen[c, 0], screen[c, 1], screen[c, 2]),
+            k, ids, nearest,
+        )  # fmt: skip
 
 
-def _rasterize_torch(points: torch.Tensor, triangles: torch.Tensor, size: int, chunk: int = 4_000_000) -> torch.Tensor:
-    corners = points[triangles].float()
-    low = corners[..., :2].amin(1).ceil().clamp(min=0)
-    high = corners[..., :2].amax(1).floor().clamp(max=size - 1)
-    extent = (high - low + 1).clamp(min=0).long()
-    extent[~torch.isfinite(corners).all(-1).all(-1)] = 0
-    counts = extent[:, 0] * extent[:, 1]
-    nearest = torch.zeros(size * size, device=points.device)
-    found = torch.full((size * size,), -1, dtype=torch.long, device=points.device)
-    ends = counts.cumsum(0)
-    start = 0
-    while start < len(triangles):
-        base = int(ends[start - 1]) if start else 0
-        stop = max(start + 1, int(torch.searchsorted(ends, base + chunk, right=True)))
-        _merge(corners, low, extent, counts, start, stop, size, nearest, found)
-        start = stop
-    return found.view(size, size)
+@part
+def _fill(a, b, c, number, ids, nearest):
+    """Fill the samples of one triangle in which it is the nearest so far."""
+    one, zero = np.float32(1), np.float32(0)
+    slack, last = np.float32(-SLACK), np.float32(ids.shape[0] - 1)
+    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = a, b, c
+    left, right = max(zero, np.ceil(min(ax, bx, cx))), min(last, np.floor(max(ax, bx, cx)))
+    top, bottom = max(zero, np.ceil(min(ay, by, cy))), min(last, np.floor(max(ay, by, cy)))
+    if not (left <= right and top <= bottom):  # most strands of hair fall between the samples
+        return
+    area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+    if area == zero or not np.isfinite(area):
+        return
+    inverse = one / area
+    wide, front = right - left, max(az, bz, cz) * np.float32(1.0001)
+    ac, ac_slope = _follow_edge(ax, ay, cx, cy, inverse, wide)
+    ab, ab_slope = _follow_edge(bx, by, ax, ay, inverse, wide)
+    bc, bc_slope = _follow_edge(cx, cy, bx, by, inverse, wide)
+    for row in range(int(top), int(bottom) + 1):
+        y = np.float32(row)
+        first, end = left, right
+        if wide > 3:
+            first, end = _cut(first, end, ac, ax + (y - ay) * ac_slope)
+            first, end = _cut(first, end, ab, ax + (y - ay) * ab_slope)
+            first, end = _cut(first, end, bc, bx + (y - by) * bc_slope)
+        for column in range(int(first), int(end) + 1):
+            if front <= nearest[row, column]:
+                continue
+            x = np.float32(column)
+            u = ((x - ax) * (cy - ay) - (y - ay) * (cx - ax)) * inverse
+            v = ((bx - ax) * (y - ay) - (by - ay) * (x - ax)) * inverse
+            w = one - u - v
+            if u < slack or v < slack or w < slack:
+                continue
+            depth = w * az + u * bz + v * cz
+            if depth > nearest[row, column]:
+                nearest[row, column] = depth
+                ids[row, column] = number
 
 
-def _merge(corners, low, extent, counts, start, stop, size, nearest, found) -> None:
-    """Fold the samples of the triangles start…stop into the buffers."""
-    part = torch.arange(start, stop, device=corners.device)
-    owner = part.repeat_interleave(counts[start:stop])
-    first = (counts[start:stop].cumsum(0) - counts[start:stop]).repeat_interleave(counts[start:stop])
-    offset = torch.arange(len(owner), device=corners.device) - first
-    x = low[owner, 0] + (offset % extent[owner, 0].clamp(min=1)).float()
-    y = low[owner, 1] + torch.div(offset, extent[owner, 0].clamp(min=1), rounding_mode="floor").float()
-    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = (corners[owner, k].unbind(-1) for k in range(3))
-    inverse = 1 / ((bx - ax) * (cy - ay) - (by - ay) * (cx - ax))
-    u = ((x - ax) * (cy - ay) - (y - ay) * (cx - ax)) * inverse
-    v = ((bx - ax) * (y - ay) - (by - ay) * (x - ax)) * inverse
-    w = 1 - u - v
-    depth = w * az + u * bz + v * cz
-    inside = (u >= -SLACK) & (v >= -SLACK) & (w >= -SLACK) & (depth > 0)
-    sample, depth, owner = (y.long() * size + x.long())[inside], depth[inside], owner[inside]
-    before = nearest.clone()
-    nearest.scatter_reduce_(0, sample, depth, "amax")
-    # Of the triangles that reach the nearest depth, the first one wins, as in the kernel.
-    winner = (depth == nearest[sample]) & (depth > before[sample])
-    first_owner = torch.full_like(found, len(corners))
-    first_owner.scatter_reduce_(0, sample[winner], owner[winner], "amin")
-    found[:] = torch.where(first_owner < len(corners), first_owner, found)
+@part
+def _follow_edge(px, py, qx, qy, inverse, wide):
+    """Return on which side of an edge the triangle lies (1: right, −1: left, 0: it crosses too few rows), its slope."""
+    growth = (qy - py) * inverse
+    if wide <= 3 or abs(growth) * wide < np.float32(0.01):
+        return 0, np.float32(0)
+    return 1 if growth > 0 else -1, (qx - px) / (qy - py)
 
 
-def barycentric(
-    screen: torch.Tensor, triangles: torch.Tensor, ids: torch.Tensor, x: torch.Tensor, y: torch.Tensor
-) -> torch.Tensor:
-    """Return perspective-correct weights (N, 3) of samples (x, y) (N,) in their triangles `ids` (N,) of a picture."""
-    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = (screen[triangles[ids, k]].unbind(-1) for k in range(3))
-    inverse = 1 / ((bx - ax) * (cy - ay) - (by - ay) * (cx - ax))
-    u = ((x - ax) * (cy - ay) - (y - ay) * (cx - ax)) * inverse
-    v = ((bx - ax) * (y - ay) - (by - ay) * (x - ax)) * inverse
-    weights = torch.stack([(1 - u - v) * az, u * bz, v * cz], -1)
-    return weights / weights.sum(-1, keepdim=True)
+@part
+def _cut(first, end, side, crossing):
+    """Cut off columns beyond an edge, but for one; the samples are tested exactly afterwards."""
+    if side > 0:
+        return max(first, np.ceil(crossing - np.float32(1))), end
+    if side < 0:
+        return first, min(end, np.floor(crossing + np.float32(1)))
+    return first, end
+
+
+@part
+def tangent(points, k):
+    """Return the direction of a strand (K, 3) at its point k."""
+    last = len(points) - 1
+    x, y, z = minus(triple(points, min(k + 1, last)), triple(points, min(k, last - 1)))
+    return normalize((x + 1e-9, y + 1e-9, z + 1e-9))
+
+
+@part
+def half_across(points, width, k, eye):
+    """Return the way from a strand's point k to the edge of its ribbon, which faces the camera at `eye`."""
+    view = normalize(minus(eye, triple(points, k)))
+    return scale(normalize(cross(tangent(points, k), view)), 0.5 * width[k])
+
+
+def rasterize_ribbons(camera, strands, first: int, ids: np.ndarray, nearest: np.ndarray) -> None:
+    """Draw strands as `rasterize` does triangles; segment s of strand n of K points gets first + 2·(n·K + s) + (0, 1).
+
+    The first of its two triangles has the corners left, right and next left, the second right, next right, next left.
+    """
+    tiles = np.empty((len(ids) // _TILE + 1,) * 2, np.float32)
+    middle = strands.points[:, strands.points.shape[1] // 2, 2]
+    _draw_ribbons(camera, strands, np.argsort(-middle, kind="stable"), first, ids, nearest, tiles)
+
+
+@kernel
+def _draw_ribbons(camera, strands, order, first, ids, nearest, tiles):
+    strands, order, ids, nearest, tiles = bare((strands, order, ids, nearest, tiles))
+    size = len(ids)
+    eye = place_camera(camera)
+    count, length = strands.width.shape
+    for rank in range(count):
+        if rank % 200 == 0:
+            _measure_tiles(nearest, tiles)
+        n = order[rank]
+        points, width = strands.points[n], strands.width[n]
+        left = right = (np.float32(0), np.float32(0), np.float32(0))
+        for k in range(length):
+            point, edge = triple(points, k), half_across(points, width, k, eye)
+            next_left, next_right = project(camera, minus(point, edge), size), project(camera, add(point, edge), size)
+            if k > 0 and not _is_hidden(left, right, next_left, next_right, tiles):
+                number = first + 2 * (n * length + k - 1)
+                _fill(left, right, next_left, number, ids, nearest)
+                _fill(right, next_right, next_left, number + 1, ids, nearest)
+            left, right = next_left, next_right
+
+
+@part
+def _measure_tiles(nearest, tiles):
+    """Note of each tile of samples how near the farthest of them is."""
+    size = len(nearest)
+    for row in range(len(tiles)):
+        for column in range(len(tiles)):
+            least = np.float32(np.inf)
+            for y in range(row * _TILE, min((row + 1) * _TILE, size)):
+                for x in range(column * _TILE, min((column + 1) * _TILE, size)):
+                    least = min(least, nearest[y, x])
+            tiles[row, column] = least
+
+
+@part
+def _is_hidden(a, b, c, d, tiles):
+    """Return whether all that lies between four points is behind what every tile there shows already."""
+    front, last = max(a[2], b[2], c[2], d[2]) * np.float32(1.0001), len(tiles) - 1.0
+    left, right = min(a[0], b[0], c[0], d[0]) / _TILE, max(a[0], b[0], c[0], d[0]) / _TILE
+    top, bottom = min(a[1], b[1], c[1], d[1]) / _TILE, max(a[1], b[1], c[1], d[1]) / _TILE
+    if not (left <= right and top <= bottom):  # not numbers
+        return True
+    for row in range(int(clamp(top, 0.0, last)), int(clamp(bottom, 0.0, last)) + 1):
+        for column in range(int(clamp(left, 0.0, last)), int(clamp(right, 0.0, last)) + 1):
+            if front > tiles[row, column]:
+                return False
+    return True
+
+
+@part
+def barycentric(a, b, c, x, y):
+    """Return perspective-correct weights of the sample (x, y) in a projected triangle."""
+    inverse = 1.0 / ((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
+    u = ((x - a[0]) * (c[1] - a[1]) - (y - a[1]) * (c[0] - a[0])) * inverse
+    v = ((b[0] - a[0]) * (y - a[1]) - (b[1] - a[1]) * (x - a[0])) * inverse
+    wa, wb, wc = (1.0 - u - v) * a[2], u * b[2], v * c[2]
+    total = wa + wb + wc
+    return wa / total, wb / total, wc / total

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from swaplib import photos, synthetic
-from swaplib.faces import CELEBA_ATTRIBUTES, CELEBAMASK_HQ, SYNTHETIC_ATTRIBUTES, region, to_uint8
-from swaplib.synthetic import IDENTITY, Ties, columns, head, sample_factors
-from swaplib.synthetic.factors import HAIR_STYLES, column
-from swaplib.synthetic.raster import rasterize
+from swaplib.faces import CELEBA_ATTRIBUTES, CELEBAMASK_HQ, SYNTHETIC_ATTRIBUTES, Faces, from_uint8, region, to_uint8
+from swaplib.synthetic import IDENTITY, Ties, columns, hair, head, mesh, raster, sample_factors
+from swaplib.synthetic.factors import HAIR_STYLES, column, record
+from swaplib.synthetic.version import digest_files
+
+REFERENCES = Path(__file__).parents[1] / "fixtures/rendered"
 
 
 @pytest.fixture(scope="module")
@@ -132,10 +139,63 @@ def test_bad_arguments_are_refused():
     factors = sample_factors(1)
     with pytest.raises(ValueError, match="64 to 512"):
         synthetic.render(factors, 32)
+    factors["pose"][0, 0] = torch.nan
+    with pytest.raises(ValueError, match="factors pose hold"):
+        synthetic.render(factors, 64)
     with pytest.raises(ValueError, match="calm, wild"):
         sample_factors(1, world="stormy")
     with pytest.raises(ValueError, match="at least 1"):
         sample_factors(0)
+
+
+# --------------------------------------------------------------------------------------------- what is kept on disk
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("SWAPLIB_CACHE", str(tmp_path))
+    return lambda: len(list(tmp_path.rglob("*.safetensors")))
+
+
+def test_what_is_kept_is_what_is_rendered(kept):
+    draw = partial(synthetic.render_faces, seed=4, world="wild", size=64, supersample=1)
+    anew, first, again = draw(3, keep=False), draw(3), draw(3)
+    assert kept() == 3
+    assert same(anew, first)
+    assert same(anew, again)
+    assert torch.equal(anew.attributes.nan_to_num(-1), again.attributes.nan_to_num(-1))
+    assert torch.equal(again.identity, anew.identity)
+    assert again.images.is_contiguous()
+    assert same(draw(4)[[1, 2]], anew[[1, 2]])  # in another company
+    assert kept() == 4
+    truth = synthetic.true_swap(again[[0]], again[[1]], supersample=1)
+    assert kept() == 5
+    assert same(truth, synthetic.true_swap(anew[[0]], anew[[1]], supersample=1))
+    assert kept() == 5
+
+
+def test_other_pictures_are_other_entries(kept):
+    factors = sample_factors(1, seed=4)
+    pictures = [synthetic.render(factors, 64), synthetic.render(factors, 72), synthetic.render(factors, 64, 1)]
+    factors["pose"][0, 0] += 1e-3
+    pictures.append(synthetic.render(factors, 64))
+    assert kept() == 4
+    assert not torch.equal(pictures[0].images, pictures[2].images)
+
+
+def test_nothing_is_compiled_where_all_is_kept(kept):
+    synthetic.render_faces(2, size=64)
+    code = (
+        "import sys; from swaplib import synthetic; synthetic.render_faces(2, size=64); print('numba' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+    assert kept() == 2
+
+
+def test_pictures_have_the_levels_of_a_file(faces):
+    truth = synthetic.true_swap(faces[[0]], faces[[1]], "target")
+    for images in (faces.images, truth.images):
+        assert torch.equal(images, from_uint8(to_uint8(images)))
 
 
 # ----------------------------------------------------------------------------------------------------- true swap
@@ -327,30 +387,109 @@ def test_factors_are_tied_only_where_the_options_say():
         assert abs(correlation(tied, ("skin", "tone"), other)) < 0.13
 
 
+# ------------------------------------------------------------------------------------------------ the same pictures
+
+
+def test_pictures_are_the_same_as_ever():
+    """To one grey level those of version 1.0: whoever wants others raises RENDERER and makes new references."""
+    pictures, labels = (np.asarray(Image.open(REFERENCES / f"{name}.png")) for name in ("pictures", "labels"))
+    faces = Faces.cat([synthetic.render_faces(1, seed=0, start=k, world="wild", size=72) for k in (3, 83, 260, 297)])
+    gap = np.abs(np.hstack(to_uint8(faces.images)).astype(int) - pictures)
+    assert (gap <= 1).mean() > 0.999
+    assert (np.hstack(faces.labels.numpy()) == labels).mean() > 0.999
+    assert np.abs(faces.landmarks.numpy() - np.load(REFERENCES / "landmarks.npy")).max() < 0.01
+
+
+def test_pictures_come_from_the_processor_whatever_the_number_of_threads():
+    before = torch.get_num_threads()
+    drawn = []
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        drawn.append(synthetic.render(sample_factors(2, seed=6, world="wild"), 64))
+    torch.set_num_threads(before)
+    assert same(*drawn)
+
+
+def test_nothing_is_compiled_before_something_is_rendered():
+    code = "import sys; from swaplib import synthetic; synthetic.sample_factors(1); print('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_kernels_are_compiled_again_when_any_source_changes():
+    """Numba looks for changes in a kernel's own file alone: the name of what it keeps tells the state of all files."""
+    assert raster.rasterize.py_func.__qualname__ == f"rasterize_{digest_files()}"
+
+
 # --------------------------------------------------------------------------------------------------- the rasteriser
+
+
+def rasterize(points, triangles, size: int) -> np.ndarray:
+    """The number of the nearest triangle at each sample."""
+    ids, nearest = np.full((size, size), -1, np.int32), np.zeros((size, size), np.float32)
+    raster.rasterize(np.asarray(points, np.float32), np.asarray(triangles, np.int32), ids, nearest)
+    return ids
+
+
+def rasterize_plainly(points, triangles, size: int) -> np.ndarray:
+    """The same by trying every triangle at every sample."""
+    y, x = np.indices((size, size)).astype(np.float32)
+    ids, nearest = np.full((size, size), -1, np.int32), np.zeros((size, size), np.float32)
+    for k, ((ax, ay, az), (bx, by, bz), (cx, cy, cz)) in enumerate(np.asarray(points, np.float32)[triangles]):
+        inverse = np.float32(1) / ((bx - ax) * (cy - ay) - (by - ay) * (cx - ax))
+        u = ((x - ax) * (cy - ay) - (y - ay) * (cx - ax)) * inverse
+        v = ((bx - ax) * (y - ay) - (by - ay) * (x - ax)) * inverse
+        w = 1 - u - v
+        depth = w * az + u * bz + v * cz
+        seen = (np.minimum(np.minimum(u, v), w) >= np.float32(-raster.SLACK)) & (depth > nearest)
+        ids[seen], nearest[seen] = k, depth[seen]
+    return ids
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 60))
-def test_both_rasterisers_agree(seed, count):
-    generator = torch.Generator().manual_seed(seed)
-    points = torch.rand(1, 3 * count, 3, generator=generator) * torch.tensor([40.0, 40.0, 1.0]) - torch.tensor(
-        [4.0, 4.0, -0.1]
-    )
-    triangles = torch.arange(3 * count).view(-1, 3)
-    fast, plain = rasterize(points, triangles, 32), rasterize(points, triangles, 32, plain=True)
-    assert torch.equal(fast, plain)
+def test_rasteriser_skips_no_sample(seed, count):
+    rng = np.random.default_rng(seed)
+    points = rng.random((3 * count, 3)) * (40, 40, 1) - (4, 4, -0.1)
+    triangles = np.arange(3 * count).reshape(-1, 3)
+    assert np.array_equal(rasterize(points, triangles, 32), rasterize_plainly(points, triangles, 32))
 
 
 def test_rasteriser_finds_the_nearest_triangle():
     square = [[0, 0], [7, 0], [0, 7], [7, 7]]
-    points = torch.tensor([[[*xy, 1.0] for xy in square] + [[*xy, 2.0] for xy in ([2, 2], [5, 2], [2, 5])]])
-    triangles = torch.tensor([[0, 1, 2], [1, 3, 2], [4, 5, 6]])
-    ids = rasterize(points, triangles, 9)[0]
+    points = [[*xy, 1.0] for xy in square] + [[*xy, 2.0] for xy in ([2, 2], [5, 2], [2, 5])]
+    ids = rasterize(points, [[0, 1, 2], [1, 3, 2], [4, 5, 6]], 9)
     assert ids[3, 3] == 2  # in front
     assert ids[0, 0] == 0
     assert ids[6, 6] == 1
     assert ids[8, 8] == -1
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_ribbons_are_the_triangles_beside_their_strands(number):
+    """Also where hair lies behind hair: what is skipped as hidden would have been."""
+    factors = sample_factors(1, seed=4, start=number, world="wild")
+    camera, size = record(factors, "camera"), 128
+    body = mesh.pose(factors, *(weights[0] for weights in mesh.weigh(factors)))
+    strands = hair.grow(factors, body)[hair.SCALP]
+    ids, nearest = np.full((size, size), -1, np.int32), np.zeros((size, size), np.float32)
+    raster.rasterize_ribbons(camera, strands, 0, ids, nearest)
+
+    points = torch.from_numpy(strands.points).double()
+    along = torch.diff(points, dim=1, append=2 * points[:, -1:] - points[:, -2:-1])
+    eye = torch.tensor([float(camera[name]) for name in ("shift_x", "shift_y", "distance")])
+    across = torch.nn.functional.normalize(torch.linalg.cross(along, eye - points), dim=-1)
+    across = across * torch.from_numpy(strands.width)[..., None] / 2
+    corners = torch.stack([points - across, points + across], 2).float().flatten(0, 2).numpy()
+    screen = np.empty_like(corners)
+    raster.project_points(camera, corners, size, screen)
+    count, length = strands.width.shape
+    first = (np.arange(count)[:, None] * length + np.arange(length - 1)).reshape(-1, 1) * 2
+    triangles = (first[:, None] + np.array([(0, 1, 2), (1, 3, 2)])).reshape(-1, 3)
+    numbers = np.stack([first, first + 1], 1).ravel()
+    wanted = rasterize(screen, triangles, size)
+    wanted = np.where(wanted >= 0, numbers[wanted], -1)
+    assert (wanted >= 0).mean() > 0.05
+    assert (ids == wanted).mean() > 0.999
 
 
 # -------------------------------------------------------------------------------------------------------- the head
@@ -369,6 +508,28 @@ def test_macro_weights_interpolate():
     assert strongest == "universal-female-old-minmuscle-maxweight"
     race = [k for k, name in enumerate(head.shape_names()) if name.startswith("african")]
     assert weights[race].sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_posed_mesh_is_the_head_turned():
+    """The kernel's sparse sums against the dense ones in torch."""
+    factors = sample_factors(1, seed=9, world="wild")
+    body = mesh.pose(factors, *(weights[0] for weights in mesh.weigh(factors)))
+    still = head.vertices(head.weights(factors["shape"], factors["expression"]))
+    turned = ((still - head.eye_midpoint(still)) @ head.rotation(factors["pose"]).transpose(1, 2))[0]
+    above = head.tensors()["vertices"][:, 1] > 6.4
+    assert (torch.from_numpy(body.points)[above] - turned[above]).abs().max() < 1e-5
+    normals = head.normals(torch.from_numpy(body.points)[None], head.tensors()["triangles"])[0]
+    assert (torch.from_numpy(body.normals) - normals).abs().max() < 1e-3
+
+
+def test_stance_is_measured_on_the_head():
+    weights = head.weights(sample_factors(1, seed=9)["shape"])
+    points, stance = head.vertices(weights), head.stand(weights)[0]
+    eyes = head.eye_midpoint(points)
+    assert np.abs(stance["eyes"] - eyes[0].numpy()).max() < 1e-5
+    marks = head.landmark_points((points - eyes)[0].numpy(), lambda places: places[:, :2])
+    for name, part in (("right_lids", slice(36, 42)), ("left_lids", slice(42, 48)), ("mouth", [48, 54])):
+        assert np.abs(stance[name][:2] - marks[part].mean(0)).max() < 1e-5
 
 
 def test_head_is_small_and_complete():
@@ -398,6 +559,6 @@ def test_dlib_finds_the_faces_where_they_are():
 def test_dlib_takes_a_true_swap_for_its_source():
     source = synthetic.render_faces(8, seed=41, world="calm", size=160)
     target = synthetic.render_faces(8, seed=41, start=8, world="calm", size=160)
-    codes = [photos.descriptor(faces) for faces in (synthetic.true_swap(source, target), source, target)]
+    codes = [photos.describe(faces) for faces in (synthetic.true_swap(source, target), source, target)]
     to_source, to_target = (((codes[0] - other) ** 2).sum(-1) for other in codes[1:])
     assert (to_source < to_target).float().mean() >= 7 / 8
