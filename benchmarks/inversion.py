@@ -4,8 +4,9 @@
     python benchmarks/inversion.py --preset paper --file e4e_ffhq_encode.pt --data ffhq --device cuda
 
 Pictures are rendered ones that are in no training set, or those of a prepared dataset's part "val". Each picture has
-its own inversion, and also its own PTI, which continues from the codes in W; `--together 2` tunes one generator on two,
-as LatentSwap does. Saves quality (a table of means), curves and pictures under inversion/ in the figures folder.
+its own inversion, `--batch` of them at once, and also its own PTI, which continues from the codes in W; `--together 2`
+tunes one generator on two, as LatentSwap does. `--speed` only measures steps per second, times pictures. Else saves
+quality (a table of means), curves and pictures under inversion/ in the figures folder.
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ def main(
     steps: Annotated[int | None, typer.Option(help="Of a projection; by default the preset's.")] = None,
     tuning_steps: Annotated[int | None, typer.Option(help="Of PTI; by default the preset's.")] = None,
     together: Annotated[int, typer.Option(min=1, help="Pictures that share a tuned generator.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures that are projected at once.")] = 16,
+    speed: Annotated[bool, typer.Option(help="Measure only the speed, of one picture and of a batch.")] = False,
     data_folder: Annotated[Path | None, typer.Option("--data", help="A prepared dataset; its part val.")] = None,
     file: Annotated[Path | None, typer.Option(help="pSp's or e4e's file instead of the preset's weights.")] = None,
     world: str = "calm",
@@ -83,13 +86,16 @@ def main(
     names = {"distance": "identity_linear", "identity": "identity"}
     eyes = {name: judges.load(judge, device=device) for name, judge in names.items()}
     eyes["distance"] = perceptual.feature_distance(eyes["distance"])
+    if speed:
+        for count in (1, min(batch, pictures)):
+            measure_speed(generator, images[:count], replace(config, steps=20, tuning_steps=20), eyes)
+        return
     marks = {round(10 ** (k / 4)) for k in range(4, 16)}  # 10, 18, 32, 56, 100 …
     measured, shown = Measured(marks, eyes), []
-    for first in tqdm(range(0, pictures, together), desc="pictures", unit=f"x{together}"):
+    for first in tqdm(range(0, pictures, batch), desc="pictures", unit=f"x{batch}"):
         measured.first = first
-        some = images[first : first + together]
-        found = invert(generator, encoder, some, seed, config, measured)
-        shown.append({name: one.pictures for name, one in found.items()})
+        found = invert(generator, encoder, images[first : first + batch], seed, config, measured, together)
+        shown.append(found)
     table = summary(pd.DataFrame(measured.rows))
     facts = {"preset": preset, "seed": seed, "pictures": pictures, "together": together, "world": world}
     where = f"{pictures} held-out pictures of {data_folder.name if data_folder else f'the {world} world'}"
@@ -136,12 +142,36 @@ def held_out(generator: Generator, count: int, seed: int, folder: Path | None, w
     return photos.align(faces, "ffhq", size).images if ffhq else faces.resize(size).images
 
 
+def measure_speed(generator: Generator, images: torch.Tensor, config: Config, eyes: dict) -> None:
+    """Print the steps per second, times pictures, of projection and of tuning."""
+    options, count = {"config": config, "progress": False, **eyes}, len(images)
+    pivot = inversion.project(generator, images, "w", **options)
+    found = {
+        "W": [pivot],
+        "W+": [inversion.project(generator, images, "w+", **options)],
+        "tuned together": [inversion.tune(generator, images, pivot.codes, **options)],
+        "tuned in turn": [
+            inversion.tune(generator, images[[k]], pivot.codes[[k]], **options) for k in range(count)
+        ],
+        "tuned each": inversion.tune_each(generator, images, pivot.codes, **options)[-1:],
+    }  # fmt: skip
+    for name, some in found.items():
+        seconds = sum(one.history["seconds"].max() for one in some)
+        typer.echo(f"{count:>3} pictures, {name:<14} {config.steps * count / seconds:7.1f} picture steps/s")
+
+
 def invert(
-    generator: Generator, encoder: Encoder | None, images: torch.Tensor, seed: int, config: Config, measured: Measured
-) -> dict[str, Inversion]:
-    """Invert some pictures by all methods."""
+    generator: Generator,
+    encoder: Encoder | None,
+    images: torch.Tensor,
+    seed: int,
+    config: Config,
+    measured: Measured,
+    together: int,
+) -> dict[str, torch.Tensor]:
+    """Invert some pictures by all methods; return the pictures that these show."""
     options = {"seed": seed, "config": config, "progress": False, **measured.eyes}
-    found = {}
+    found: dict[str, Inversion] = {}
     for space, method in (("w", "W"), ("w+", "W+")):
         watch = measured.watch(method, images)
         found[method] = inversion.project(generator, images, space, watch=watch, **options)
@@ -154,10 +184,14 @@ def invert(
             "encoder": read,
             REFINED: inversion.project(generator, images, "w+", read.codes, watch=watch, **options),
         }
-    pivot = found["W"]
-    watch = measured.watch("PTI", images, config.steps, pivot.history["seconds"].iloc[-1])
-    found["PTI"] = inversion.tune(generator, images, pivot.codes, watch=watch, **options)
-    return found
+    shown = {name: one.pictures for name, one in found.items()}
+    pivot, tuned, start = found["W"], [], measured.first
+    each = pivot.history["seconds"].iloc[-1] / len(images)
+    for first in range(0, len(images), together):
+        measured.first, some = start + first, slice(first, first + together)
+        watch = measured.watch("PTI", images[some], config.steps, each * len(images[some]))
+        tuned.append(inversion.tune(generator, images[some], pivot.codes[some], watch=watch, **options).pictures)
+    return shown | {"PTI": torch.cat(tuned)}
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:

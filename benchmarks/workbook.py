@@ -41,7 +41,7 @@ KINDS = (
 
 
 def classify(stack: list[str]) -> str:
-    """Name the kind of work of a stack of "file:function", innermost first."""
+    """Return the kind of work of a stack of "file:function", innermost first."""
     for name, marks in WHOLE:
         if any(mark in frame for frame in stack for mark in marks):
             return name
@@ -110,8 +110,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         # Python imports sitecustomize at the start of every process.
-        hook = f"import sys; sys.path.append({str(Path(__file__).parent)!r}); import workbook; from pathlib import Path; "
-        (folder / "sitecustomize.py").write_text(hook + f"workbook.watch(Path({text!r}))\n")
+        lines = ("import sys", f"sys.path.append({str(Path(__file__).parent)!r})", "import workbook, pathlib")
+        (folder / "sitecustomize.py").write_text("\n".join((*lines, f"workbook.watch(pathlib.Path({text!r}))\n")))
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (text, os.environ.get("PYTHONPATH"))))
         from swaplib.workbook import runner
 

@@ -456,12 +456,19 @@ class E4S(Family):
 # ------------------------------------------------------------------------------------------------------- optimisation
 
 
-def optimise(family: E4S, faces: Faces, steps: int = 50, learning_rate: float = 1e-2) -> torch.Tensor:
+def optimise(
+    family: E4S,
+    faces: Faces,
+    steps: int = 50,
+    learning_rate: float = 1e-2,
+    watch: Callable[[int, torch.Tensor], None] | None = None,
+) -> torch.Tensor:
     """Fit style codes (B, regions, layers, w) that show some faces better than the encoder's do (RGI-Optim, §5).
 
     Adam minimises the losses without the discriminator's over the codes of the masked layers, starting from the
-    encoder's; all weights stay fixed. `family.show` takes the codes, and `swap_textures` mixes them. Raises as `encode`
-    does, and ValueError where judges have no weights.
+    encoder's; all weights stay fixed. `family.show` takes the codes, and `swap_textures` mixes them. watch: gets the
+    number of steps done, from 0 on, and the codes then. Raises as `encode` does, and ValueError where judges have no
+    weights.
     """
     for model in (family.embedder, family.parser, family.classifier):
         model.require_weights()
@@ -472,9 +479,14 @@ def optimise(family: E4S, faces: Faces, steps: int = 50, learning_rate: float = 
     own, rest = first[:, :, :masked].clone().requires_grad_(), first[:, :, masked:]
     optimiser = torch.optim.Adam([own], learning_rate)
     with torch.enable_grad():
-        for _ in range(steps):
+        for step in range(steps):
+            if watch:
+                watch(step, torch.cat([own.detach(), rest], 2))
             losses = family.reconstruction(family.show(torch.cat([own, rest], 2), mask), faces.images)
             total = sum(getattr(family.config, name) * loss for name, loss in losses.items())
             (own.grad,) = torch.autograd.grad(total, [own])
             optimiser.step()
-    return torch.cat([own.detach(), rest], 2)
+    found = torch.cat([own.detach(), rest], 2)
+    if watch:
+        watch(steps, found)
+    return found

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from swaplib.networks.convolution import Conv2d
 from swaplib.networks.resnet import resnet18
 
 
@@ -17,11 +18,11 @@ class Conv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3):
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, 1, kernel // 2, bias=False)
+        self.conv = Conv2d(inputs, outputs, kernel, 1, kernel // 2, bias=False)
         self.bn = nn.BatchNorm2d(outputs)
 
     def forward(self, x):  # (B, inputs, H, W) -> (B, outputs, H, W)
-        return self.bn(self.conv(x)).relu()
+        return self.conv(x, self.bn).relu()
 
 
 class Head(nn.Module):
@@ -98,8 +99,12 @@ class BiSeNet(nn.Module):
         """Return the logits and those of the two coarser levels, each (B, classes, H, W)."""
         eighth, fine, coarse = self.cp(images)
         maps = self.conv_out(self.ffm(eighth, fine)), self.conv_out16(fine), self.conv_out32(coarse)
-        size = images.shape[-2:]
-        return tuple(F.interpolate(one, size, mode="bilinear", align_corners=True) for one in maps)
+        return tuple(_enlarged(one, images) for one in maps)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) -> (B, classes, H, W)
-        return self.heads(images)[0]
+        eighth, fine, _ = self.cp(images)
+        return _enlarged(self.conv_out(self.ffm(eighth, fine)), images)
+
+
+def _enlarged(logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=True)

@@ -25,6 +25,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import spectral_norm
 
+from swaplib.networks.convolution import Conv2d
+
 KEYPOINTS = 15
 DEPTH = 16  # slices of the volume
 _BINS = 66  # of 3 degrees, from −99 on
@@ -78,7 +80,7 @@ def grid(depth: int, height: int, width: int, like: torch.Tensor) -> torch.Tenso
 
 
 def _kinds(dimensions: int) -> tuple[type[nn.Module], type[nn.Module]]:
-    return (nn.Conv2d, nn.BatchNorm2d) if dimensions == 2 else (nn.Conv3d, nn.BatchNorm3d)
+    return (Conv2d, nn.BatchNorm2d) if dimensions == 2 else (nn.Conv3d, nn.BatchNorm3d)
 
 
 class Conv(nn.Module):
@@ -95,7 +97,8 @@ class Conv(nn.Module):
     def forward(self, x):  # (B, inputs, H, W) or (B, inputs, D, H, W) -> (B, outputs, …), H and W · 2 or / 2
         if self.up:
             x = F.interpolate(x, scale_factor=2.0 if self.flat else (1.0, 2.0, 2.0))
-        x = F.leaky_relu(self.norm(self.conv(x)), self.slope)
+        x = self.conv(x, self.norm) if self.flat else self.norm(self.conv(x))
+        x = F.leaky_relu(x, self.slope)
         if self.down:
             x = F.avg_pool2d(x, 2) if self.flat else F.avg_pool3d(x, (1, 2, 2))
         return x
@@ -120,18 +123,18 @@ class Bottleneck(nn.Module):
     def __init__(self, channels: int, stride: int = 1):
         super().__init__()
         inside = channels // 4
-        self.conv1, self.norm1 = nn.Conv2d(channels, inside, 1), nn.BatchNorm2d(inside)
-        self.conv2, self.norm2 = nn.Conv2d(inside, inside, 3, stride, 1), nn.BatchNorm2d(inside)
-        self.conv3, self.norm3 = nn.Conv2d(inside, channels, 1), nn.BatchNorm2d(channels)
+        self.conv1, self.norm1 = Conv2d(channels, inside, 1), nn.BatchNorm2d(inside)
+        self.conv2, self.norm2 = Conv2d(inside, inside, 3, stride, 1), nn.BatchNorm2d(inside)
+        self.conv3, self.norm3 = Conv2d(inside, channels, 1), nn.BatchNorm2d(channels)
         self.stride = stride
         if stride > 1:
-            self.skip, self.norm4 = nn.Conv2d(channels, channels, 1, stride), nn.BatchNorm2d(channels)
+            self.skip, self.norm4 = Conv2d(channels, channels, 1, stride), nn.BatchNorm2d(channels)
 
     def forward(self, x):  # (B, C, H, W) -> (B, C, H / stride, W / stride)
-        inside = self.norm1(self.conv1(x)).relu()
-        inside = self.norm2(self.conv2(inside)).relu()
-        shortcut = self.norm4(self.skip(x)) if self.stride > 1 else x
-        return (self.norm3(self.conv3(inside)) + shortcut).relu()
+        inside = self.conv1(x, self.norm1).relu()
+        inside = self.conv2(inside, self.norm2).relu()
+        shortcut = self.skip(x, self.norm4) if self.stride > 1 else x
+        return (self.conv3(inside, self.norm3) + shortcut).relu()
 
 
 def _named(prefix: str, modules: list[nn.Module]) -> nn.Sequential:
@@ -165,7 +168,7 @@ class KeypointPredictor(nn.Module):
         wide = [width << level for level in range(_LEVELS + 1)]
         downs = [Conv(2, 3 if k == 0 else wide[k], wide[k + 1], down=True) for k in range(_LEVELS)]
         self.down_blocks = _named("down", downs)
-        self.conv = nn.Conv2d(wide[-1], wide[-1] * DEPTH, 1)
+        self.conv = Conv2d(wide[-1], wide[-1] * DEPTH, 1)
         self.up_blocks = _named("up", [Conv(3, wide[k + 1], wide[k], up=True) for k in reversed(range(_LEVELS))])
 
     def forward(self, x):  # (B, 3, H, W) -> (B, width, D, H, W)
@@ -192,10 +195,10 @@ class HeadEstimator(nn.Module):
 
     def __init__(self, width: int = 64):
         super().__init__()
-        self.conv1, self.norm1 = nn.Conv2d(3, width, 7, 2, 3), nn.BatchNorm2d(width)
+        self.conv1, self.norm1 = Conv2d(3, width, 7, 2, 3), nn.BatchNorm2d(width)
         wide = [width, *(width << level for level in range(2, 6))]
         for level in range(1, 5):
-            setattr(self, f"conv{level + 1}", nn.Conv2d(wide[level - 1], wide[level], 1))
+            setattr(self, f"conv{level + 1}", Conv2d(wide[level - 1], wide[level], 1))
             setattr(self, f"norm{level + 1}", nn.BatchNorm2d(wide[level]))
         self.block1 = _named("b1_", [Bottleneck(wide[1]) for _ in range(3)])
         self.block2, self.block3 = Bottleneck(wide[2], 2), _named("b3_", [Bottleneck(wide[2]) for _ in range(3)])
@@ -205,11 +208,11 @@ class HeadEstimator(nn.Module):
         self.fc_t, self.fc_exp = nn.Linear(wide[4], 3), nn.Linear(wide[4], 3 * KEYPOINTS)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) -> (B, 32 · width)
-        x = F.max_pool2d(self.norm1(self.conv1(images)).relu(), 3, 2, 1)
-        x = self.block1(self.norm2(self.conv2(x)).relu())
-        x = self.block3(self.block2(self.norm3(self.conv3(x)).relu()))
-        x = self.block5(self.block4(self.norm4(self.conv4(x)).relu()))
-        x = self.block7(self.block6(self.norm5(self.conv5(x)).relu()))
+        x = F.max_pool2d(self.conv1(images, self.norm1).relu(), 3, 2, 1)
+        x = self.block1(self.conv2(x, self.norm2).relu())
+        x = self.block3(self.block2(self.conv3(x, self.norm3).relu()))
+        x = self.block5(self.block4(self.conv4(x, self.norm4).relu()))
+        x = self.block7(self.block6(self.conv5(x, self.norm5).relu()))
         return x.mean((2, 3))
 
     def forward(self, images: torch.Tensor) -> Motion:  # (B, 3, H, W) -> (B,) three times, (B, 3), (B, K, 3)
@@ -272,7 +275,7 @@ class DenseMotion(nn.Module):
         self.hourglass = Hourglass(inputs, width)
         self.mask = nn.Conv3d(width + inputs, KEYPOINTS + 1, 7, padding=3)
         self.compress, self.norm = nn.Conv3d(channels, compressed, 1), nn.BatchNorm3d(compressed)
-        self.occlusion = nn.Conv2d((width + inputs) * DEPTH, 1, 7, padding=3)
+        self.occlusion = Conv2d((width + inputs) * DEPTH, 1, 7, padding=3)
 
     def forward(
         self, volume: torch.Tensor, driven: torch.Tensor, source: torch.Tensor
@@ -308,8 +311,8 @@ class Spade(nn.Module):
 
     def __init__(self, channels: int, conditions: int, width: int):
         super().__init__()
-        self.mlp_shared = nn.Sequential(nn.Conv2d(conditions, width, 3, padding=1), nn.ReLU())
-        self.mlp_gamma, self.mlp_beta = (nn.Conv2d(width, channels, 3, padding=1) for _ in range(2))
+        self.mlp_shared = nn.Sequential(Conv2d(conditions, width, 3, padding=1), nn.ReLU())
+        self.mlp_gamma, self.mlp_beta = (Conv2d(width, channels, 3, padding=1) for _ in range(2))
 
     def forward(self, x, condition):  # (B, C, H, W), (B, conditions, H', W') -> (B, C, H, W)
         shared = self.mlp_shared(F.interpolate(condition, x.shape[2:]))
@@ -322,12 +325,12 @@ class SpadeBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, conditions: int, width: int):
         super().__init__()
         inside = min(inputs, outputs)
-        self.conv_0 = spectral_norm(nn.Conv2d(inputs, inside, 3, padding=1))
-        self.conv_1 = spectral_norm(nn.Conv2d(inside, outputs, 3, padding=1))
+        self.conv_0 = spectral_norm(Conv2d(inputs, inside, 3, padding=1))
+        self.conv_1 = spectral_norm(Conv2d(inside, outputs, 3, padding=1))
         self.norm_0, self.norm_1 = Spade(inputs, conditions, width), Spade(inside, conditions, width)
         self.resized = inputs != outputs
         if self.resized:
-            self.conv_s = spectral_norm(nn.Conv2d(inputs, outputs, 1, bias=False))
+            self.conv_s = spectral_norm(Conv2d(inputs, outputs, 1, bias=False))
             self.norm_s = Spade(inputs, conditions, width)
 
     def forward(self, x, condition):  # (B, inputs, H, W), (B, conditions, H', W') -> (B, outputs, H, W)
@@ -341,12 +344,12 @@ class SpadeDecoder(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.fc = nn.Conv2d(4 * width, 8 * width, 3, padding=1)
+        self.fc = Conv2d(4 * width, 8 * width, 3, padding=1)
         for number in range(6):
             setattr(self, f"G_middle_{number}", SpadeBlock(8 * width, 8 * width, 4 * width, 2 * width))
         self.up_0 = SpadeBlock(8 * width, 4 * width, 4 * width, 2 * width)
         self.up_1 = SpadeBlock(4 * width, width, 4 * width, 2 * width)
-        self.conv_img = nn.Conv2d(width, 3, 3, padding=1)
+        self.conv_img = Conv2d(width, 3, 3, padding=1)
 
     def forward(self, features):  # (B, 4 · width, H/4, W/4) -> (B, 3, H, W)
         x = self.fc(features)
@@ -366,10 +369,10 @@ class Generator(nn.Module):
         self.dense_motion_network = DenseMotion(channels, width // 2)
         self.first = Conv(2, 3, width)
         self.down_blocks = nn.ModuleList(Conv(2, width << k, width << k + 1, down=True) for k in range(2))
-        self.second = nn.Conv2d(4 * width, channels * DEPTH, 1)
+        self.second = Conv2d(4 * width, channels * DEPTH, 1)
         self.resblocks_3d = _named("3dr", [Residual(channels) for _ in range(6)])
         self.third = Conv(2, channels * DEPTH, 4 * width, slope=0.01)
-        self.fourth = nn.Conv2d(4 * width, 4 * width, 1)
+        self.fourth = Conv2d(4 * width, 4 * width, 1)
         self.decoder = SpadeDecoder(width)
 
     def appearance(self, images: torch.Tensor) -> torch.Tensor:

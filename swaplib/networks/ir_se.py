@@ -11,6 +11,8 @@ from itertools import accumulate
 import torch
 from torch import nn
 
+from swaplib.networks.convolution import Conv2d, Sequential
+
 UNITS = (3, 4, 14, 3)
 """Units in each level. The first unit of a level has stride 2 and doubles the channels, except in level one."""
 
@@ -35,12 +37,12 @@ class Unit(nn.Module):
         if inputs == outputs:
             self.shortcut_layer = nn.MaxPool2d(1, stride)  # takes every stride-th pixel
         else:
-            self.shortcut_layer = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), norm(outputs))
-        self.res_layer = nn.Sequential(
+            self.shortcut_layer = Sequential(Conv2d(inputs, outputs, 1, stride, bias=False), norm(outputs))
+        self.res_layer = Sequential(
             norm(inputs),
-            nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False),
+            Conv2d(inputs, outputs, 3, 1, 1, bias=False),
             nn.PReLU(outputs),
-            nn.Conv2d(outputs, outputs, 3, stride, 1, bias=False),
+            Conv2d(outputs, outputs, 3, stride, 1, bias=False),
             norm(outputs),
             Excitation(outputs),
         )
@@ -64,7 +66,7 @@ class Trunk(nn.Module):
         norm: type[nn.Module] = nn.BatchNorm2d,
     ):
         super().__init__()
-        self.input_layer = nn.Sequential(nn.Conv2d(3, width, 3, 1, 1, bias=False), norm(width), nn.PReLU(width))
+        self.input_layer = Sequential(Conv2d(3, width, 3, 1, 1, bias=False), norm(width), nn.PReLU(width))
         body, inputs = [], width
         for factor, count in zip(factors, units, strict=True):
             for k in range(count):

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from swaplib.networks import discriminators
+from swaplib.networks.convolution import Conv2d, Sequential
 
 
 class Residual(nn.Module):
@@ -21,9 +22,9 @@ class Residual(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), nn.BatchNorm2d(width), nn.ReLU(),
-            nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), nn.BatchNorm2d(width),
+        self.layers = Sequential(
+            nn.ReflectionPad2d(1), Conv2d(width, width, 3), nn.BatchNorm2d(width), nn.ReLU(),
+            nn.ReflectionPad2d(1), Conv2d(width, width, 3), nn.BatchNorm2d(width),
         )  # fmt: skip
 
     def forward(self, x):  # (B, width, H, W) -> (B, width, H, W)
@@ -42,16 +43,16 @@ class Generator(nn.Module):
         super().__init__()
         widths = [width << k for k in range(halvings + 1)]
         pairs = list(pairwise(widths))
-        encoder = [nn.ReflectionPad2d(3), nn.Conv2d(labels, width, 7), nn.BatchNorm2d(width), nn.ReLU()]
+        encoder = [nn.ReflectionPad2d(3), Conv2d(labels, width, 7), nn.BatchNorm2d(width), nn.ReLU()]
         for narrow, wide in pairs:
-            encoder += [nn.Conv2d(narrow, wide, 3, 2, 1), nn.BatchNorm2d(wide), nn.ReLU()]
-        body = [nn.Conv2d(widths[-1] + features, widths[-1], 1), *(Residual(widths[-1]) for _ in range(blocks))]
+            encoder += [Conv2d(narrow, wide, 3, 2, 1), nn.BatchNorm2d(wide), nn.ReLU()]
+        body = [Conv2d(widths[-1] + features, widths[-1], 1), *(Residual(widths[-1]) for _ in range(blocks))]
         for narrow, wide in pairs[::-1]:
             body += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1), nn.BatchNorm2d(narrow), nn.ReLU()]
-        self.mask_encoder = nn.Sequential(*encoder)
-        self.body = nn.Sequential(*body)
-        self.background_encoder = nn.Sequential(
-            nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7), nn.BatchNorm2d(width), nn.ReLU()
+        self.mask_encoder = Sequential(*encoder)
+        self.body = Sequential(*body)
+        self.background_encoder = Sequential(
+            nn.ReflectionPad2d(3), Conv2d(3, width, 7), nn.BatchNorm2d(width), nn.ReLU()
         )
         self.background_decoder = nn.Sequential(
             nn.Conv2d(2 * width, width, 1), nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh()

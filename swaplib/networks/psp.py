@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from swaplib.faces import Faces
+from swaplib.networks.convolution import Conv2d
 from swaplib.networks.ir_se import Trunk
 from swaplib.networks.stylegan2 import Linear
 
@@ -34,7 +35,7 @@ class Style(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for k in range(size.bit_length() - 1):
-            layers += [nn.Conv2d(w if k else inputs, w, 3, 2, 1), nn.LeakyReLU(0.01)]
+            layers += [Conv2d(w if k else inputs, w, 3, 2, 1), nn.LeakyReLU(0.01)]
         self.convs = nn.Sequential(*layers)
         self.linear = Linear(w, w)
 
@@ -57,8 +58,8 @@ class Encoder(Trunk):
         self.layers = 2 * (size.bit_length() - 1) - 2
         self.levels = [0 if layer < 3 else 1 if layer < 7 else 2 for layer in range(self.layers)]
         self.styles = nn.ModuleList(Style(8 * width, w, SIZE >> 4 - level) for level in self.levels)
-        self.latlayer1 = nn.Conv2d(4 * width, 8 * width, 1)
-        self.latlayer2 = nn.Conv2d(2 * width, 8 * width, 1)
+        self.latlayer1 = Conv2d(4 * width, 8 * width, 1)
+        self.latlayer2 = Conv2d(2 * width, 8 * width, 1)
         self.register_buffer("latent_avg", torch.zeros(self.layers, w), persistent=False)
 
     def maps(self, images: torch.Tensor) -> Sequence[torch.Tensor]:

@@ -13,9 +13,15 @@ import torch.nn.functional as F
 def blur(x: torch.Tensor, padding: int) -> torch.Tensor:
     """Filter after adding `padding` zeros on each side: (B, C, H, W) -> (B, C, H + 2 padding − 3, …)."""
     x = F.pad(x, (padding,) * 4) if padding else x
-    for _ in range(3):  # [1, 1] * [1, 1] * [1, 1] = [1, 3, 3, 1]
-        x = F.avg_pool2d(x, 2, 1)
-    return x
+    if x.stride(1) == 1:
+        for _ in range(3):  # [1, 1] * [1, 1] * [1, 1] = [1, 3, 3, 1]
+            x = F.avg_pool2d(x, 2, 1)
+        return x
+    for _ in range(3):  # pooling is slow where channels are not last
+        x = x[..., 1:] + x[..., :-1]
+    for _ in range(3):
+        x = x[..., 1:, :] + x[..., :-1, :]
+    return x / 64
 
 
 def half(x: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from swaplib.networks import winograd
+from swaplib.networks.prepared import Prepared
 from swaplib.networks.resample import blur, double, half
 
 Noise = Literal["const", "random", "none"]
@@ -84,7 +85,7 @@ class Layer(nn.Module):
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.register_buffer("noise_const", torch.randn(size, size))
         self.size, self.grow = size, grow
-        self._kernels: tuple[tuple[int, int], torch.Tensor] | None = None  # the weights' identity, their kernels
+        self._prepared = Prepared()
 
     def forward(self, x: torch.Tensor, w: torch.Tensor, noise: Noise = "const") -> torch.Tensor:
         # (B, inputs, s, s), (B, w) -> (B, outputs, size, size)
@@ -98,8 +99,14 @@ class Layer(nn.Module):
         """
         style = self.affine(w).float()
         with torch.autocast(w.device.type, enabled=False):  # d: one over the deviation of the outputs
-            scale = (style.square() @ self.weight.square().sum((2, 3)).T + 1e-8).rsqrt()
+            scale = (style.square() @ self._summed_squares() + 1e-8).rsqrt()
         return style, scale * 4 if self.grow else scale  # doubling puts zeros between the pixels
+
+    def _summed_squares(self) -> torch.Tensor:
+        """Return the sums of the squares of each kernel, (inputs, outputs)."""
+        if (torch.is_grad_enabled() and self.weight.requires_grad) or not isinstance(self.weight, nn.Parameter):
+            return self.weight.square().sum((2, 3)).T
+        return self._prepared.get("squares", [self.weight], lambda: self.weight.detach().square().sum((2, 3)).T)
 
     def noise(self, batch: int, kind: Noise) -> torch.Tensor | None:
         """Return the noise (1 or B, 1, size, size) times its strength, or None."""
@@ -152,10 +159,8 @@ class Layer(nn.Module):
         fast = x.dtype == torch.float32 and x.device.type == "cpu" and self.size >= 8 and len(self.bias) >= _WIDE
         if not fast or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
             return F.conv2d(x, self.weight)
-        made_of = self.weight.data_ptr(), self.weight._version
-        if self._kernels is None or self._kernels[0] != made_of:
-            self._kernels = made_of, winograd.transformed(self.weight)
-        return winograd.convolve(x, self._kernels[1])
+        kernels = self._prepared.get("kernels", [self.weight], lambda: winograd.transformed(self.weight))
+        return winograd.convolve(x, kernels)
 
 
 def _window(x: torch.Tensor, top: int, bottom: int, style: torch.Tensor) -> torch.Tensor:
@@ -244,7 +249,7 @@ class Synthesis(nn.Module):
 
         `layer` and `torgb` are called with a module, the map and the number of its code.
         """
-        x = self.b4.const.expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        x = self.b4.const.movedim(0, 2).expand(batch, -1, -1, -1).contiguous().movedim(3, 1)  # channels last
         picture = None
         for module, k in self.indexed():
             if isinstance(module, Layer):

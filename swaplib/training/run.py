@@ -19,6 +19,7 @@ from torch import nn
 from swaplib.faces import Faces
 from swaplib.training import runtime
 from swaplib.training.model import Data, Model, Phase
+from swaplib.training.optimiser import make_adam
 from swaplib.training.runtime import CHECKPOINT
 from swaplib.training.settings import Precision, TrainSettings
 from swaplib.weights import describe_differences, to_plain
@@ -83,7 +84,11 @@ class Run:
         if not phases:
             raise ValueError(f"{model.name} has nothing to learn: it has no training phases")
         ema = deepcopy(model).requires_grad_(False).eval()
-        optimisers = {phase.name: _optimiser(phase) for phase in phases if phase.shares is None}
+        optimisers = {
+            phase.name: make_adam(phase.parameters, phase.learning_rate, phase.betas, phase.weight_decay)
+            for phase in phases
+            if phase.shares is None
+        }
         losses = {phase.name: _averaged_losses(phase, fabric) for phase in phases}
         run = cls(model, ema, data, fabric, precision, settings, kept, phases, {}, optimisers, losses)
         run.terms = run._find_terms()
@@ -261,13 +266,6 @@ def _trainable(phase: Phase) -> list[nn.Parameter]:
     if not parameters:
         raise ValueError(f"the phase {phase.name} has no parameters to train")
     return parameters
-
-
-def _optimiser(phase: Phase) -> torch.optim.Optimizer:
-    """Return a phase's AdamW."""
-    return torch.optim.AdamW(
-        phase.parameters, phase.learning_rate, phase.betas, weight_decay=phase.weight_decay, fused=True
-    )
 
 
 def _averaged_losses(phase: Phase, fabric: Fabric) -> Callable[[Faces], Losses]:

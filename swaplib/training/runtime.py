@@ -178,7 +178,7 @@ def processor(device: str, precision: Precision) -> tuple[Fabric, Precision]:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if precision == "auto":
-        precision = "bf16" if device == "cuda" or _cpu_has_bf16() else "fp32"
+        precision = choose_precision(device, _cpu_has_amx())
     distributed = torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
     here = int(os.environ["LOCAL_WORLD_SIZE"]) if distributed else 1
     nodes = int(os.environ["WORLD_SIZE"]) // here if distributed else 1
@@ -195,9 +195,17 @@ def processor(device: str, precision: Precision) -> tuple[Fabric, Precision]:
     return fabric, precision
 
 
-def _cpu_has_bf16() -> bool:
-    """Return whether the processor computes with bfloat16 itself; emulated, it is slower than fp32."""
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+def choose_precision(device: str, amx: bool) -> Precision:
+    """Return what is fastest: bf16 on a GPU and on a processor with AMX, else fp32.
+
+    AMX multiplies matrices in bfloat16. Where AVX-512 alone has it, fp32 was 1.2 to 1.35 times as fast; elsewhere it is
+    emulated.
+    """
+    return "bf16" if device == "cuda" or amx else "fp32"
+
+
+def _cpu_has_amx() -> bool:
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
 
 
 def compile_networks(module: nn.Module) -> None:

@@ -499,7 +499,11 @@ def test_optimised_codes_show_the_faces_better(family):
         mask = family.labels(FACES)
         first = family.styles(family.encoder(FACES.images, mask))
     before = {name: value.clone() for name, value in family.state_dict().items()}
-    found = e4s.optimise(family, FACES, 12, 0.05)
+    seen = {}
+    found = e4s.optimise(family, FACES, 12, 0.05, watch=seen.__setitem__)
+    assert list(seen) == list(range(13))
+    assert torch.equal(seen[12], found)
+    assert torch.equal(seen[3], e4s.optimise(family, FACES, 3, 0.05))
 
     def missed(styles: torch.Tensor) -> float:
         with torch.no_grad():

@@ -135,6 +135,9 @@ def test_correlation_is_that_of_neighbours_at_every_scale():
     assert (inversion.correlation([white]) < 0.05).all()
     smooth = torch.ones(2, 1, 16, 16)
     torch.testing.assert_close(inversion.correlation([smooth]), torch.full((2,), 4.0))  # 2 directions at 16 and 8 px
+    several = [torch.randn(2, 2, 16, 16), torch.randn(2, 3, 8, 8), torch.randn(2, 1, 4, 4)]
+    parts = sum(inversion.correlation([layer]) for one in several for layer in one.split(1, 1))
+    torch.testing.assert_close(inversion.correlation(several), parts)
     small = torch.ones(2, 1, 4, 4)
     torch.testing.assert_close(inversion.correlation([smooth, small]), torch.full((2,), 6.0))
 
@@ -230,9 +233,28 @@ def test_locality_keeps_the_generator_elsewhere(generator, pivot, judged):
     assert moved(3.0) < 0.8 * moved(0)
 
 
+@pytest.mark.parametrize("locality", [0, 0.5])
+def test_each_is_tuned_as_if_alone(generator, pivot, judged, locality):
+    images, codes = pivot
+    before = state(generator)
+    first = inversion.tune(generator, images[:1], codes[:1], config=replace(SMOKE, stop=0), **judged)
+    stop = float(first.history["perceptual"].iloc[5])  # ends this one early, the other later or never
+    config = replace(SMOKE, stop=stop, locality=locality)
+    alone = [inversion.tune(generator, images[[k]], codes[[k]], config=config, **judged) for k in range(2)]
+    found = inversion.tune_each(generator, images, codes, config=config, **judged)
+    assert unchanged(generator, before)
+    for own, wanted in zip(found, alone, strict=True):
+        assert own.history["step"].tolist() == wanted.history["step"].tolist()
+        torch.testing.assert_close(own.pictures, wanted.pictures, atol=2e-3, rtol=0)
+        torch.testing.assert_close(own.generator(own.codes), own.pictures)
+        pd.testing.assert_frame_equal(own.quality, wanted.quality, atol=2e-3)
+    assert (found[0].pictures - found[1].pictures).abs().max() > 0.05
+
+
 def test_the_codes_of_locality_lie_around_the_pivots(generator, pivot):
     _, codes = pivot
-    near = inversion._around(generator.network, codes, 4.0, torch.Generator().manual_seed(0))
+    z = torch.randn(2, 16, generator=torch.Generator().manual_seed(0))
+    near = inversion._around(generator.network, codes, 4.0, z)
     torch.testing.assert_close((near - codes).square().sum((1, 2)).sqrt(), torch.full((2,), 4.0))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import official
 import pytest
 import torch
@@ -23,6 +25,7 @@ from swaplib.networks.stylegan2 import (
     gradient_penalty,
     path_lengths,
 )
+from swaplib.training.optimiser import make_adam
 
 
 @pytest.fixture(autouse=True)
@@ -335,6 +338,20 @@ def test_prepared_kernels_follow_their_weights(generator, monkeypatch):
     monkeypatch.setattr(stylegan2, "_WIDE", 1 << 10)
     close(changed, generator.synthesis(codes), 3e-5)
     assert (changed - before).abs().max() > 0.1
+
+
+def test_prepared_kernels_follow_weights_that_learn(generator, monkeypatch):
+    monkeypatch.setattr(stylegan2, "_WIDE", 1)
+    codes = official.inputs("nv_stylegan2_g")["wplus"]
+    weight = generator.synthesis.b16.conv1.weight
+    before = generator.synthesis(codes)
+    optimiser, weight.grad = make_adam([weight], 0.1), torch.ones_like(weight)
+    optimiser.step()
+    changed = generator.synthesis(codes)
+    monkeypatch.setattr(stylegan2, "_WIDE", 1 << 10)
+    close(changed, generator.synthesis(codes), 3e-5)
+    close(changed, deepcopy(generator).synthesis(codes), 3e-5)
+    assert (changed - before).abs().max() > 0.01
 
 
 def test_noise_is_the_same_always_or_new_or_none(generator):

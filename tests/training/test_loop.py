@@ -628,6 +628,19 @@ def test_bf16_keeps_weights_in_32_bits_and_goes_on_bitwise_too(tmp_path):
     assert family.noted == (True, torch.float32)
 
 
+@pytest.mark.parametrize(
+    ("device", "amx", "wanted"), [("cuda", False, "bf16"), ("cpu", True, "bf16"), ("cpu", False, "fp32")]
+)
+def test_auto_is_the_fastest_precision(device, amx, wanted, monkeypatch):
+    assert runtime.choose_precision(device, amx) == wanted
+    if device == "cpu":
+        monkeypatch.setattr(runtime, "_cpu_has_amx", lambda: amx)
+        fabric, precision = runtime.processor(device, "auto")
+        assert precision == wanted
+        with fabric.autocast():
+            assert torch.is_autocast_enabled("cpu") == (wanted == "bf16")
+
+
 def test_compiled_networks_learn_the_same(monkeypatch):
     plain = run(Gan(ToyConfig()), 4)
     compile = nn.Module.compile
