@@ -20,10 +20,12 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 BUILD = Path(__file__).resolve().parent.parent / "build" / "tests"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-# Follows a picture: when it changed, by the page's own clock.
+# Follows a picture: when a key was pressed and when the picture changed, by the page's own clock.
 WATCH = """image => {
     window.changes = [];
-    new MutationObserver(() => image.decode().then(() => window.changes.push(performance.now())))
+    window.addEventListener("keydown", event => { window.pressed = event.timeStamp; }, true);
+    const changed = () => window.changes.push(performance.now());
+    new MutationObserver(() => image.decode().then(changed, () => {}))
         .observe(image, {attributes: true, attributeFilter: ["src"]});
 }"""
 MARKS = [
@@ -92,6 +94,32 @@ def opened(address: str, shown: str, name: str, height: int = 940) -> Iterator:
             pytest.fail(f"the {name} did not appear (see build/tests/{name}-failed.png): {told}")
         yield page
         browser.close()
+
+
+@contextmanager
+def offline(path: Path, **options) -> Iterator:
+    """A page of its own, from a file, in a browser without a network. options: of a Playwright context.
+
+    page.asked lists what the page asked the network for, page.errors what its scripts complained of.
+    """
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        context = browser.new_context(offline=True, viewport={"width": 900, "height": 900}, **options)
+        page = context.new_page()
+        page.asked, page.errors = [], []
+        page.on("pageerror", lambda error: page.errors.append(str(error)))
+        page.on("request", lambda one: one.url.startswith(("file:", "data:")) or page.asked.append(one.url))
+        page.goto(path.as_uri())
+        yield page
+        browser.close()
+
+
+def press(page, key: str) -> float:
+    """Press a key and wait until the watched picture has changed: milliseconds by the page's own clock."""
+    count = page.evaluate("window.changes.length")
+    page.keyboard.press(key)
+    page.wait_for_function(f"window.changes.length > {count}", polling=5)
+    return page.evaluate(f"window.changes[{count}] - window.pressed")
 
 
 def _run_first_cell(page, wanted: str, seconds: float = 180) -> None:

@@ -8,8 +8,10 @@ is used through its contract alone: parts, encode, mix, decode, and sample where
 >>> app  # in a notebook: the controls; where no kernel runs, a still picture
 >>> app.renderer.render(app.state)  # without any widget
 
-`Painter` does the same for a mask: edits of `studio.masks`, by mouse or by method, for a family that keeps a label
-map among its parts; `PaintRenderer.render(painting)` is its pure half.
+`strip` draws a slider's frames ahead of time: it moves in a page that no kernel stands behind.
+
+`Painter` does for a mask what `Studio` does for amounts: edits of `studio.masks`, by mouse or by method, for a family
+that keeps a label map among its parts; `PaintRenderer.render(painting)` is its pure half.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from swaplib.studio.app import Studio
 from swaplib.studio.controls import SMOOTH
 from swaplib.studio.painted import Painting, PaintRenderer, Reference, texture_part
 from swaplib.studio.painter import Painter
-from swaplib.studio.renderer import KINDS, Pick, Renderer, State, plain_swap, still
+from swaplib.studio.renderer import KINDS, Pick, Renderer, Slider, State, plain_swap, still
+from swaplib.studio.strip import Strip, strip
 
 __all__ = [
     "KINDS",
@@ -29,9 +32,12 @@ __all__ = [
     "Pick",
     "Reference",
     "Renderer",
+    "Slider",
     "State",
+    "Strip",
     "Studio",
     "plain_swap",
     "still",
+    "strip",
     "texture_part",
 ]

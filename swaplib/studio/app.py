@@ -16,9 +16,26 @@ import numpy as np
 
 from swaplib import figures
 from swaplib.families import Codes, Family
-from swaplib.latent import layers
 from swaplib.studio.controls import SMOOTH, App, Chooser, free, make_button, make_image, make_slider, words
-from swaplib.studio.renderer import Pick, Renderer, State, jpeg, plain_swap, side_by_side, still
+from swaplib.studio.renderer import (
+    ALONG,
+    Pick,
+    Renderer,
+    Slider,
+    State,
+    jpeg,
+    plain_swap,
+    resized,
+    side_by_side,
+    stamp,
+    still,
+)
+from swaplib.studio.screen import Screen, Upcoming, list_nearest, make_key
+
+AHEAD = 100
+"""How many frames beside a resting slider are drawn ahead."""
+PATH = 7
+"""Pictures on the way from the target to the picture."""
 
 
 class Studio(App):
@@ -30,7 +47,8 @@ class Studio(App):
     files: photographs to offer by name. folder: where pictures and states are saved; None: build/studio.
     reach: the edit sliders go from -reach to reach. seed: of the random buttons.
     last_error as in `App`. pace is "smooth", "preview" (small frames while a slider moves) or "release" (drawn when it
-    is released), by the time that a frame takes at the start, `frame_seconds`.
+    is released), by the time that a frame takes at the start, `frame_seconds`. While a slider of a smooth studio rests,
+    the frames beside it are drawn ahead and kept in the browser (`Screen`).
     """
 
     State = State
@@ -51,6 +69,7 @@ class Studio(App):
         strengths = dict.fromkeys(self.renderer.directions, 0.0)
         self._first = self._state = state or State(amounts=plain_swap(family), strengths=strengths)
         self._rng, self._writing, self._path_of = random.Random(seed), False, None
+        self._last_moved: Slider | None = None
         self.frame_seconds, self.pace, self._preview = 0.0, "smooth", self.renderer.size
         self._make_controls([str(path) for path in files], reach)
         self.box = self._layout()
@@ -70,6 +89,12 @@ class Studio(App):
     def state(self, state: State) -> None:
         self._state = state
         self._write_controls()
+        self._draw()
+        self._later(self._settle)
+
+    def _move(self, slider: Slider, value: float) -> None:
+        """Follow a slider that the user moves; the other controls follow when it rests."""
+        self._state, self._last_moved = self.renderer.move(self.state, slider, value), slider
         self._draw()
         self._later(self._settle)
 
@@ -126,7 +151,7 @@ class Studio(App):
 
     def _make_controls(self, files: list[str], reach: float) -> None:
         self._edge = int(np.clip(self.renderer.size, 256, 512))
-        widths = {"source": 128, "target": 128, "picture": self._edge, "true swap": self._edge, "path": 7 * 100 - 4}
+        widths = {"source": 128, "target": 128, "picture": self._edge, "true swap": self._edge, "path": PATH * 100 - 4}
         self.images = {name: make_image(width, 96 if name == "path" else width) for name, width in widths.items()}
         for name, image in self.images.items():
             image.add_class(f"swaplib-{name.replace(' ', '-')}")
@@ -137,16 +162,23 @@ class Studio(App):
             for role in ("source", "target")
         }  # fmt: skip
         self.sliders = {part.name: make_slider(part.name, 0, 1) for part in self.family.parts}
-        self._grouped = {name: parts for name, parts in layers.group_parts(self.family).items() if len(parts) > 1}
-        self.groups = {name: make_slider(name, 0, 1) for name in self._grouped}
+        self.groups = {name: make_slider(name, 0, 1) for name in self.renderer.groups}
         self.edits = {name: make_slider(name, -reach, reach) for name in self.renderer.directions}
-        self.along = make_slider("all together", 0, 1)
-        for group, sliders in (("amounts", self.sliders), ("strengths", self.edits)):
-            for name, slider in sliders.items():
-                slider.observe(partial(self._moved, group, name), "value")
-        for name, slider in self.groups.items():
-            slider.observe(partial(self._moved_group, name), "value")
-        self.along.observe(partial(self._moved, "along", None), "value")
+        self.along = make_slider(ALONG.name, 0, 1)
+        kinds = {"amounts": self.sliders, "groups": self.groups, "strengths": self.edits}
+        self._controls = {Slider(kind, name): one for kind, some in kinds.items() for name, one in some.items()}
+        self._controls[ALONG] = self.along
+        for slider, control in self._controls.items():
+            control.observe(partial(self._moved, slider), "value")
+        self.images["picture"] = self._make_screen()
+
+    def _make_screen(self) -> Screen:
+        order = list(self.sliders)
+        return Screen(
+            width=self._edge, layout=make_image(self._edge, self._edge).layout,
+            sliders=[*self.sliders.values(), *self.edits.values(), self.along], groups=list(self.groups.values()),
+            members=[[order.index(part) for part in parts] for parts in self.renderer.groups.values()],
+        )  # fmt: skip
 
     def _layout(self) -> widgets.Widget:
         wrap = widgets.Layout(flex_flow="row wrap", grid_gap="14px", align_items="flex-start")
@@ -174,7 +206,7 @@ class Studio(App):
         return widgets.HBox(row)
 
     def _group_row(self, name: str) -> widgets.HBox:
-        button = make_button("reset", f"reset {name}", partial(self.reset_part, *self._grouped[name]))
+        button = make_button("reset", f"reset {name}", partial(self.reset_part, *self.renderer.groups[name]))
         return widgets.HBox([self.groups[name], button])
 
     def _edit_row(self, name: str) -> widgets.HBox:
@@ -187,18 +219,10 @@ class Studio(App):
     def _pick(self, role: str, pick: Pick) -> None:
         self.state = replace(self.state, **{role: pick})
 
-    def _moved(self, group: str, name: str | None, change: Mapping[str, Any]) -> None:
+    def _moved(self, slider: Slider, change: Mapping[str, Any]) -> None:
         """Handle a slider's move by the user; ignore it while the controls are being written."""
-        if self._writing:
-            return
-        value = change["new"] if name is None else getattr(self.state, group) | {name: change["new"]}
-        self.state = replace(self.state, **{group: value})
-
-    def _moved_group(self, name: str, change: Mapping[str, Any]) -> None:
-        """Move a group's parts together, after its slider."""
         if not self._writing:
-            amounts = layers.choose_amounts(self._grouped, {name: change["new"]})
-            self.state = replace(self.state, amounts=self.state.amounts | amounts)
+            self._move(slider, change["new"])
 
     def _write_controls(self) -> None:
         """Make the controls show the state."""
@@ -210,8 +234,7 @@ class Studio(App):
                 slider.value = self.state.amounts.get(name, 0.0)
                 slider.description = words(name) + (" (random)" if name in self.state.random else "")
             for name, slider in self.groups.items():
-                shares = [self.state.amounts.get(part, 0.0) for part in self._grouped[name]]
-                slider.value = round(fmean(shares), 4)
+                slider.value = self._stands(Slider("groups", name))
             for name, slider in self.edits.items():
                 slider.value = self.state.strengths.get(name, 0.0)
             self.along.value = self.state.along
@@ -232,26 +255,72 @@ class Studio(App):
                 if edge >= 32 and self.renderer.seconds(self.state, size=edge) <= SMOOTH:
                     self.pace, self._preview = "preview", edge
                     break
-        for slider in (*self.groups.values(), *self.sliders.values(), *self.edits.values(), self.along):
-            slider.continuous_update = self.pace != "release"
+        for control in self._controls.values():
+            control.continuous_update = self.pace != "release"
+
+    def _frame(self, state: State, size: int | None = None) -> bytes:
+        return jpeg(resized(self.renderer.render(state, size), self._edge))
 
     def _draw(self) -> None:
         """Draw the frame of a moving slider: only the picture."""
         with self._guarded():
-            self._show("picture", self.renderer.render(self.state, self._preview))
+            self.images["picture"].show(self._frame(self.state, self._preview), self._key(self.state))
 
     def _settle(self) -> None:
-        """Draw what can wait until the slider rests: full size, faces, true swap, path, notes."""
+        """Draw what can wait until the slider rests: full size, other controls, faces, true swap, notes; then more."""
         with self._guarded():
             if self.pace == "preview":
-                self._show("picture", self.renderer.render(self.state))
+                self.images["picture"].show(self._frame(self.state), self._key(self.state))
+            self._write_controls()
             for role in self.choosers:
                 self._show(role, self.renderer.face(getattr(self.state, role)))
             self._show("true swap", self.renderer.true_swap(self.state))
-            if self._path_of != replace(self.state, along=1.0):
-                self.images["path"].value = jpeg(side_by_side(self.renderer.strip(self.state), 96))
-                self._path_of = replace(self.state, along=1.0)
             self._tell()
+            self._draw_path()
+
+    def _draw_path(self, drawn: Sequence[np.ndarray] = ()) -> None:
+        """Draw the path a picture at a time, so that a slider which moves meanwhile waits for no more than that."""
+        if self._path_of == replace(self.state, along=1.0):
+            self._look_ahead()
+        elif len(drawn) < PATH:
+            with self._guarded():
+                one = self.renderer.render(replace(self.state, along=len(drawn) / (PATH - 1)))
+                self._later(partial(self._draw_path, [*drawn, one]), 0.01)
+        else:
+            self.images["path"].value = jpeg(side_by_side(drawn, 96))
+            self._path_of = replace(self.state, along=1.0)
+            self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """Offer the frames beside the slider that was moved last."""
+        if self.pace == "smooth" and self._last_moved is not None:
+            self.images["picture"].rest(self._upcoming)
+
+    def _upcoming(self) -> Upcoming:
+        control = self._controls[self._last_moved]
+        beside = list_nearest(self._stands(self._last_moved), control.min, control.max, control.step, AHEAD)
+        for state in (self.renderer.move(self.state, self._last_moved, value) for value in beside):
+            yield self._key(state), partial(self._frame, state)
+
+    def _stands(self, slider: Slider) -> float:
+        """Return where a slider stands; for a group of parts that differ, in the middle."""
+        kind, name = slider
+        if kind == "along":
+            return self.state.along
+        if kind == "groups":
+            return round(fmean(self.state.amounts.get(part, 0.0) for part in self.renderer.groups[name]), 4)
+        return getattr(self.state, kind).get(name, 0.0)
+
+    def _key(self, state: State) -> str:
+        """Return the key of a state's frame, as the browser makes it of its sliders (`Screen`)."""
+        amounts = [state.amounts.get(name, 0.0) for name in self.sliders]
+        strengths = {name: state.strengths.get(name, 0.0) for name in self.edits}
+        shown = {name: min(max(strengths[name], one.min), one.max) for name, one in self.edits.items()}
+        # Beyond its slider's end, the browser can't tell one strength from another.
+        beyond = {name: strength for name, strength in strengths.items() if strength != shown[name]}
+        picks = (state.source, state.target)
+        rest = (picks, [stamp(pick) for pick in picks], sorted(state.random.items()), beyond)
+        return make_key(repr(rest), [*amounts, *shown.values(), state.along])
 
     def _tell(self) -> None:
         """Write captions and notes."""

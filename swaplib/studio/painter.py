@@ -11,7 +11,6 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,10 @@ from swaplib.studio.controls import SMOOTH, STYLE, App, Chooser, free, make_butt
 from swaplib.studio.masks import Canvas, Edit, Paintable, Point
 from swaplib.studio.painted import Painting, PaintRenderer, Reference, still, texture_part
 from swaplib.studio.renderer import Pick, jpeg, resized
+from swaplib.studio.screen import read_shipped
 
 Face = Pick | Faces | int | str | os.PathLike
 """A face to paint on or to take from: `Pick`, one face of a record, the number of a rendered face, or a photograph."""
-
-
-def _shipped(name: str) -> str:
-    return (resources.files("swaplib.studio") / name).read_text(encoding="utf-8")
 
 
 def runs(mask: np.ndarray) -> bytes:
@@ -51,8 +47,8 @@ class Board(anywidget.AnyWidget):
     seen is the number of the last message that was answered; the board shows newer strokes over the mask itself.
     """
 
-    _esm = _shipped("painter.js")
-    _css = _shipped("painter.css")
+    _esm = read_shipped("painter.js")
+    _css = read_shipped("painter.css")
     names = traitlets.List(traitlets.Unicode(), list(CELEBAMASK_HQ)).tag(sync=True)
     colours = traitlets.List(traitlets.Unicode(), ["#" + bytes(c).hex() for c in LABEL_COLOURS.tolist()]).tag(sync=True)
     shape = traitlets.List(traitlets.Int()).tag(sync=True)

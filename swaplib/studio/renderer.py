@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from swaplib import figures, latent, photos, synthetic
 from swaplib.faces import Faces, to_uint8
 from swaplib.families import Codes, Family
+from swaplib.latent import layers
 from swaplib.provenance import DigitalSource
 
 # ---------------------------------------------------------------------------------------------- the state
@@ -96,6 +97,16 @@ class State:
             raise ValueError(f"this is no saved state of the studio ({error}): save one with `save state`") from error
 
 
+class Slider(NamedTuple):
+    """What a slider moves. kind: the field of a state, or "groups", several parts of `State.amounts` together."""
+
+    kind: Literal["amounts", "groups", "strengths", "along"]
+    name: str
+
+
+ALONG = Slider("along", "all together")
+
+
 def plain_swap(family: Family) -> dict[str, float]:
     """Return the amounts of a plain swap, every part named."""
     return {part.name: float(part.name in family.swap_parts) for part in family.parts}
@@ -120,6 +131,7 @@ class Renderer:
         self._uploads: dict[str, bytes | Faces] = {}
         self._device = next((parameter.device for parameter in family.parameters()), torch.device("cpu"))
         self.directions = dict(family.directions() if directions is None else directions)
+        self.groups = {name: parts for name, parts in layers.group_parts(family).items() if len(parts) > 1}
         # Bounded: a texture and a picture at 256 pixels take two megabytes.
         self._prepare = lru_cache(maxsize=32)(self._prepare)
         self._encode = lru_cache(maxsize=16)(self._encode)
@@ -193,6 +205,25 @@ class Renderer:
     def strip(self, state: State, steps: int = 7) -> list[np.ndarray]:
         """Return pictures on the path from the target to the state's mix, whatever its `along`."""
         return [self.render(replace(state, along=k / (steps - 1))) for k in range(steps)]
+
+    def find(self, name: str) -> Slider:
+        """Return the slider of a part, a group of layers or a direction. Raises ValueError for another name."""
+        amounts = [part.name for part in self.family.parts]
+        known = {"amounts": amounts, "groups": list(self.groups), "strengths": list(self.directions)}
+        for kind, names in known.items():
+            if name in names:
+                return Slider(kind, name)
+        names = ", ".join(name for some in known.values() for name in some)
+        raise ValueError(f"{self.family.name} has no slider {name!r}: there are {names}")
+
+    def move(self, state: State, slider: Slider, value: float) -> State:
+        """Return a state with one of its sliders moved to a value."""
+        kind, name = slider
+        if kind == "along":
+            return replace(state, along=value)
+        if kind == "groups":
+            return replace(state, amounts=state.amounts | layers.choose_amounts(self.groups, {name: value}))
+        return replace(state, **{kind: getattr(state, kind) | {name: value}})
 
     def true_swap(self, state: State) -> np.ndarray | None:
         """Return what a perfect swap of the two faces would show; None where one of them is a photograph."""

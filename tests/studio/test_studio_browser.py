@@ -2,40 +2,70 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 
 import browser
 import pytest
 from browser import BUILD, WATCH, playwright
 
-CELL = """
+OPEN = """
+import hashlib, json, time
 from swaplib import families, studio
 
 app = studio.Studio(families.load("rsgan"))
 app
 """
+ASK = """
+screen = app.images["picture"]
+truth = app._frame(app.state)
+print(json.dumps({
+    "frame": hashlib.sha256(screen.value).hexdigest(), "right": screen.value == truth,
+    "ahead": len(screen._sent), "error": str(app.last_error or ""),
+}))
+"""
+BLOCK = "time.sleep(6)"
+STRIP = "studio.strip(app.family, 'face', app.state)"
 pytestmark = browser.MARKS
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     """The notebook, its cell run and the widgets alive."""
-    with browser.lab([CELL], tmp_path_factory) as address, browser.opened(address, ".noUi-handle", "studio") as page:
+    cells = [OPEN, ASK, BLOCK, STRIP]
+    with browser.lab(cells, tmp_path_factory) as address, browser.opened(address, ".noUi-handle", "studio") as page:
+        page.locator("img.swaplib-picture").evaluate(WATCH)
         yield page
+
+
+def python(page) -> dict:
+    """What the kernel holds."""
+    return json.loads(browser.answer(page, 1))
+
+
+def on_screen(page) -> str:
+    """The hash of the picture's file in the browser."""
+    return page.locator("img.swaplib-picture").evaluate("""async image => {
+        const bytes = await (await fetch(image.src)).arrayBuffer();
+        const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+        return [...digest].map(one => one.toString(16).padStart(2, "0")).join("");
+    }""")
+
+
+def look_ahead(page, frames: int) -> None:
+    """Wait until so many frames have been drawn ahead."""
+    for _ in range(60):
+        if python(page)["ahead"] >= frames:
+            return
+        page.wait_for_timeout(500)
+    pytest.fail(f"not {frames} frames in half a minute")
 
 
 def test_a_slider_moved_by_keyboard_changes_the_picture(page):
     picture, path = page.locator("img.swaplib-picture"), page.locator("img.swaplib-path")
     before = picture.get_attribute("src"), path.get_attribute("src")
     page.locator(".noUi-handle").first.focus()
-    picture.evaluate(WATCH)
-    delays = []
-    for _ in range(30):
-        count = page.evaluate("window.changes.length")
-        start = page.evaluate("performance.now()")
-        page.keyboard.press("ArrowLeft")
-        page.wait_for_function(f"window.changes.length > {count}", polling=5)
-        delays.append(page.evaluate("window.changes.at(-1)") - start)
+    delays = [browser.press(page, "ArrowLeft") for _ in range(30)]
     assert picture.get_attribute("src") != before[0]
     page.wait_for_function("old => document.querySelector('img.swaplib-path').src != old", arg=before[1])
     page.screenshot(path=BUILD / "studio.png")
@@ -45,8 +75,51 @@ def test_a_slider_moved_by_keyboard_changes_the_picture(page):
     assert statistics.median(delays) < 1000
 
 
+def test_frames_drawn_ahead_are_shown_while_the_kernel_is_busy(page):
+    look_ahead(page, 60)
+    browser.run_cell(page, 2)
+    page.locator(".noUi-handle").first.focus()
+    delays = [browser.press(page, key) for key in ["ArrowRight"] * 10 + ["ArrowLeft"] * 4]
+    busy = page.locator(".jp-Notebook .jp-CodeCell").nth(2).locator(".jp-InputPrompt").first
+    playwright.expect(busy).to_have_text("[*]:", timeout=1)
+    shown = on_screen(page)
+    delays.sort()
+    print(f"key press to kept frame: median {statistics.median(delays):.0f} ms, 95th percentile {delays[12]:.0f} ms")
+    assert statistics.median(delays) < 200
+    playwright.expect(busy).not_to_have_text("[*]:", timeout=20_000)
+    kernel = python(page)
+    assert kernel["right"]
+    assert kernel["error"] == ""
+    assert shown == kernel["frame"] == on_screen(page), "what the browser kept is what the kernel draws"
+
+
+def test_no_stale_frame_stays(page):
+    look_ahead(page, 60)
+    sliders = page.locator(".noUi-handle")
+    for k, key in ((2, "ArrowRight"), (0, "ArrowLeft"), (0, "ArrowRight"), (2, "ArrowLeft"), (0, "ArrowLeft")):
+        sliders.nth(k).focus()
+        for _ in range(5):
+            page.keyboard.press(key)
+        page.wait_for_timeout(700)
+        kernel = python(page)
+        assert kernel["right"]
+        assert kernel["frame"] == on_screen(page)
+    sliders.nth(0).focus()
+    for key in ["ArrowLeft", "ArrowRight"] * 20 + ["ArrowLeft"]:  # too fast for the kernel
+        page.keyboard.press(key)
+    page.get_by_role("button", name="all from source").click()
+    page.get_by_role("button", name="plain swap").click()
+    page.wait_for_timeout(700)
+    kernel = python(page)
+    assert kernel["right"]
+    assert kernel["frame"] == on_screen(page)
+
+
 def test_buttons_work_by_keyboard_and_errors_show_in_the_page(page):
     handle = page.locator(".noUi-handle").first
+    handle.focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowLeft")
     assert handle.get_attribute("aria-valuenow") != "1.0"
     reset = page.get_by_title("reset face", exact=True)
     reset.focus()
@@ -58,3 +131,14 @@ def test_buttons_work_by_keyboard_and_errors_show_in_the_page(page):
     playwright.expect(page.get_by_role("status").filter(has_text="there is no file nowhere.jpg")).to_be_visible()
     page.get_by_label("from", exact=True).first.select_option("rendered")
     playwright.expect(page.get_by_role("status").filter(has_text="ms a frame")).to_be_visible()
+
+
+def test_a_strip_moves_in_the_notebook(page):
+    browser.run_cell(page, 3)
+    slider, picture = page.locator(".swaplib-strip input"), page.locator(".swaplib-strip img[data-live]")
+    slider.wait_for()
+    before = picture.get_attribute("src")
+    slider.focus()
+    page.keyboard.press("Home")
+    assert picture.get_attribute("src") != before
+    assert slider.input_value() == "0"
