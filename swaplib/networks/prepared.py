@@ -19,7 +19,7 @@ class Prepared:
         self._kept: dict[str, tuple[list[tuple[int, int]], Any]] = {}
 
     def get(self, name: str, made_of: Sequence[torch.Tensor], make: Callable[[], Any]) -> Any:
-        """Return what `make` returns; make it anew after a change of one of the tensors that it is made of."""
+        """Return what `make` returns; make it again after a change of one of the tensors that it is made of."""
         state = [(tensor.data_ptr(), tensor._version) for tensor in made_of]
         if name not in self._kept or self._kept[name][0] != state:
             self._kept[name] = state, make()
