@@ -18,7 +18,7 @@ help:
 	@echo "make test       make check, and every notebook: as it stands, and with the smoke preset"
 	@echo "make lab        open the notebooks in JupyterLab"
 	@echo "make refresh    run everything, long runs too, and renew figures/ and notebooks/ where anything changed"
-	@echo "make clean      remove build/ and .venv"
+	@echo "make clean      remove build/, .venv and compiled code"
 
 workbook: $(READY)
 	$(BIN)/swaplib run $(ARGS)
@@ -60,3 +60,4 @@ $(READY): pyproject.toml constraints.txt
 
 clean:
 	rm -rf build .venv
+	find swaplib -name "*.nb[ic]" -delete

@@ -209,6 +209,37 @@ def test_a_failing_cell_is_named_and_stops_the_run(folder, tmp_path):
     assert not (tmp_path / "out/notebooks/20_second.ipynb").exists()
 
 
+MEET = """
+import os, time
+from pathlib import Path
+Path("HERE/" + str(seed)).touch()
+end = time.monotonic() + 60
+while len(list(Path("HERE").glob("[0-9]"))) < 2:
+    assert time.monotonic() < end, "the other one never came"
+    time.sleep(0.05)
+print("threads", os.environ.get("OMP_NUM_THREADS"))
+"""
+
+
+def test_notebooks_run_side_by_side_with_a_thread_each_and_the_index_last(folder, tmp_path, capsys):
+    meet = MEET.replace("HERE", tmp_path.as_posix())
+    for number in (1, 2):
+        write(folder, f"{number}0_{'first' if number == 1 else 'second'}", meet, parameters=f"seed: int = {number}")
+    count = f"from pathlib import Path; print(len(list(Path({str(tmp_path)!r}).glob('[0-9]'))), 'came first')"
+    write(folder, "90_index", count)
+    report = runner.run([], folder=folder, out=tmp_path / "out", jobs=2)
+    assert list(report.seconds) == ["10_first", "20_second", "90_index"]
+    texts = [outputs(tmp_path / "out/notebooks" / f"{name}.ipynb") for name in report.seconds]
+    assert texts == ["threads 1\n", "threads 1\n", "2 came first\n"]
+    told = [line.split()[0] for line in capsys.readouterr().err.splitlines() if line.startswith(("10", "20"))]
+    assert told == ["10_first", "20_second"]
+
+
+def test_a_failing_cell_among_several_stops_the_run(folder, tmp_path):
+    with pytest.raises(WorkbookError, match=r"10_first, cell 4 .*too large a seed"):
+        runner.run([], values={"seed": 9}, folder=folder, out=tmp_path / "out", jobs=2, progress=False)
+
+
 def test_update_puts_clean_executed_notebooks_back(folder, tmp_path):
     runner.run(["20"], update=True, folder=folder, out=tmp_path / "out", progress=False)
     notebook = nbformat.read(folder / "20_second.ipynb", as_version=4)
