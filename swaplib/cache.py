@@ -8,14 +8,18 @@ written, everything is made as if there were no cache. SWAPLIB_CACHE= (empty) go
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FunctionType
+from typing import Any
 
+import numpy as np
 import platformdirs
 import torch
 from safetensors import SafetensorError
@@ -82,6 +86,55 @@ def limit() -> int:
         return round(float(text) * 1e6)
     except ValueError as error:
         raise ValueError(f"SWAPLIB_CACHE_LIMIT is {text!r}: give a number of megabytes, such as 500") from error
+
+
+@functools.cache
+def digest_code() -> str:
+    """Return a digest of the package's files: what is kept of other code must not be taken for this one's."""
+    files = sorted(path for ending in ("*.py", "*.npz") for path in Path(__file__).parent.rglob(ending))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def fingerprint(thing: Any) -> bytes | None:
+    """Return a digest of all that a value holds, for keys; None where that can't be known.
+
+    Known are plain values, tensors, and what the package and torch make of them, such as families and judges. What a
+    notebook or another package defines may change without notice.
+    """
+    digest = hashlib.sha256()
+    try:
+        for part in _list_parts(thing):
+            digest.update(part)
+    except TypeError:
+        return None
+    return digest.digest()
+
+
+def _list_parts(thing: Any) -> Iterator[bytes]:
+    """Yield bytes that tell a value from any other one. Raises TypeError for one that is not known."""
+    named = isinstance(thing, (type, FunctionType))
+    kind = thing if named else type(thing)
+    yield f"\0{kind.__module__}.{kind.__qualname__}\0".encode()
+    if isinstance(thing, (type(None), bool, int, float, str, bytes, torch.device, torch.dtype, torch.Size)):
+        yield repr(thing).encode()
+    elif isinstance(thing, (np.ndarray, np.generic)):
+        yield f"{thing.dtype} {thing.shape}".encode()
+        yield from _list_parts(thing.tolist()) if thing.dtype.hasobject else (thing.tobytes(),)
+    elif isinstance(thing, torch.Tensor):
+        yield f"{thing.dtype} {tuple(thing.shape)}".encode()
+        yield thing.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    elif isinstance(thing, Mapping):
+        for key in sorted(thing, key=repr):
+            yield from _list_parts((key, thing[key]))
+    elif isinstance(thing, (list, tuple)):
+        for value in thing:
+            yield from _list_parts(value)
+    elif isinstance(thing, (set, frozenset)):
+        yield from _list_parts(sorted(thing, key=repr))
+    elif kind.__module__.partition(".")[0] not in ("swaplib", "torch") or "<" in kind.__qualname__:
+        raise TypeError(f"{kind.__module__}.{kind.__qualname__} may change without notice")
+    elif not named:
+        yield from _list_parts(thing.__getstate__() if hasattr(type(thing), "__getstate__") else vars(thing))
 
 
 def _read(path: Path) -> Result | None:

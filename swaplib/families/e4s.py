@@ -45,7 +45,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -58,6 +58,7 @@ from swaplib.generators.stylegan2 import StyleGAN2
 from swaplib.judges import perceptual
 from swaplib.judges.identity import Identity, IdentityLinear
 from swaplib.judges.parsing import Parser, label_faces
+from swaplib.judges.perceptual import FeatureDistance
 from swaplib.networks.discriminators import discriminator_loss, generator_loss
 from swaplib.networks.e4s import RegionEncoder, RegionMLPs, masked_synthesis
 from swaplib.networks.stylegan2 import Discriminator, Noise, gradient_penalty
@@ -264,10 +265,14 @@ def blend_swap(
 # ------------------------------------------------------------------------------------------------------------- losses
 
 
-def scales_loss(distance: Callable, shown: torch.Tensor, truth: torch.Tensor, scales: tuple[int, ...]) -> torch.Tensor:
-    """Return the distance of pictures reduced by each of some factors, summed: multi-scale LPIPS (supplement, §2)."""
-    pairs = (tuple(F.avg_pool2d(one, scale) for one in (shown, truth)) for scale in scales)
-    return sum(distance(*pair).mean() for pair in pairs)
+def scales_features(distance: FeatureDistance, images: torch.Tensor, scales: tuple[int, ...]) -> list[Any]:
+    """Return the features of pictures reduced by each of some factors."""
+    return [distance.features(F.avg_pool2d(images, scale)) for scale in scales]
+
+
+def scales_loss(distance: FeatureDistance, shown: list[Any], truth: list[Any]) -> torch.Tensor:
+    """Return the distance of `scales_features`, summed: multi-scale LPIPS (supplement, §2)."""
+    return sum(distance.compare(*pair).mean() for pair in zip(shown, truth, strict=True))
 
 
 def levels_loss(shown: list[torch.Tensor], truth: list[torch.Tensor]) -> torch.Tensor:
@@ -420,17 +425,30 @@ class E4S(Family):
         alone = replace(config, adversarial=0.0)
         return [Stage("alone", alone, 0.7, cosine(1, 0.4)), Stage("whole", config, 0.3, cosine(0.4, 0.05))]
 
-    def reconstruction(self, shown: torch.Tensor, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return the losses of a picture that is to equal another: all but the discriminator's (supplement, §2)."""
-        with torch.no_grad():
-            wanted = embed_levels(self.embedder, images), self.parser.features(images, self.config.parsed)
-        losses = {
-            "pixels": F.mse_loss(shown, images),
-            "identity": levels_loss(embed_levels(self.embedder, shown), wanted[0]),
-            "parsing": levels_loss(self.parser.features(shown, self.config.parsed), wanted[1]),
+    def judge(self, images: torch.Tensor) -> dict[str, Any]:
+        """Return what the losses compare in pictures: pixels, and what the frozen networks see."""
+        found = {
+            "pixels": images,
+            "identity": embed_levels(self.embedder, images),
+            "parsing": self.parser.features(images, self.config.parsed),
         }
         if self.config.scales:
-            losses["perceptual"] = scales_loss(self.distance, shown, images, self.config.scales)
+            found["perceptual"] = scales_features(self.distance, images, self.config.scales)
+        return found
+
+    def reconstruction(self, shown: torch.Tensor, wanted: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Return the losses of pictures that are to equal others: all but the discriminator's (supplement, §2).
+
+        wanted: from `judge`, of the others.
+        """
+        seen = self.judge(shown)
+        losses = {
+            "pixels": F.mse_loss(shown, wanted["pixels"]),
+            "identity": levels_loss(seen["identity"], wanted["identity"]),
+            "parsing": levels_loss(seen["parsing"], wanted["parsing"]),
+        }
+        if self.config.scales:
+            losses["perceptual"] = scales_loss(self.distance, seen["perceptual"], wanted["perceptual"])
         return losses
 
     def _shown(self, faces: Faces) -> torch.Tensor:
@@ -439,7 +457,9 @@ class E4S(Family):
 
     def _losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         shown = self._shown(faces)
-        losses = self.reconstruction(shown, faces.images)
+        with torch.no_grad():
+            wanted = self.judge(faces.images)
+        losses = self.reconstruction(shown, wanted)
         if self.config.adversarial:
             losses["adversarial"] = generator_loss([self.discriminator(shown)])
         return losses
@@ -474,7 +494,7 @@ def optimise(
         model.require_weights()
     with torch.no_grad():
         mask = family.labels(faces)
-        first = family.styles(family.encoder(faces.images, mask))
+        first, wanted = family.styles(family.encoder(faces.images, mask)), family.judge(faces.images)
     masked = family.config.masked
     own, rest = first[:, :, :masked].clone().requires_grad_(), first[:, :, masked:]
     optimiser = torch.optim.Adam([own], learning_rate)
@@ -482,7 +502,7 @@ def optimise(
         for step in range(steps):
             if watch:
                 watch(step, torch.cat([own.detach(), rest], 2))
-            losses = family.reconstruction(family.show(torch.cat([own, rest], 2), mask), faces.images)
+            losses = family.reconstruction(family.show(torch.cat([own, rest], 2), mask), wanted)
             total = sum(getattr(family.config, name) * loss for name, loss in losses.items())
             (own.grad,) = torch.autograd.grad(total, [own])
             optimiser.step()

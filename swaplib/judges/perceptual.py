@@ -30,9 +30,17 @@ class FeatureDistance(nn.Module):
         self.judge, self.own_size = judge, own_size
 
     def forward(self, images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) twice -> (B,)
-        seen = (one if self.own_size else self.judge.seen(one) for one in (images, others))
-        pairs = zip(*(self.judge.trunk.features(one) for one in seen), strict=True)
-        levels = [(_unit(a.float()) - _unit(b.float())).square().sum(1).mean((1, 2)) for a, b in pairs]
+        return self.compare(self.features(images), self.features(others))
+
+    def features(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Return what is compared, a map (B, C, h, w) for each level; worth keeping for pictures that stay."""
+        maps = self.judge.trunk.features(images if self.own_size else self.judge.seen(images))
+        return [_unit(one.float()) for one in maps]
+
+    @staticmethod
+    def compare(features: list[torch.Tensor], others: list[torch.Tensor]) -> torch.Tensor:
+        """Return the distance (B,) of two pictures' features."""
+        levels = [(a - b).square().sum(1).mean((1, 2)) for a, b in zip(features, others, strict=True)]
         return torch.stack(levels).mean(0)
 
 

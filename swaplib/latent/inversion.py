@@ -224,6 +224,7 @@ def project(
     network = deepcopy(_network(generator)).requires_grad_(False).eval()
     images = _checked(images, network)
     distance, device = _distance(distance, images.device), images.device
+    apart = _distance_to(distance, images)
     random = torch.Generator().manual_seed(seed)
     mean, spread = _statistics(network, config.samples, random)
     codes = mean.expand(len(images), network.layers, -1) if start is None else _fitting(start, images, network)
@@ -241,7 +242,7 @@ def project(
             scale = spread * config.jitter * left**2
             shown = codes + scale * torch.randn(1, *codes.shape[1:], generator=random).to(device)
         pictures = network.synthesis(shown.expand(-1, network.layers, -1))
-        terms = {"perceptual": distance(pictures, images), "pixels": (pictures - images).square().mean((1, 2, 3))}
+        terms = {"perceptual": apart(pictures), "pixels": (pictures - images).square().mean((1, 2, 3))}
         return terms | ({"noise": correlation(noise)} if noise else {})
 
     def rate(progress: float) -> float:
@@ -453,17 +454,20 @@ def _tuning_losses(
     near: Callable[[], torch.Tensor],
 ) -> Callable[[float], dict[str, torch.Tensor]]:
     """Return the losses of what `synthesis` shows; near: codes at which it should stay as `before` was."""
+    apart = _distance_to(distance, images)
 
-    def both(found: torch.Tensor, wanted: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"perceptual": distance(found, wanted), "pixels": (found - wanted).square().mean((1, 2, 3))}
+    def pixels(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        return (found - wanted).square().mean((1, 2, 3))
 
     def losses(_: float) -> dict[str, torch.Tensor]:
-        terms = both(synthesis(codes), images)
+        shown = synthesis(codes)
+        terms = {"perceptual": apart(shown), "pixels": pixels(shown, images)}
         if config.locality:
             beside = near()
             with torch.no_grad():
                 kept = before(beside, "none")
-            terms["locality"] = sum(both(synthesis(beside, "none"), kept).values())
+            shown = synthesis(beside, "none")
+            terms["locality"] = distance(shown, kept) + pixels(shown, kept)
         return terms
 
     return losses
@@ -568,6 +572,15 @@ def _fitting(codes: torch.Tensor, images: torch.Tensor, network: Generator) -> t
             "encoder of this generator, and as many codes as pictures"
         )
     return codes.to(network.mapping.w_avg)
+
+
+def _distance_to(distance: Distance, images: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return the distance of other pictures to these, whose features are computed once where it has any."""
+    if not isinstance(distance, perceptual.FeatureDistance):
+        return lambda others: distance(others, images)
+    with torch.no_grad():
+        features = distance.features(images)
+    return lambda others: distance.compare(distance.features(others), features)
 
 
 def _distance(given: Distance | None, device: torch.device) -> Distance:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ import torch
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from swaplib import families, photos, synthetic
+from swaplib import cache, families, photos, synthetic
 from swaplib.data import Dataset
 from swaplib.faces import Faces
 from swaplib.families import Family
@@ -90,6 +90,7 @@ def measure(
     progress: bool = True,
     photographs: Dataset | None = None,
     judges: Judges | None = None,
+    keep: bool = True,
 ) -> pd.DataFrame:
     """Score families on random pairs of rendered faces, or of photographs.
 
@@ -99,7 +100,8 @@ def measure(
     size. world, surround: as in `synthetic.render_faces` and `synthetic.true_swap`. jobs: processes; only the times
     depend on it. photographs: a prepared data set with landmarks from which pairs are drawn instead, of two subjects
     where those are known; without a true swap the likeness to it is NaN. judges: who measures; our own released ones
-    by default.
+    by default. keep: look for the rows of rendered pairs on disk (`swaplib.cache`), and keep them there: the times are
+    those of the first run then.
     Returns one row for each system and pair, with the columns `system`, `pair`, the names of `METRICS`, and those that
     the judges add (`Judges.columns`). Two rows of each pair are bounds: "source", the source's picture as it is, and,
     where it is known, "true swap".
@@ -115,14 +117,10 @@ def measure(
     else:
         draw = _Photographed(photographs, size, _couples(photographs, pairs, seed))
     judges = Judges.released() if judges is None else judges
+    systems = {name: family.for_inference() for name, family in systems.items()}
+    known = _identify(systems, (judges, draw, seed)) if keep and isinstance(draw, _Rendered) else {}
     work = (
-        delayed(_measure_chunk)(
-            {name: family.for_inference() for name, family in systems.items()},
-            judges,
-            draw,
-            range(first, min(first + _CHUNK, pairs)),
-            seed,
-        )
+        delayed(_measure_chunk)(systems, judges, draw, range(first, min(first + _CHUNK, pairs)), seed, known)
         for first in range(0, pairs, _CHUNK)
     )
     done = Parallel(n_jobs=jobs, return_as="generator")(work)
@@ -138,6 +136,7 @@ def measure(
 class _Rendered:
     """Pairs of rendered faces, with their true swaps."""
 
+    has_truth: ClassVar[bool] = True
     seed: int
     size: int
     world: str
@@ -153,6 +152,7 @@ class _Rendered:
 class _Photographed:
     """Pairs of photographs, whose true swaps are unknown."""
 
+    has_truth: ClassVar[bool] = False
     photographs: Dataset
     size: int
     couples: np.ndarray
@@ -175,31 +175,73 @@ def _couples(photographs: Dataset, pairs: int, seed: int) -> np.ndarray:
     return np.array(couples)
 
 
-def _measure_chunk(systems: Mapping[str, Family], judges: Judges, draw: Any, rows: range, seed: int) -> pd.DataFrame:
-    """Draw the pairs of `rows` and score every system on them."""
-    with one_thread(), torch.random.fork_rng(devices=[]):
-        pairs = _Pairs(*draw(rows), judges)
-        bounds = {"source": pairs.source} | ({} if pairs.truth is None else {"true swap": pairs.truth})
-        scores = {name: _verdict(shown, pairs) for name, shown in bounds.items()}
-        for name, family in systems.items():
+def _identify(systems: Mapping[str, Family], conditions: Any) -> dict[str, bytes]:
+    """Return what a system's scores on some pairs follow from, by its name in the table; the bounds' names, too."""
+    around = cache.fingerprint(conditions)
+    if around is None:
+        return {}
+    found = {name: cache.fingerprint(family) for name, family in systems.items()}
+    found |= {bound: bound.encode() for bound in ("source", "true swap")}
+    code = cache.digest_code().encode()
+    return {name: b"".join((code, around, one)) for name, one in found.items() if one is not None}
+
+
+def _measure_chunk(
+    systems: Mapping[str, Family],
+    judges: Judges,
+    draw: Any,
+    rows: range,
+    seed: int,
+    known: Mapping[str, bytes],
+) -> pd.DataFrame:
+    """Score every system on the pairs of `rows`; known: from `_identify`, for those whose scores are kept."""
+    pairs = _Pairs(draw, rows, judges)
+
+    def score(name: str) -> dict[str, torch.Tensor]:
+        if name in systems:
             torch.manual_seed(seed + rows.start)  # for families that draw noise
-            scores[name] = _score(family, pairs)
+            found = _score(systems[name], pairs)
+        else:
+            found = _verdict(pairs.source if name == "source" else pairs.truth, pairs)
+        return {key: torch.as_tensor(value, dtype=torch.float64).expand(len(rows)) for key, value in found.items()}
+
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        bounds = ["source", "true swap"] if draw.has_truth else ["source"]
+        scores = {}
+        for name in (*bounds, *systems):
+            if name in known:
+                key = known[name] + repr(rows).encode()
+                (scores[name],) = cache.recall("scores", [key], lambda _, name=name: [score(name)])
+            else:
+                scores[name] = score(name)
     parts, names = [], (*_NAMES, *(metric.name for metric in judges.columns()))
     for name, columns in scores.items():
-        columns = dict.fromkeys(names, np.nan) | columns
-        values = {key: np.broadcast_to(np.asarray(value, float), len(rows)) for key, value in columns.items()}
-        parts.append(pd.DataFrame({"system": name, "pair": rows, **values}))
+        columns = dict.fromkeys(names, np.nan) | {key: value.numpy() for key, value in columns.items()}
+        parts.append(pd.DataFrame({"system": name, "pair": rows, **columns}))
     return pd.concat(parts)[["system", "pair", *names]]
 
 
-@dataclass(frozen=True)
 class _Pairs:
-    """Sources, targets, true swaps where known, and judges; and what every system's scores need of them."""
+    """Sources, targets, true swaps where known, and what every system's scores need of them, made when asked for."""
 
-    source: Faces
-    target: Faces
-    truth: Faces | None
-    judges: Judges
+    def __init__(self, draw: Any, rows: range, judges: Judges):
+        self.draw, self.rows, self.judges = draw, rows, judges
+
+    @cached_property
+    def _drawn(self) -> tuple[Faces, Faces, Faces | None]:
+        return self.draw(self.rows)
+
+    @property
+    def source(self) -> Faces:
+        return self._drawn[0]
+
+    @property
+    def target(self) -> Faces:
+        return self._drawn[1]
+
+    @property
+    def truth(self) -> Faces | None:
+        return self._drawn[2]
 
     @cached_property
     def owners(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -21,6 +21,7 @@ from swaplib.faces import E4S as REGIONS
 from swaplib.faces import Faces, from_uint8, label_table, relabel
 from swaplib.families import e4s
 from swaplib.families.e4s import E4S, TEXTURES, Config
+from swaplib.judges.perceptual import feature_distance
 from swaplib.networks.e4s import RegionEncoder, RegionMLPs, masked_synthesis, reach, resized
 from swaplib.networks.resample import blur
 from swaplib.networks.stylegan2 import Generator, Layer
@@ -484,11 +485,10 @@ def test_losses_are_sums_over_scales_and_levels():
     torch.manual_seed(1)
     shown, truth = torch.rand(2, 2, 3, 32, 32) * 2 - 1
 
-    def distance(a, b):
-        return (a - b).abs().mean((1, 2, 3))
-
+    distance = feature_distance(judges.load("identity_linear", "smoke"), own_size=True)
     wanted = distance(shown, truth).mean() + distance(F.avg_pool2d(shown, 4), F.avg_pool2d(truth, 4)).mean()
-    torch.testing.assert_close(e4s.scales_loss(distance, shown, truth, (1, 4)), wanted)
+    found = e4s.scales_loss(distance, *(e4s.scales_features(distance, images, (1, 4)) for images in (shown, truth)))
+    torch.testing.assert_close(found, wanted)
     ours, theirs = [shown, shown[:, :, 0, 0]], [truth, shown[:, :, 0, 0]]
     cosine = (F.normalize(shown.flatten(1)) * F.normalize(truth.flatten(1))).sum(1).mean()
     torch.testing.assert_close(e4s.levels_loss(ours, theirs), 1 - cosine)
@@ -507,7 +507,7 @@ def test_optimised_codes_show_the_faces_better(family):
 
     def missed(styles: torch.Tensor) -> float:
         with torch.no_grad():
-            losses = family.reconstruction(family.show(styles, mask), FACES.images)
+            losses = family.reconstruction(family.show(styles, mask), family.judge(FACES.images))
         return sum(getattr(family.config, name) * float(loss) for name, loss in losses.items())
 
     assert missed(found) < 0.97 * missed(first)

@@ -15,8 +15,8 @@ from swaplib.judges import Judges, panel, perceptual, registry
 
 
 def small_judges() -> Judges:
-    found = {name: judges.build(name, "smoke").freeze() for name in ("identity", "identity_margin", "shape")}
-    distance = perceptual.feature_distance(judges.build("identity_linear", "smoke"))
+    found = {name: judges.load(name, "smoke").freeze() for name in ("identity", "identity_margin", "shape")}
+    distance = perceptual.feature_distance(judges.load("identity_linear", "smoke"))
     embedders = {"smooth": found["identity"], "margin": found["identity_margin"]}
     return Judges(embedders, None, found["shape"], {"perceptual": distance})
 

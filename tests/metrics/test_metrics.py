@@ -198,6 +198,7 @@ def test_swapping_twice_with_the_classical_swap_loses_a_little():
 def _small_chunks():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("swaplib.metrics.table._CHUNK", 2)
+        patch.setenv("SWAPLIB_CACHE", "")
         yield
 
 
@@ -234,6 +235,47 @@ def test_the_numbers_do_not_depend_on_jobs(scores):
     mine = scores[scores["system"] == "landmarks"].reset_index(drop=True)
     found = again[again["system"] == "landmarks"].reset_index(drop=True)
     pd.testing.assert_frame_equal(mine.drop(columns="seconds"), found.drop(columns="seconds"), check_exact=True)
+
+
+def test_scores_are_kept_by_all_that_they_follow_from(scores, tmp_path, monkeypatch):
+    monkeypatch.setenv("SWAPLIB_CACHE", str(tmp_path))
+    measured = []
+    monkeypatch.setattr(
+        tables, "_score", lambda family, pairs, real=tables._score: measured.append(1) or real(family, pairs)
+    )
+
+    def measure(*names, **options) -> pd.DataFrame:
+        measured.clear()
+        options = {"pairs": 4, "seed": 5, "size": 64, "jobs": 1, "progress": False} | options
+        return metrics.measure(list(names), **options).drop(columns="seconds")
+
+    def count(*names, **options) -> int:
+        measure(*names, **options)
+        return len(measured)
+
+    for expected in (4, 0):
+        assert count("target", "landmarks") == expected
+        pd.testing.assert_frame_equal(measure("target", "landmarks"), scores.drop(columns="seconds"), check_exact=True)
+    assert count("landmarks", pairs=6) == 1
+    assert count("landmarks", "rsgan") == 2
+    assert count("landmarks", seed=6) == 2
+    assert count("landmarks", judges=Judges()) == 2
+    assert count("target", "landmarks", keep=False) == 4
+
+
+def test_what_a_notebook_defines_is_scored_always(tmp_path, monkeypatch):
+    monkeypatch.setenv("SWAPLIB_CACHE", str(tmp_path))
+
+    class Own(type(families.load("target"))):
+        def swap(self, source, target):
+            seen.append(len(source))
+            return target.images
+
+    seen = []
+    for _ in range(2):
+        metrics.measure({"own": Own(families.load("target").config)}, pairs=2, size=64, jobs=1, progress=False)
+    assert len(seen) > 4
+    assert len(seen) % 2 == 0
 
 
 def test_another_seed_gives_other_pairs(scores):
