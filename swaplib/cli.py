@@ -299,6 +299,79 @@ def _pair(text: str, usage: str = "--set NAME=VALUE") -> tuple[str, str]:
     return name, value
 
 
+bench = typer.Typer(help="The true-swap benchmark: pairs as pictures, and scores of anybody's swaps of them.")
+app.add_typer(bench, name="benchmark")
+
+
+@bench.command()
+def export(
+    out: Annotated[Path, typer.Argument(help="Folder for the pairs.")],
+    name: Annotated[str, typer.Option("--set", help="Which pairs; `swaplib benchmark sets` lists them.")] = "calm",
+    pairs: Annotated[int | None, typer.Option(min=1, help="How many; the set's own number by default.")] = None,
+    size: Annotated[int, typer.Option(min=128, max=512, help="Edge of the pictures in pixels.")] = 256,
+    seed: Seed = 0,
+    jobs: Jobs = 2,
+) -> None:
+    """Write sources, targets and, apart from them, true swaps as PNG files."""
+    with _sentences(FileExistsError):
+        from swaplib import benchmark
+
+        card = benchmark.export(out, name, pairs, size, seed, jobs)
+        typer.echo(f"{len(card.pairs)} pairs in {out}: {card.series}, {name}, {size} px, {card.digest[:12]}")
+
+
+@bench.command("run")
+def fill(
+    pairs: Annotated[Path, typer.Argument(help="Folder of exported pairs.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the swaps.")],
+    family: Annotated[str, typer.Option(help="Which system; `swaplib info` lists them.")] = "landmarks",
+    preset: Preset = "demo",
+    weights: Annotated[Path | None, typer.Option(help="Other weights of the family than the released ones.")] = None,
+    drive: Annotated[
+        str | None, typer.Option(help="First give the source the target's pose and expression: rendered or landmarks.")
+    ] = None,
+    bare: Annotated[
+        bool, typer.Option("--bare", help="Give it pictures alone, as an outside system has them.")
+    ] = False,
+) -> None:
+    """Fill a folder with a family's swaps. Stopped and started again, it goes on where it was."""
+    with _sentences():
+        from swaplib import benchmark, families, latent
+        from swaplib.latent import reenactment
+
+        system = families.load(family, preset, file=weights)
+        system = latent.Driven(system, reenactment.load(drive)) if drive else system
+        typer.echo(f"swaps in {benchmark.run(system, pairs, out, bare)}")
+
+
+@bench.command()
+def score(
+    pairs: Annotated[Path, typer.Argument(help="Folder of exported pairs.")],
+    swaps: Annotated[list[str], typer.Argument(help="Folders of swaps, FOLDER or NAME=FOLDER.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for tables and page.")] = Path("report"),
+    against: Annotated[str, typer.Option(help="The row that the others are compared with.")] = "target",
+    jobs: Jobs = 2,
+) -> None:
+    """Score folders of swaps, anybody's, whose files are named like the pairs; see the page that it names."""
+    with _sentences():
+        from swaplib import benchmark, metrics
+
+        named = (text.partition("=") if "=" in text else (Path(text).name, "", text) for text in swaps)
+        report = benchmark.score(pairs, {name: folder for name, _, folder in named}, jobs=jobs)
+        page = report.save(out, against)
+        typer.echo(metrics.table_markdown(report.summary, benchmark.SHOWN))
+        typer.echo(f"\n{report.tell()}\n\nAll of it: {page}")
+
+
+@bench.command()
+def sets() -> None:
+    """List the sets of pairs."""
+    from swaplib import metrics
+
+    for name, one in metrics.SETS.items():
+        typer.echo(f"{name:<16} {one.count:>4}  {one.title}")
+
+
 @app.command()
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove everything that is kept.")] = False,

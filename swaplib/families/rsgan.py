@@ -232,6 +232,7 @@ class RSGAN(Family):
     paper: ClassVar[tuple[str, str]] = ("RSGAN", "1804.03447")
     Config = Config
     swap_parts = ("face", "face_attributes")
+    moved: ClassVar[tuple[str, ...]] = ("expression", "pose", "light")
     training_only: ClassVar[tuple[str, ...]] = ("discriminators", "decoders")
 
     def __init__(self, config: Config):

@@ -25,6 +25,7 @@ class Wrapped(Family):
         super().__init__(family.config)
         self.family, self.name = family, name
         self.parts, self.swap_parts, self.any_size = family.parts, swap_parts or family.swap_parts, family.any_size
+        self.moved = family.moved
 
     def encode(self, faces: Faces) -> Codes:
         return self.family.encode(faces)
@@ -82,7 +83,7 @@ class Driven(Wrapped):
 
     def __init__(self, family: Family, reenactor: Reenactor):
         super().__init__(family, f"{family.name}-{reenactor.name}")
-        self.reenactor = reenactor
+        self.reenactor, self.moved = reenactor, ()
 
     @torch.no_grad()
     def swap(

@@ -6,6 +6,7 @@ The true-swap score is the likeness of a family's swap to it.
 
 from __future__ import annotations
 
+from swaplib.metrics.details import score_details
 from swaplib.metrics.identity import (
     OVERALL,
     estimate_pose,
@@ -15,11 +16,14 @@ from swaplib.metrics.identity import (
     self_consistency,
 )
 from swaplib.metrics.image import SIZE, absolute_error, face_region, ms_ssim, psnr, score_swaps, ssim
-from swaplib.metrics.table import METRICS, Metric, evaluate, in_words, measure, summarise, table_markdown
+from swaplib.metrics.pairs import SETS, Pairs, PairSet, draw_pairs
+from swaplib.metrics.scoring import METRICS, Metric, Scorer
+from swaplib.metrics.table import evaluate, in_words, measure, summarise, table_markdown
 from swaplib.synthetic import HELD_OUT
 
 __all__ = (
-    "HELD_OUT", "METRICS", "OVERALL", "SIZE", "Metric", "absolute_error", "estimate_pose", "estimate_poses",
-    "evaluate", "face_region", "in_words", "measure", "ms_ssim", "psnr", "score_identity", "score_overall",
-    "score_swaps", "self_consistency", "ssim", "summarise", "table_markdown",
+    "HELD_OUT", "METRICS", "OVERALL", "SETS", "SIZE", "Metric", "PairSet", "Pairs", "Scorer", "absolute_error",
+    "draw_pairs", "estimate_pose", "estimate_poses", "evaluate", "face_region", "in_words", "measure", "ms_ssim",
+    "psnr", "score_details", "score_identity", "score_overall", "score_swaps", "self_consistency", "ssim",
+    "summarise", "table_markdown",
 )  # fmt: skip

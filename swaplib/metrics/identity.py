@@ -26,7 +26,11 @@ def score_identity(swapped: Faces, source: torch.Tensor, target: torch.Tensor) -
     source, target: their descriptors (B, 128), from `photos.describe`. Landmarks, where the swapped faces have
     them, decide which part of a picture dlib describes.
     """
-    found = photos.describe(swapped)
+    return compare_identity(photos.describe(swapped), source, target)
+
+
+def compare_identity(found: torch.Tensor, source: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Compare descriptors (B, 128) of swaps with those of sources and targets; see `score_identity`."""
     to_source, to_target = ((found - other).pow(2).sum(-1) for other in (source, target))
     nearer = torch.where(torch.isnan(to_source + to_target), torch.nan, (to_source < to_target).float())
     return {"to_source": to_source, "to_target": to_target, "nearer_source": nearer}

@@ -20,6 +20,7 @@ from swaplib.faces import Faces, from_uint8, region, to_uint8
 from swaplib.synthetic.factors import (
     CALM,
     IDENTITY,
+    MOVING,
     WILD,
     WORLDS,
     Factors,
@@ -41,6 +42,7 @@ __all__ = [
     "FACE_REGION",
     "HELD_OUT",
     "IDENTITY",
+    "MOVING",
     "RENDERER",
     "WILD",
     "WORLDS",
@@ -163,6 +165,7 @@ def true_swap(
     surround: str = "rendered",
     supersample: int = 2,
     groups: Sequence[str] = IDENTITY,
+    moved: Sequence[str] = (),
 ) -> Faces:
     """Render the picture that a perfect swap would give: the source's person in the target's shot.
 
@@ -170,6 +173,7 @@ def true_swap(
     and camera are the target's. surround: "rendered" keeps the picture as rendered, where hair and neck sit on the
     source's skull; "target" puts the swapped face region, with a soft edge, into the target's own pixels.
     groups: which parts of the person are transferred: "shape", the head's, and "skin", with eyes, brows and beard.
+    moved: what of the source's shot comes along, of "expression", "pose" and "light": some systems promise that.
     Both must be rendered faces of one size. Raises ValueError otherwise.
     """
     if source.factors is None or target.factors is None:
@@ -184,7 +188,9 @@ def true_swap(
         )
     if not set(groups) <= set(IDENTITY):
         raise ValueError(f"groups must be of {', '.join(IDENTITY)}, got {', '.join(groups)}")
-    factors = swap_identity(source.factors, target.factors, groups)
+    if not set(moved) <= set(MOVING):
+        raise ValueError(f"moved must be of {', '.join(MOVING)}, got {', '.join(moved)}")
+    factors = swap_identity(source.factors, target.factors, (*groups, *moved))
     swapped = render(factors, target.size[0], supersample).to(target.images.device)
     swapped = replace(swapped, identity=source.identity if set(groups) == set(IDENTITY) else None)
     return swapped if surround == "rendered" else _composite(swapped, target)

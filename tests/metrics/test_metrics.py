@@ -197,21 +197,21 @@ def test_swapping_twice_with_the_classical_swap_loses_a_little():
 @pytest.fixture(scope="module", autouse=True)
 def _small_chunks():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("swaplib.metrics.table._CHUNK", 2)
-        patch.setenv("SWAPLIB_CACHE", "")
+        patch.setattr("swaplib.metrics.table.CHUNK", 2)
         yield
 
 
 @pytest.fixture(scope="module")
 def scores() -> pd.DataFrame:
-    return metrics.measure(["target", "landmarks"], pairs=4, seed=5, size=64, jobs=1, progress=False)
+    options = {"jobs": 1, "progress": False, "people": 9, "keep": False}
+    return metrics.measure(["target", "landmarks"], pairs=4, seed=5, size=64, **options)
 
 
 def test_every_pair_is_scored_by_every_system(scores):
     assert set(scores["system"]) == {"source", "true swap", "target", "landmarks"}
     assert (scores.groupby("system")["pair"].apply(list).apply(lambda pairs: pairs == list(range(4)))).all()
     families_only = scores[scores["system"].isin(["target", "landmarks"])]
-    assert families_only[SCORES].drop(columns=UNSURE).notna().all().all()
+    assert families_only[SCORES].drop(columns=[*UNSURE, "given"]).notna().all().all()
 
 
 def test_the_true_swap_is_perfect_and_bounds_the_rest(scores):
@@ -231,7 +231,7 @@ def test_the_true_swap_is_perfect_and_bounds_the_rest(scores):
 
 
 def test_the_numbers_do_not_depend_on_jobs(scores):
-    again = metrics.measure(["landmarks"], pairs=4, seed=5, size=64, jobs=2, progress=False)
+    again = metrics.measure(["landmarks"], pairs=4, seed=5, size=64, jobs=2, progress=False, people=9, keep=False)
     mine = scores[scores["system"] == "landmarks"].reset_index(drop=True)
     found = again[again["system"] == "landmarks"].reset_index(drop=True)
     pd.testing.assert_frame_equal(mine.drop(columns="seconds"), found.drop(columns="seconds"), check_exact=True)
@@ -246,7 +246,7 @@ def test_scores_are_kept_by_all_that_they_follow_from(scores, tmp_path, monkeypa
 
     def measure(*names, **options) -> pd.DataFrame:
         measured.clear()
-        options = {"pairs": 4, "seed": 5, "size": 64, "jobs": 1, "progress": False} | options
+        options = {"pairs": 4, "seed": 5, "size": 64, "jobs": 1, "progress": False, "people": 9} | options
         return metrics.measure(list(names), **options).drop(columns="seconds")
 
     def count(*names, **options) -> int:
@@ -273,20 +273,24 @@ def test_what_a_notebook_defines_is_scored_always(tmp_path, monkeypatch):
 
     seen = []
     for _ in range(2):
-        metrics.measure({"own": Own(families.load("target").config)}, pairs=2, size=64, jobs=1, progress=False)
+        metrics.measure(
+            {"own": Own(families.load("target").config)}, pairs=2, size=64, jobs=1, progress=False, people=9
+        )
     assert len(seen) > 4
     assert len(seen) % 2 == 0
 
 
 def test_another_seed_gives_other_pairs(scores):
-    other = metrics.measure(["target"], pairs=2, seed=6, size=64, jobs=1, progress=False)
+    other = metrics.measure(["target"], pairs=2, seed=6, size=64, jobs=1, progress=False, people=9)
     mine = scores[(scores["system"] == "target") & (scores["pair"] < 2)]
     found = other[other["system"] == "target"]
     assert not np.isclose(mine["psnr"], found["psnr"]).any()
 
 
 def test_families_are_scored_at_their_own_size():
-    table = metrics.evaluate({"halves at 64": _Halves(_Config())}, pairs=2, seed=1, size=96, jobs=1, progress=False)
+    table = metrics.evaluate(
+        {"halves at 64": _Halves(_Config())}, pairs=2, seed=1, size=96, jobs=1, progress=False, people=9
+    )
     assert table.loc["halves at 64", "reconstruction_error"] > 0 or table.loc["halves at 64", "pairs"] == 2
     assert np.isfinite(table.loc["halves at 64", "psnr"])
 
@@ -343,7 +347,7 @@ def test_the_markdown_shows_what_the_table_holds(scores):
     assert "∞" in cells["true swap"]
     assert "–" in cells["true swap"]
     assert "pairs 4, seed 5, size 64, world calm" in text
-    assert metrics.table_markdown(table).count("\n- ") == table[list(tables._NAMES)].notna().any().sum()
+    assert metrics.table_markdown(table).count("\n- ") == table[list(tables.NAMES)].notna().any().sum()
     with pytest.raises(ValueError, match="unknown metric 'beauty'"):
         metrics.table_markdown(table, ["beauty"])
 
@@ -380,7 +384,7 @@ def test_a_swapped_picture_has_the_landmarks_that_are_found_in_it():
 def test_the_pairs_are_those_of_the_renderer_however_many(scores):
     both = synthetic.render_faces(4, seed=5, start=metrics.HELD_OUT, size=64)
     expected = metrics.score_swaps(both[1::2].images, synthetic.true_swap(both[::2], both[1::2]))["psnr"]
-    for found in (scores, metrics.measure(["target"], 2, seed=5, size=64, jobs=1, progress=False)):
+    for found in (scores, metrics.measure(["target"], 2, seed=5, size=64, jobs=1, progress=False, people=9)):
         np.testing.assert_allclose(found[found["system"] == "target"]["psnr"][:2], expected, rtol=1e-4)
 
 
@@ -416,14 +420,16 @@ def test_photographs_are_paired_across_people(photographs):
 
 
 def comparison() -> pd.DataFrame:
-    found = metrics.measure(["landmarks"], pairs=3, seed=0, size=128, jobs=1, progress=False).drop(columns="seconds")
+    found = metrics.measure(["landmarks"], pairs=3, seed=0, size=128, jobs=1, progress=False, people=9).drop(
+        columns="seconds"
+    )
     found.attrs = {}
     return found
 
 
 def test_the_table_is_as_recorded(monkeypatch):
     """To the last bit where processor and versions are those of the recording."""
-    monkeypatch.setattr(tables, "_CHUNK", 10)
+    monkeypatch.setattr(tables, "CHUNK", 10)
     recorded = json.loads(RECORDED.read_text())
     wanted = pd.DataFrame(recorded["rows"]).astype({"pair": int}).fillna(np.nan)
     tolerances = {} if official.describe_machine() == recorded["machine"] else {"rtol": 0.05, "atol": 0.05}
@@ -454,7 +460,9 @@ def test_judges_that_are_handed_in_are_further_columns(monkeypatch, tmp_path, sc
     chosen = Judges.released().with_files(identity="model_ir_se50.pth")
     chosen = replace(chosen, parsers={"mine": _Held()}, perceptual={**chosen.perceptual, "mine": _Held()})
     added = ["identity:ir_se50", "identity_r:ir_se50", "parsing:mine", "perceptual:mine"]
-    found = metrics.measure(["target", "landmarks"], 4, seed=5, size=64, jobs=2, progress=False, judges=chosen)
+    found = metrics.measure(
+        ["target", "landmarks"], 4, seed=5, size=64, jobs=2, progress=False, people=9, judges=chosen
+    )
     assert list(found.columns) == [*scores.columns, *added]
     pd.testing.assert_frame_equal(
         found[scores.columns].drop(columns="seconds"), scores.drop(columns="seconds"), check_exact=True
@@ -475,7 +483,7 @@ def test_judges_that_are_handed_in_are_further_columns(monkeypatch, tmp_path, sc
 
 
 def test_without_judges_their_columns_are_empty():
-    found = metrics.measure(["target"], 2, seed=5, size=64, jobs=1, progress=False, judges=Judges())
+    found = metrics.measure(["target"], 2, seed=5, size=64, jobs=1, progress=False, people=9, judges=Judges())
     assert found[["smooth", "shape", "perceptual"]].isna().all().all()
     assert found["psnr"].notna().all()
 
