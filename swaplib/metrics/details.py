@@ -5,19 +5,21 @@
     gaze       ‖γ − γ'‖, degrees; γ by the place of the iris between the eyelids, γ' as the factors have it
     sharpness  mean |∂x| + |∂y| in the face, of the truth's: 1 is right, blur is below, noise above
 
-Gaze is read off the pixels of both eyes by a ridge regression that learned from rendered faces. The true swap's own
-error is the floor of that: compare with it.
+Gaze is read off the pixels of both eyes by a ridge regression that learned from rendered faces (`bake`). The true
+swap's own error is the floor of that: compare with it.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib import resources
+from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 
-from swaplib import cache, synthetic
+from swaplib import synthetic
 from swaplib.faces import Faces, region, to_uint8
 from swaplib.metrics.image import SIZE, face_region, resized
 from swaplib.synthetic import Factors, column
@@ -138,9 +140,15 @@ def set_gaze(factors: Factors, left: torch.Tensor, up: torch.Tensor) -> None:
 
 @lru_cache(maxsize=1)
 def _gaze_weights() -> torch.Tensor:
-    """Return the regression's weights, float64 (1027, 2): fitted once on a machine."""
-    (kept,) = cache.recall("gaze", [cache.digest_code().encode()], lambda _: [{"weights": _learn_gaze()}])
-    return kept["weights"]
+    """Return the regression's weights, float64 (1027, 2)."""
+    with resources.as_file(resources.files("swaplib.metrics") / "gaze.npz") as path, np.load(path) as file:
+        return torch.from_numpy(file["weights"]).double()
+
+
+def bake() -> None:
+    """Fit the regression again, for faces of another renderer, and write gaze.npz."""
+    weights = _learn_gaze().numpy().astype(np.float32)
+    np.savez_compressed(Path(__file__).with_name("gaze.npz"), weights=weights)
 
 
 def _learn_gaze() -> torch.Tensor:

@@ -37,7 +37,7 @@ METRICS = (
     Metric("to_source", "id. to source", "lower", "squared Euclidean distance of dlib's descriptors, to the source"),
     Metric("to_target", "id. to target", "higher", "squared Euclidean distance of dlib's descriptors, to the target"),
     Metric("nearer_source", "nearer source", "higher", "share of swaps that dlib finds nearer the source"),
-    Metric("top_1", "top 1", "higher", f"share whose source dlib finds first among {retrieval.PEOPLE:,} people"),
+    Metric("top_1", "top 1", "higher", "share whose source dlib finds first in a gallery of people"),
     Metric("top_5", "top 5", "higher", "share whose source dlib finds among the first five"),
     Metric("smooth", "id. smooth", "lower", "distance of the contrastive embedder's unit vectors, to the source"),
     Metric("smooth_r", "id. smooth-R", "lower", "the same, of the sum of those to source and target"),
@@ -85,10 +85,10 @@ class Scorer:
     """Scores swaps of some pairs; what it needs of the pairs themselves is computed once, when asked for.
 
     Where the pairs are photographs, truth and moved are None, and whatever needs them is left out. people: among whom
-    sources are looked for.
+    sources are looked for; 0: they aren't.
     """
 
-    def __init__(self, pairs: Pairs, judges: Judges, people: int = retrieval.PEOPLE):
+    def __init__(self, pairs: Pairs, judges: Judges, people: int = 0):
         self.pairs, self.judges, self.people = pairs, judges, people
 
     def score(self, images: torch.Tensor, shot: Faces | None = None) -> dict[str, torch.Tensor]:
@@ -111,7 +111,7 @@ class Scorer:
         if truth is None:
             return scores
         scores |= score_swaps(shown.images, truth) | score_details(shown.images, truth)
-        scores |= self._retrieve(shown, code)
+        scores |= self._retrieve(shown, code) if self.people else {}
         other = score_swaps(shown.images, moved)
         return scores | {f"{name}_moved": other[name] for name in ("psnr_face", "ssim_face")}
 

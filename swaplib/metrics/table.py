@@ -22,7 +22,6 @@ from swaplib.judges import Judges
 from swaplib.metrics.identity import self_consistency
 from swaplib.metrics.image import SIZE, resized
 from swaplib.metrics.pairs import Pairs, draw_pairs
-from swaplib.metrics.retrieval import PEOPLE
 from swaplib.metrics.scoring import CHUNK, NAMES, Scorer, list_metrics
 from swaplib.synthetic.threads import one_thread
 
@@ -47,7 +46,7 @@ def measure(
     photographs: Dataset | None = None,
     judges: Judges | None = None,
     ceilings: bool = False,
-    people: int = PEOPLE,
+    people: int = 0,
     keep: bool = True,
 ) -> pd.DataFrame:
     """Score families on pairs of rendered faces, or of photographs.
@@ -58,9 +57,9 @@ def measure(
     size. world: the set of pairs, such as "calm" and "wild" (`SETS`). surround: as in `synthetic.true_swap`. jobs:
     processes; only the times depend on it. photographs: a prepared data set with landmarks from which pairs are drawn
     instead, of two subjects where those are known; without a true swap the likeness to it is NaN. judges: who measures;
-    our own released ones by default. ceilings: further bounds are rows. people: among whom sources are looked for.
-    keep: look for the rows of rendered pairs on disk (`swaplib.cache`), and keep them there: the times are those of the
-    first run then.
+    our own released ones by default. ceilings: further bounds are rows. people: among whom sources are looked for;
+    0: they aren't. keep: look for the rows of rendered pairs on disk (`swaplib.cache`), and keep them there: the times
+    are those of the first run then.
     Returns one row for each system and pair, with the columns `system`, `pair`, the names of `METRICS`, and those that
     the judges add (`Judges.columns`). Some rows of each pair are bounds:
 

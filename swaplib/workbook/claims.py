@@ -245,6 +245,16 @@ def record(
             ledger[id] = entry
 
 
+def check(holds: bool, text: str) -> None:
+    """Print a sentence that states a result, made of the numbers; stop the run where it is no longer true.
+
+    holds: whether the numbers say what the sentence does. Raises AssertionError with the sentence otherwise.
+    """
+    if not holds:
+        raise AssertionError(f"the numbers no longer say so; look at them, and write another sentence: {text}")
+    print(text)
+
+
 @contextmanager
 def _writing(root: Path):
     """Yield the ledger of one folder, to be changed in place; several processes may do so at once."""

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 
 from swaplib.figures import saving
 from swaplib.workbook import claims
@@ -161,3 +162,10 @@ def test_refreshing_renews_what_changed_and_nothing_else(ledger, tmp_path, monke
     kept = json.loads((target / "claims.json").read_text())
     assert kept["R1"]["commit"] != "later"
     assert (kept["R2"]["commit"], kept["R2"]["result"]) == ("later", 3.0)
+
+
+def test_sentences_are_printed_while_they_are_true(capsys):
+    claims.check(np.float64(2) > 1, "two is more than one")
+    assert capsys.readouterr().out == "two is more than one\n"
+    with pytest.raises(AssertionError, match="write another sentence: one is more than two"):
+        claims.check(torch.tensor(1) > 2, "one is more than two")
