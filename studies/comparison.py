@@ -51,7 +51,7 @@ def list_systems(preset: str) -> dict[str, Family]:
     """Return the systems with weights, and the driven ones: by the landmarks, and exactly, rendered again."""
     systems = {name: families.load(name, preset) for name in NAMES if name in families.ready(preset)}
     for name in (one for one in DRIVEN if one in systems):
-        for title, driver in (("driven by landmarks", "landmarks"), ("driven exactly", "rendered")):
+        for title, driver in (("driven by landmarks", "landmarks"), ("driven exactly", "exact")):
             systems[f"{name}, {title}"] = latent.Driven(systems[name], reenactment.load(driver))
     return systems
 

@@ -328,7 +328,7 @@ def fill(
     preset: Preset = "demo",
     weights: Annotated[Path | None, typer.Option(help="Other weights of the family than the released ones.")] = None,
     drive: Annotated[
-        str | None, typer.Option(help="First give the source the target's pose and expression: rendered or landmarks.")
+        str | None, typer.Option(help="First give the source the target's pose and expression: exact or landmarks.")
     ] = None,
     bare: Annotated[
         bool, typer.Option("--bare", help="Give it pictures alone, as an outside system has them.")

@@ -2,11 +2,12 @@
 
     driven = reenactment.load("landmarks").drive(source, driver)
 
-E4S swaps only between faces of like pose and expression, so it first drives the source by the target. Four ways:
+E4S swaps only between faces of like pose and expression, so it first drives the source by the target. Five ways:
 
     identity     nothing is moved
     rendered     rendered faces, whose factors are known, are rendered again: the exact answer
     landmarks    the picture is warped so that its landmarks lie where they should
+    exact        as rendered where the factors are known, otherwise as landmarks
     facevid2vid  the published network that E4S uses (`networks.facevid2vid`), from its authors' file
 """
 
@@ -158,6 +159,18 @@ def _warped(picture: torch.Tensor, where: np.ndarray, method: int) -> torch.Tens
     return torch.from_numpy(cv2.remap(array, where, None, method, borderMode=cv2.BORDER_REPLICATE)).to(picture.device)
 
 
+class Exact:
+    """As exactly as can be: rendered again where the factors of both are known, otherwise moved by landmarks."""
+
+    name = "exact"
+
+    def __init__(self, judge: Shape | None = None):
+        self._by = {True: Rendered(), False: Landmarks(judge)}
+
+    def drive(self, source: Faces, driver: Faces) -> Faces:
+        return self._by[source.factors is not None and driver.factors is not None].drive(source, driver)
+
+
 # ---------------------------------------------------------------------------------------------- the network
 
 
@@ -177,7 +190,7 @@ class FaceVid2Vid:
         return _driven(source, Faces(images).resize(source.size).images)
 
 
-KINDS: Mapping[str, type[Reenactor]] = {kind.name: kind for kind in (Identity, Rendered, Landmarks, FaceVid2Vid)}
+KINDS: Mapping[str, type[Reenactor]] = {kind.name: kind for kind in (Identity, Rendered, Landmarks, Exact, FaceVid2Vid)}
 
 
 def load(name: str, file: str | os.PathLike | None = None, device: str | torch.device = "cpu") -> Reenactor:
