@@ -43,7 +43,7 @@ def _rgb(code: str) -> tuple[float, float, float]:
 
 # Skin tones from the lightest to the deepest, evenly spaced in `tone`.
 _TONES = np.array([
-    _rgb(code) for code in ("e3c2b1", "dab298", "cea185", "c08f70", "ac7856", "906042", "724931", "573626", "3f261b")
+    _rgb(code) for code in ("ebcbbb", "e1baa6", "d4a78f", "c4937a", "ae7c62", "94664f", "7c523e", "664231", "503427")
 ])  # fmt: skip
 # Hair from no eumelanin (platinum) to much (black), evenly spaced; and hair without pigment.
 _MELANIN = np.array((
@@ -51,7 +51,7 @@ _MELANIN = np.array((
     (0.013, 0.011, 0.010),
 ))  # fmt: skip
 _WHITE_HAIR = (0.46, 0.44, 0.415)
-_IRISES = np.array([_rgb(code) for code in ("3a2010", "6b4423", "7d7242", "6d8d8f", "7fa3c7")])
+_IRISES = np.array([_rgb(code) for code in ("2c180d", "553519", "675f38", "58747a", "5f7f9f")])
 _FRAMES = np.array([_rgb(code) for code in ("14110f", "2b1a12", "5a4632", "3c3f45", "20262e")])
 _SCLERA, _VEINS = tuple(0.80 * value for value in _rgb("e9e1dc")), (1.0, 0.86, 0.84)
 _IVORY, _GUM = tuple(0.92 * value for value in _rgb("efe6d6")), _rgb("b8686a")
@@ -92,13 +92,13 @@ class Palette(NamedTuple):
 def choose_palette(skin, hair, glasses, body):
     base = _between(_TONES, skin.tone * (len(_TONES) - 1.0))
     base = tint(base, (0.04, 0.0, -0.06), skin.undertone)
-    melanin = max(0.45 + 0.5 * skin.brow_darkness, 0.5 + 0.5 * skin.tone)
+    melanin = max(0.38 + 0.5 * skin.brow_darkness, 0.45 + 0.5 * skin.tone)
     warmth, grey = 0.15 + 0.45 * skin.brow_warmth, smoothstep(0.62, 0.95, skin.age)
     return Palette(
         base,
         _lip_colour(skin, base),
         hsv(skin.eyeshadow_hue, 0.5, 0.9),
-        scale(_between(_IRISES, clamp(skin.iris_hue, 0.0, 1.0) * (len(_IRISES) - 1.0)), 0.55 + 0.9 * skin.iris_light),
+        scale(_between(_IRISES, clamp(skin.iris_hue, 0.0, 1.0) * (len(_IRISES) - 1.0)), 0.6 + 0.7 * skin.iris_light),
         _hair_colour(hair.melanin, hair.redness, hair.grey),
         _hair_colour(hair.melanin, hair.redness, 0.0),
         _hair_colour(melanin, warmth, grey * 0.6),
@@ -117,7 +117,7 @@ def _between(stops, position):
 
 @part
 def _lip_colour(skin, base):
-    natural = scale(add(times(base, (0.86, 0.56, 0.58)), (0.03, 0.008, 0.012)), 0.85 + 0.3 * skin.lip_colour)
+    natural = scale(add(times(base, (0.80, 0.53, 0.56)), (0.03, 0.008, 0.012)), 0.85 + 0.3 * skin.lip_colour)
     stick = hsv((0.93 + 0.11 * skin.lipstick_hue) % 1.0, 0.72, 0.45 + 0.35 * skin.lip_colour)
     return mix(natural, stick, 0.75 * skin.lipstick)
 
@@ -167,7 +167,7 @@ def paint_skin(skin, hair, palette, volume, template, lips, ears, scalp, brow):
     colour = tint(colour, (-0.55, -0.68, -0.70), _line_depth(skin, place))
     shine = 0.55 + 0.5 * bump(place.aside, y, 0.0, 7.3, 0.25, 0.6) + 0.3 * _spot(place, 0.42, 7.05, 0.16, 0.1)
     shine *= skin.shine
-    amount = smoothstep(0.28, 0.62, lips + 0.05 * fine[1])
+    amount = smoothstep(0.18, 0.72, lips + 0.06 * fine[1])
     if amount > 0:
         colour = mix(colour, scale(palette.lips, 1.0 + 0.10 * fine[0]), amount * 0.92)
         shine += amount * (0.25 + 0.6 * skin.lipstick)
@@ -242,7 +242,7 @@ def _add_roots(skin, hair, palette, place, colour, scalp, brow):
         scalp *= smoothstep(0.3, 0.6, hair.density + 0.2 * place.fine[1])
         colour = mix(colour, scale(palette.scalp, 0.75), 0.88 * scalp * speckle)
     if brow > 0:
-        colour = mix(colour, palette.brow, brow * (0.30 + 0.45 * skin.brow_density) * speckle)
+        colour = mix(colour, palette.brow, brow * (0.15 + 0.35 * skin.brow_density) * speckle)
     if place.z > 0.3:
         long = skin.beard_length > 0.01 and skin.goatee + skin.moustache > 0
         strength = 0.72 if long else 0.55 * math.sqrt(skin.stubble)
@@ -254,8 +254,8 @@ def _add_roots(skin, hair, palette, place, colour, scalp, brow):
 @part
 def vary_strand(hair, palette, seeds):
     """Return the colour of one strand: some are lighter, some turn grey before the others."""
-    share = smoothstep(-0.25, 0.25, hair.grey * 1.3 - 0.15 - seeds[0])
-    return scale(mix(palette.strands, _WHITE_HAIR, share), 0.68 + 0.64 * seeds[1])
+    share = smoothstep(-0.7, 0.7, hair.grey * 1.6 - 0.3 - seeds[0])
+    return scale(mix(palette.strands, _WHITE_HAIR, share), 0.82 + 0.36 * seeds[1])
 
 
 # ------------------------------------------------------------------------------------------------ eyes, mouth, cloth

@@ -239,16 +239,16 @@ def _clipped(rng: np.random.Generator, spread: tuple[float, float]) -> float:
 
 
 _MASCULINE, _AGE = head.MACRO.index("masculine"), head.MACRO.index("age")
-_HEAD_SHAPE_ODDS = np.array([1, 1, 2.5, 0.5, 1.5, 0.3, 1.0])
+_HEAD_SHAPE_ODDS = np.array([1, 1.5, 3, 0.5, 1, 0.3, 0.5])
 
 
 @cache
 def _shape_scales() -> np.ndarray:
     """Return, for each column after the macro ones and before the asymmetries, how widely it varies."""
-    calmer = {"ear": 0.8, "eye": 0.8, "neck": 0.4}
+    calmer = {"ear": 0.7, "eye": 0.8, "neck": 0.4, "nose": 0.8, "mouth": 0.7, "chin": 0.7, "cheek": 0.8}
     specific = {
-        "head-scale": 0.45, "head-angle": 0.4, "forehead-": 0.45, "chin-width": 0.45, "chin-bones": 0.45,
-        "neck-double": 0.5, "head-fat": 0.6, "head-back": 0.4,
+        "head-scale": 0.4, "head-angle": 0.3, "forehead-": 0.45, "chin-width": 0.45, "chin-bones": 0.45,
+        "neck-double": 0.4, "head-fat": 0.5, "head-back": 0.4, "mouth-angles": 0.5,
     }  # fmt: skip
     names = [name for name in head.shape_columns()[len(head.MACRO) :] if not name.startswith("asym")]
     return np.array([
@@ -264,15 +264,15 @@ def _sample_shape(rng: np.random.Generator) -> np.ndarray:
         race = 0.3 * race + 0.7 * np.eye(3)[rng.integers(3)]
     masculine = _clip(rng.normal(0.1 if rng.random() < 0.5 else 0.9, 0.08), 0, 1)
     age = float(rng.beta(0.9, 1.5))
-    weight, muscle = _clip(rng.normal(0.48, 0.15), 0.05, 0.95), _clip(rng.normal(0.53, 0.15), 0.05, 0.95)
-    local = np.clip(rng.normal(0, 0.30, len(_shape_scales())), -1.0, 1.0) * _shape_scales()
+    weight, muscle = _clip(rng.normal(0.47, 0.12), 0.05, 0.95), _clip(rng.normal(0.53, 0.13), 0.05, 0.95)
+    local = np.clip(rng.normal(0, 0.28, len(_shape_scales())), -0.7, 0.7) * _shape_scales()
     heads = local[-len(head.HEAD_SHAPES) :]
     likely = rng.choice(len(heads), 2, replace=False, p=_HEAD_SHAPE_ODDS / _HEAD_SHAPE_ODDS.sum())
-    heads[likely] = rng.uniform(0, 0.38, 2)
+    heads[likely] = rng.uniform(0, 0.3, 2)
     heads[heads < 1e-9] = 0.0
     asymmetries = np.zeros(len(head.shape_columns()) - len(head.MACRO) - len(local))
     uneven = rng.choice(len(asymmetries), 8, replace=False)
-    asymmetries[uneven] = np.clip(rng.normal(0, 0.28, 8), -0.6, 0.6)
+    asymmetries[uneven] = np.clip(rng.normal(0, 0.15, 8), -0.4, 0.4)
     return np.concatenate([(masculine, age, weight, muscle), race, local, asymmetries])
 
 

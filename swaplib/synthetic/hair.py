@@ -128,7 +128,7 @@ def brow_fields(skin, x, y):
     along = (abs(x) - 0.115) / 0.42
     centre = interpolate(_BROW, abs(x)) - 0.015 * skin.brow_arch
     centre += 0.035 * skin.brow_arch * math.exp(-(((along - 0.62) / 0.28) ** 2))
-    half = (0.022 + 0.034 * skin.brow_thickness) * (0.85 + 0.35 * math.exp(-(((along - 0.3) / 0.35) ** 2)))
+    half = (0.018 + 0.034 * skin.brow_thickness) * (0.85 + 0.35 * math.exp(-(((along - 0.3) / 0.35) ** 2)))
     half *= (1.0 - 0.75 * clamp(along, 0.0, 1.1) ** 2.5) * (0.55 + 0.45 * smoothstep(-0.05, 0.25, along))
     return along, (y - centre) / max(half, 0.006)
 
@@ -249,6 +249,12 @@ def _draw_curtain(point, angle, side):
 
 
 @part
+def _side(hair, place):
+    """Return the side of the face (±1) on which the strand at a place falls: of the parting, if there is one."""
+    return -1.0 if place[0] < (hair.part if hair.parted > 0.4 else 0.0) else 1.0
+
+
+@part
 def _has_fringe(hair, place):
     """Return whether the strand at a place is combed forward over the forehead."""
     return hair.forward > 0.42 and place[2] > 0.2 and place[1] > 0.3 and abs(azimuth(place)) < 45
@@ -304,7 +310,7 @@ def _grow(hair, mesh, place, seeds, root, normal, above, curve):
     if hair.parted > 0.4:  # hair lies flat along a parting
         flat = 0.15 + 0.85 * smoothstep(0.0, 0.22, abs(place[0] - hair.part))
     lift, bulk = hair.lift * flat, hair.volume * flat * (0.2 + 0.8 * seeds[2])
-    fringe, side = _has_fringe(hair, place), -1.0 if root[0] < 0 else 1.0
+    fringe, side = _has_fringe(hair, place), _side(hair, place)
     heading = normalize(add(scale(normal, lift), direction))
     steps = len(curve) - 1
     step = long / steps
@@ -392,7 +398,7 @@ def _grow_scalp(hair, mesh, roots, strands, guides, curve, curled):
         _curl(hair, seeds, roots.seeds[guide], long, curve, curled)
         thick = (0.022 + 0.011 * seeds[3]) * (1.0 + 0.6 * clamp(long - 0.5, 0.0, 1.0))  # long strands cover more
         thick *= max(min(long, 0.3) / 0.3, 0.35)
-        fringe, side = _has_fringe(hair, place), -1.0 if root[0] < 0 else 1.0
+        fringe, side = _has_fringe(hair, place), _side(hair, place)
         for i in range(last + 1):
             t = i / last
             point = root
@@ -428,7 +434,7 @@ def _grow_on_face(beard, skin, mesh, roots, strands):
             cover = beard_cover(skin, place)
             if cover <= 0.6 or seeds[0] >= cover:
                 continue
-        elif seeds[0] >= brow_cover(skin, place[0], place[1]) * (0.35 + 0.65 * skin.brow_density):
+        elif seeds[0] >= brow_cover(skin, place[0], place[1]) * (0.25 + 0.5 * skin.brow_density):
             continue
         root = on_triangle(mesh.points, roots.ids[k], roots.weights[k])
         normal = normalize(on_triangle(mesh.normals, roots.ids[k], roots.weights[k]))
@@ -442,7 +448,7 @@ def _grow_on_face(beard, skin, mesh, roots, strands):
             along, height = brow_fields(skin, place[0], place[1])
             rise = 0.8 - 1.2 * along - 0.55 * clamp(height, -1.0, 1.0)
             direction = add(add(scale(left, side), scale(up, rise)), scale(normal, 0.25))
-            long, thick, sag = 0.055 + 0.045 * seeds[1], 0.0075, 0.0
+            long, thick, sag = 0.05 + 0.045 * seeds[1], 0.006, 0.0
         direction, root = normalize(direction), add(root, scale(normal, 0.006))
         for i in range(last + 1):
             t = i / last

@@ -25,10 +25,15 @@ MACRO = ("masculine", "age", "weight", "muscle", "african", "asian", "caucasian"
 HEAD_SHAPES = ("diamond", "invertedtriangular", "oval", "rectangular", "round", "square", "triangular")
 TEETH_SCALE, TEETH_SHIFT = (0.86, 1.0, 1.0), (0.0, 0.0, -0.06)
 NECK_PIVOT = (0.0, 6.25, 0.35)  # the head turns about this point
-# The base mesh looks half asleep and boxy: every face gets these on top of its own shape.
+# The base mesh looks half asleep, its mouth is small and its lips are thick: every face gets these on top of its own
+# shape, women the first value and men the second. The widths and heights that result are those of anthropometry.
 _BIAS = {
-    "eye-height2": 0.30, "eye-height1": 0.16, "eye-height3": 0.16, "eye-scale": 0.22, "head-oval": 0.28,
-    "chin-width": -0.16, "chin-bones": -0.12, "head-scale-horiz": -0.06,
+    "eye-height1": (0.16, 0.16), "eye-height2": (0.40, 0.36), "eye-height3": (0.26, 0.22), "eye-scale": (0.55, 0.55),
+    "eyebrows-trans": (0.18, 0.06), "nose-flaring": (0.0, 0.10), "nose-nostrils-width": (0.0, 0.08),
+    "nose-width3": (0.0, 0.08), "mouth-angles": (0.30, 0.25), "mouth-lowerlip-height": (-0.23, -0.33),
+    "mouth-scale-horiz": (0.20, 0.24), "mouth-scale-vert": (-0.12, -0.15), "mouth-upperlip-width": (0.13, 0.13),
+    "head-oval": (0.28, 0.20), "head-scale-horiz": (0.04, 0.02), "head-scale-vert": (-0.04, -0.15),
+    "neck-scale-horiz": (0.25, 0.0),
 }  # fmt: skip
 
 
@@ -39,7 +44,25 @@ def arrays() -> dict[str, np.ndarray]:
     with np.load(files("swaplib.synthetic") / "head.npz") as baked:
         out = {name: baked[name].astype(kinds[baked[name].dtype.kind]) for name in baked.files}
     out["masks"] = out["masks"] / np.float32(255)
+    out["vertices"] = _slim(out["vertices"])
     return out
+
+
+# By what share the face is narrowed, and how far from the midline that begins, over the height (dm).
+_SLIM = np.array(((5.75, 0.0), (6.15, 0.13), (6.45, 0.155), (6.75, 0.115), (7.05, 0.085), (7.35, 0.05), (7.7, 0.0)))
+_SLIM_START = np.array(((6.35, 0.05), (6.8, 0.27), (7.1, 0.32)))
+
+
+def _slim(vertices: np.ndarray) -> np.ndarray:
+    """Narrow cheeks and jaw of the base mesh (V, 3), which are a tenth too wide for its eyes and mouth.
+
+    Widths of the result, over the distance of the pupils, are those that anthropometry finds.
+    """
+    x, y, z = vertices.T.astype(np.float64)
+    start = np.interp(y, *_SLIM_START.T)
+    outside, front = np.clip((np.abs(x) - start) / 0.3, 0, 1), np.clip((z + 0.25) / 0.5, 0, 1)
+    share = np.interp(y, *_SLIM.T) * outside**2 * (3 - 2 * outside) * front**2 * (3 - 2 * front)
+    return np.stack([x * (1 - share), y, z], 1).astype(np.float32)
 
 
 @cache
@@ -163,14 +186,15 @@ def _macro_weights(shape: torch.Tensor) -> torch.Tensor:
 
 @cache
 def _bias(device: str) -> torch.Tensor:
-    return torch.tensor([_BIAS.get(name, 0.0) for name in shape_columns()], device=device)
+    """Return what is added to the shape columns of women and of men, (2, S)."""
+    return torch.tensor([_BIAS.get(name, (0.0, 0.0)) for name in shape_columns()], device=device).T
 
 
 def weights(shape: torch.Tensor, expression: torch.Tensor | None = None) -> torch.Tensor:
     """Return blend-shape weights (B, K) of shape columns (B, S) and expression columns (B, E)."""
     device = str(shape.device)
     total = _macro_weights(shape)
-    local = shape + _bias(device)
+    local = shape + torch.lerp(*_bias(device), shape[:, :1])  # the first column is `masculine`
     local[:, : len(MACRO)] = 0
     column, sign = _local_parts(device)
     total = total + (local[:, column] * sign).clamp(min=0)

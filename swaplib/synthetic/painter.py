@@ -108,7 +108,7 @@ class Template(NamedTuple):
     vertices: np.ndarray
     masks: np.ndarray
     materials: np.ndarray
-    poles: np.ndarray  # vertices around the pupil of either eyeball (2, 4)
+    poles: np.ndarray  # vertices around the pupil of either eyeball (2, 8)
 
 
 class Shades(NamedTuple):
@@ -139,9 +139,7 @@ def _template() -> Template:
     poles = []
     for name in ("left_eye", "right_eye"):
         rows = head.material_rows(name)
-        ring = rows[np.argsort(-baked["vertices"][rows, 2], kind="stable")[:8]]  # around the pupil
-        # Four of the eight, not in balance: eyes look a little aside. To be mended when the pictures change anyway.
-        poles.append(ring[[1, 3, 4, 5]])
+        poles.append(rows[np.argsort(-baked["vertices"][rows, 2], kind="stable")[:8]])
     return Template(noise_volume(), baked["vertices"], baked["masks"], baked["materials"], np.stack(poles))
 
 
