@@ -17,6 +17,8 @@ from swaplib.synthetic.compiled import (
     clamp,
     cross,
     dot,
+    interpolate,
+    minus,
     mix,
     noise,
     normalize,
@@ -43,7 +45,7 @@ def _rgb(code: str) -> tuple[float, float, float]:
 
 # Skin tones from the lightest to the deepest, evenly spaced in `tone`.
 _TONES = np.array([
-    _rgb(code) for code in ("ebcbbb", "e1baa6", "d4a78f", "c4937a", "ae7c62", "94664f", "7c523e", "664231", "503427")
+    _rgb(code) for code in ("e4c0ac", "dab197", "cc9f83", "bd8d71", "a8775b", "90624a", "7a503a", "66412e", "523425")
 ])  # fmt: skip
 # Hair from no eumelanin (platinum) to much (black), evenly spaced; and hair without pigment.
 _MELANIN = np.array((
@@ -51,9 +53,9 @@ _MELANIN = np.array((
     (0.013, 0.011, 0.010),
 ))  # fmt: skip
 _WHITE_HAIR = (0.46, 0.44, 0.415)
-_IRISES = np.array([_rgb(code) for code in ("2c180d", "553519", "675f38", "58747a", "5f7f9f")])
+_IRISES = np.array([_rgb(code) for code in ("38200f", "5b3a1e", "675f38", "58747a", "5f7f9f")])
 _FRAMES = np.array([_rgb(code) for code in ("14110f", "2b1a12", "5a4632", "3c3f45", "20262e")])
-_SCLERA, _VEINS = tuple(0.80 * value for value in _rgb("e9e1dc")), (1.0, 0.86, 0.84)
+_SCLERA, _VEINS = tuple(0.66 * value for value in _rgb("e9e1dc")), (0.80, 0.60, 0.56)
 _IVORY, _GUM = tuple(0.92 * value for value in _rgb("efe6d6")), _rgb("b8686a")
 
 
@@ -132,6 +134,10 @@ def _hair_colour(melanin, redness, grey):
 # ----------------------------------------------------------------------------------------------------------- skin
 
 
+# The rim of the upper lid, where lashes darken it: height over the distance from the midline (dm, template).
+_LID = np.array(((0.200, 7.275), (0.218, 7.308), (0.271, 7.333), (0.332, 7.341), (0.402, 7.331), (0.432, 7.290)))
+
+
 class Place(NamedTuple):
     """A place on the skin and what several layers share there: two noises of two values each."""
 
@@ -169,9 +175,12 @@ def paint_skin(skin, hair, palette, volume, template, lips, ears, scalp, brow):
     shine *= skin.shine
     amount = smoothstep(0.18, 0.72, lips + 0.06 * fine[1])
     if amount > 0:
-        colour = mix(colour, scale(palette.lips, 1.0 + 0.10 * fine[0]), amount * 0.92)
+        colour = mix(colour, scale(palette.lips, 1.0 + 0.10 * fine[0]), amount * (0.78 + 0.16 * skin.lipstick))
         shine += amount * (0.25 + 0.6 * skin.lipstick)
-    colour = _add_eyeshadow(skin, palette, place, colour)
+    if place.front > 0 and 7.25 < y < 7.36:
+        colour = _add_eyeshadow(skin, palette, place, colour)
+        line = math.exp(-(((y - interpolate(_LID, place.aside)) / 0.010) ** 2)) if 0.2 < place.aside < 0.44 else 0.0
+        colour = mix(colour, (0.015, 0.010, 0.008), (0.6 + 0.35 * smoothstep(0.0, 0.3, skin.eyeshadow)) * line)
     return _add_roots(skin, hair, palette, place, colour, scalp, brow), shine
 
 
@@ -227,8 +236,6 @@ def _line_depth(skin, place):
 
 @part
 def _add_eyeshadow(skin, palette, place, colour):
-    if skin.eyeshadow <= 0 or place.y < 7.28:
-        return colour
     amount = skin.eyeshadow * smoothstep(7.28, 7.31, place.y) * _spot(place, 0.31, 7.34, 0.19, 0.055) * place.front
     shadow = scale(times(colour, add(palette.eyeshadow, (0.5, 0.5, 0.5))), 0.55)
     return mix(colour, shadow, 0.75 * amount)
@@ -237,12 +244,12 @@ def _add_eyeshadow(skin, palette, place, colour):
 @part
 def _add_roots(skin, hair, palette, place, colour, scalp, brow):
     """Darken the skin where hair, brows and beard grow out of it."""
-    speckle = min(max(0.75 + 0.5 * place.fine[0], 0.0), 1.0)
+    speckle = min(max(0.85 + 0.4 * place.fine[0], 0.0), 1.0)
     if scalp > 0:
         scalp *= smoothstep(0.3, 0.6, hair.density + 0.2 * place.fine[1])
-        colour = mix(colour, scale(palette.scalp, 0.75), 0.88 * scalp * speckle)
+        colour = mix(colour, scale(palette.scalp, 0.6), 0.97 * scalp * math.sqrt(speckle))
     if brow > 0:
-        colour = mix(colour, palette.brow, brow * (0.15 + 0.35 * skin.brow_density) * speckle)
+        colour = mix(colour, palette.brow, brow * (0.20 + 0.40 * skin.brow_density) * speckle)
     if place.z > 0.3:
         long = skin.beard_length > 0.01 and skin.goatee + skin.moustache > 0
         strength = 0.72 if long else 0.55 * math.sqrt(skin.stubble)
@@ -265,14 +272,15 @@ def vary_strand(hair, palette, seeds):
 def paint_eye(palette, offset, gaze, up):
     """Return colour and wetness of an eyeball at a unit offset from its centre, for the direction of its gaze."""
     angle = math.acos(clamp(dot(offset, gaze), -1.0, 1.0))
-    share = smoothstep(0.485, 0.535, angle)
-    sclera = times(_SCLERA, mix((1.0, 1.0, 1.0), _VEINS, smoothstep(0.7, 1.25, angle)))
+    share = smoothstep(0.435, 0.495, angle)
+    sclera = times(_SCLERA, mix((1.0, 1.0, 1.0), _VEINS, smoothstep(0.55, 1.1, angle)))
     around = math.atan2(dot(offset, up), dot(offset, normalize(cross(up, gaze))))
     rays = 0.5 + 0.25 * math.sin(around * 23.0 + 3.0 * math.sin(around * 5.0)) + 0.25 * math.sin(around * 41.0 + 1.7)
-    radius = clamp(angle / 0.50, 0.0, 1.2)
+    radius = clamp(angle / 0.46, 0.0, 1.2)
     bright = (0.65 + 0.7 * rays * (0.4 + 0.6 * radius)) * (1.25 - 0.5 * abs(radius - 0.55))
+    bright *= 1.0 - 0.9 * dot(minus(offset, gaze), up)  # light gathers opposite to where it enters
     iris = scale(palette.iris, bright * (1.0 - 0.72 * smoothstep(0.82, 1.0, radius)))
-    iris = mix(iris, (0.006, 0.006, 0.006), 1.0 - smoothstep(0.36, 0.44, radius))
+    iris = mix(iris, (0.006, 0.006, 0.006), 1.0 - smoothstep(0.33, 0.41, radius))
     return mix(iris, sclera, share), 1.0 - 0.55 * share
 
 

@@ -284,7 +284,7 @@ def _length(hair, place, seeds, above, top):
 def _comb(hair, place, normal, top):
     """Return the direction in which the hair is combed at a root, tangent to the head."""
     radial = normalize(minus(place, _WHORL))
-    parted = hair.parted * math.tanh((place[0] - hair.part) / 0.05)
+    parted = hair.parted * math.tanh((place[0] - hair.part) / 0.03)
     on_top = (
         hair.forward * radial[0] + hair.sideways + parted + 1e-4 * radial[0],
         hair.forward * radial[1] + 1e-4 * radial[1],
@@ -309,17 +309,20 @@ def _grow(hair, mesh, place, seeds, root, normal, above, curve):
     flat = 1.0
     if hair.parted > 0.4:  # hair lies flat along a parting
         flat = 0.15 + 0.85 * smoothstep(0.0, 0.22, abs(place[0] - hair.part))
+    if hair.lift < 1.2 and hair.curl_radius < 0.02:  # straight hair lies flat at the sides of the head
+        flat *= 0.25 + 0.75 * top
     lift, bulk = hair.lift * flat, hair.volume * flat * (0.2 + 0.8 * seeds[2])
     fringe, side = _has_fringe(hair, place), _side(hair, place)
     heading = normalize(add(scale(normal, lift), direction))
     steps = len(curve) - 1
-    step = long / steps
-    fall = 5.0 * 0.55 * step / min(1.0 / (0.35 + long), 2.5) * (1.0 - 0.9 * (1.0 - straight)) * (1.0 - tied)
+    bend = 1.0 if hair.curl_radius > 0.02 else 1.6  # the steps of straight hair are short where it follows the skull
+    weight = 5.0 * 0.55 / min(1.0 / (0.35 + long), 2.5) * (1.0 - 0.9 * (1.0 - straight)) * (1.0 - tied)
     position = root
     curve[0, 0], curve[0, 1], curve[0, 2] = root
     for k in range(1, steps + 1):
-        t = k / steps
-        heading = add(add(heading, scale(down, fall)), scale(direction, 0.10 * straight * (1.0 - t)))
+        t = (k / steps) ** bend
+        step = long * (t - ((k - 1.0) / steps) ** bend)
+        heading = add(add(heading, scale(down, weight * step)), scale(direction, 0.10 * straight * (1.0 - t)))
         if tied > 0:
             heading = add(heading, scale(normalize(minus(_KNOT, position)), 0.5))
         heading = normalize(heading)
@@ -373,9 +376,21 @@ def _curl(hair, seeds, guide_seeds, long, curve, out):
         out[k, 0], out[k, 1], out[k, 2] = add(point, scale(across, sway))
 
 
+@part
+def _scatter(seeds, copy):
+    """Return how far aside (dm) one of several strands grows from their common root; the first stays there."""
+    if copy == 0:
+        return 0.0, 0.0, 0.0
+    turn, away = 6.28 * (seeds[2] + 0.38 * copy), 0.018 + 0.012 * seeds[3]
+    return away * math.cos(turn), away * math.sin(turn), away * math.sin(2.0 * turn)
+
+
 @kernel
-def _grow_scalp(hair, mesh, roots, strands, guides, curve, curled):
-    """Grow the hair of one head into `strands`; return how many there are. The last three arrays are scratch paper."""
+def _grow_scalp(hair, mesh, roots, copies, strands, guides, curve, curled):
+    """Grow the hair of one head into `strands`; return how many there are. The last three arrays are scratch paper.
+
+    copies: strands that grow at each root, the finer the more.
+    """
     mesh, roots, strands, guides, curve, curled = bare((mesh, roots, strands, guides, curve, curled))
     last = len(curve) - 1
     centre = read(mesh.centre)
@@ -383,7 +398,7 @@ def _grow_scalp(hair, mesh, roots, strands, guides, curve, curled):
     for k in range(len(roots.places)):
         place, seeds, guide = triple(roots.places, k), roots.seeds[k], roots.guides[k]
         above = hairline_height(hair, place)
-        hairy = above + 0.05 * (seeds[0] - 0.5) > 0 and seeds[1] < hair.density
+        hairy = above + 0.10 * (seeds[0] - 0.5) > 0 and seeds[1] < hair.density
         if not (hairy or k < _GUIDES):  # the others clump around the guides, even where those don't grow themselves
             continue
         root = turn_back(mesh.turn, minus(on_triangle(mesh.points, roots.ids[k], roots.weights[k]), centre))
@@ -397,23 +412,27 @@ def _grow_scalp(hair, mesh, roots, strands, guides, curve, curled):
         _clump(hair, place, triple(roots.places, guide), guides[guide], curve)
         _curl(hair, seeds, roots.seeds[guide], long, curve, curled)
         thick = (0.022 + 0.011 * seeds[3]) * (1.0 + 0.6 * clamp(long - 0.5, 0.0, 1.0))  # long strands cover more
-        thick *= max(min(long, 0.3) / 0.3, 0.35)
+        thick *= max(min(long, 0.3) / 0.3, 0.35) * (0.6 + 0.4 * smoothstep(0.0, 0.12, above)) / math.sqrt(copies)
         fringe, side = _has_fringe(hair, place), _side(hair, place)
-        for i in range(last + 1):
-            t = i / last
-            point = root
-            if i > 0:
-                point = triple(curled, i)
-                angle = _toward(point)
-                if not fringe:
-                    point, angle = _draw_curtain(point, angle, side)
-                point = _push_out(mesh.radius, point, angle, 0.008)
-            point = add(turn_by(mesh.turn, point), centre)
-            strands.points[count, i, 0], strands.points[count, i, 1], strands.points[count, i, 2] = point
-            strands.width[count, i] = (1.0 - 0.7 * t**4) * thick
-            strands.height[count, i] = (0.2 + 0.8 * seeds[2]) * min(1.0, 2.0 * t)
-        strands.seeds[count, 0], strands.seeds[count, 1] = seeds[2], seeds[3]
-        count += 1
+        for copy in range(copies):
+            aside = _scatter(seeds, copy)
+            for i in range(last + 1):
+                t = i / last
+                point = root
+                if i > 0:
+                    point = triple(curled, i)
+                point = add(point, scale(aside, 0.6 + 0.8 * t))
+                if i > 0:
+                    angle = _toward(point)
+                    if not fringe:
+                        point, angle = _draw_curtain(point, angle, side)
+                    point = _push_out(mesh.radius, point, angle, 0.008)
+                point = add(turn_by(mesh.turn, point), centre)
+                strands.points[count, i, 0], strands.points[count, i, 1], strands.points[count, i, 2] = point
+                strands.width[count, i] = (1.0 - 0.85 * t**3) * thick
+                strands.height[count, i] = (0.2 + 0.8 * seeds[2]) * min(1.0, 2.0 * t)
+            strands.seeds[count, 0], strands.seeds[count, 1] = seeds[2], (seeds[3] + 0.37 * copy) % 1.0
+            count += 1
     return count
 
 
@@ -421,8 +440,11 @@ def _grow_scalp(hair, mesh, roots, strands, guides, curve, curled):
 
 
 @kernel
-def _grow_on_face(beard, skin, mesh, roots, strands):
-    """Grow brows or a beard into `strands`: short, straight, combed outwards or downwards; return how many hairs."""
+def _grow_on_face(beard, skin, mesh, roots, copies, strands):
+    """Grow brows or a beard into `strands`: short, straight, combed outwards or downwards; return how many hairs.
+
+    copies: as in `_grow_scalp`.
+    """
     mesh, roots, strands = bare((mesh, roots, strands))
     last = strands.points.shape[1] - 1
     left, up = column_of(mesh.turn, 0), column_of(mesh.turn, 1)
@@ -446,18 +468,20 @@ def _grow_on_face(beard, skin, mesh, roots, strands):
             long, thick, sag = skin.beard_length * (0.6 + 0.8 * seeds[1]), 0.011, 0.3
         else:
             along, height = brow_fields(skin, place[0], place[1])
-            rise = 0.8 - 1.2 * along - 0.55 * clamp(height, -1.0, 1.0)
+            rise = 0.75 - 1.3 * along - 0.5 * clamp(height, -1.0, 1.0) + 0.3 * (seeds[2] - 0.5)
             direction = add(add(scale(left, side), scale(up, rise)), scale(normal, 0.25))
             long, thick, sag = 0.05 + 0.045 * seeds[1], 0.006, 0.0
         direction, root = normalize(direction), add(root, scale(normal, 0.006))
-        for i in range(last + 1):
-            t = i / last
-            point = add(add(root, scale(direction, long * t)), scale(up, -sag * long * t * t))
-            strands.points[count, i, 0], strands.points[count, i, 1], strands.points[count, i, 2] = point
-            strands.width[count, i] = thick * (1.0 - 0.7 * t * t)
-            strands.height[count, i] = t
-        strands.seeds[count, 0], strands.seeds[count, 1] = seeds[2], seeds[3]
-        count += 1
+        for copy in range(copies):
+            start = add(root, scale(_scatter(seeds, copy), 0.5))
+            for i in range(last + 1):
+                t = i / last
+                point = add(add(start, scale(direction, long * t)), scale(up, -sag * long * t * t))
+                strands.points[count, i, 0], strands.points[count, i, 1], strands.points[count, i, 2] = point
+                strands.width[count, i] = thick * (1.0 - 0.7 * t * t) / math.sqrt(copies)
+                strands.height[count, i] = t
+            strands.seeds[count, 0], strands.seeds[count, 1] = seeds[2], (seeds[3] + 0.37 * copy) % 1.0
+            count += 1
     return count
 
 
@@ -468,16 +492,17 @@ def _lashes(mesh: Mesh) -> Strands:
     left, up, front = mesh.turn.T.astype(np.float32)
     bend = np.abs(along)[:, None]
     t = np.linspace(0, 1, 4, dtype=np.float32)
+    root = root + 0.042 * front + 0.008 * up  # the rim's vertices are behind its edge
     direction = front + np.sign(along)[:, None] * left * (bend - 0.25) * 1.3 - 0.15 * up
     direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
-    long = 0.034 + 0.026 * bend
-    curve = root[:, None] + direction[:, None] * (long * t)[..., None] + (long * 0.9 * t**2)[..., None] * up
+    long = 0.032 + 0.028 * bend
+    curve = root[:, None] + direction[:, None] * (long * t)[..., None] + (long * 0.6 * t**2)[..., None] * up
     height = np.tile(t, (len(ids), 1))
-    return Strands(curve, 0.0085 * (1 - 0.8 * height), np.zeros((len(ids), 2), np.float32), height)
+    return Strands(curve, 0.008 * (1 - 0.8 * height), np.zeros((len(ids), 2), np.float32), height)
 
 
 @cache
-def _lash_roots(between: int = 5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _lash_roots(between: int = 8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return where lashes stand on the lids' rims.
 
     Pairs of neighbouring rim vertices (N, 2), where between them a lash stands (N,), and its signed place: 0 at the
@@ -510,21 +535,22 @@ def _points_per_strand(hair: np.void) -> int:
     return 16 if hair["curl_radius"] > 0.02 else 11 if hair["length_top"] > 1.0 else 7
 
 
-def grow(factors: Factors, mesh: Mesh) -> tuple[Strands, ...]:
-    """Grow what grows on one face (B is 1), in the order of KINDS."""
+def grow(factors: Factors, mesh: Mesh, copies: int = 1) -> tuple[Strands, ...]:
+    """Grow what grows on one face (B is 1), in the order of KINDS; copies: as `_grow_scalp` takes them."""
     hair, skin = record(factors, "hair"), record(factors, "skin")
     roots, length = _roots("scalp"), _points_per_strand(hair)
-    scalp, paper = _room(roots, length), [np.empty(shape) for shape in ((_GUIDES, length, 3), (length, 3), (length, 3))]
-    count = 0 if round(hair["style"]) == _BALD else _grow_scalp(hair, mesh, roots, scalp, *paper)
+    scalp, paper = _room(roots, length, copies), [np.empty(shape) for shape in ((_GUIDES, length, 3), (length, 3), (length, 3))]
+    count = 0 if round(hair["style"]) == _BALD else _grow_scalp(hair, mesh, roots, copies, scalp, *paper)
     grown = [_first(scalp, count)]
     for kind in ("brow", "beard"):
-        hairs = _room(_roots(kind), 4)
-        grown.append(_first(hairs, _grow_on_face(kind == "beard", skin, mesh, _roots(kind), hairs)))
+        hairs = _room(_roots(kind), 4, copies)
+        grown.append(_first(hairs, _grow_on_face(kind == "beard", skin, mesh, _roots(kind), copies, hairs)))
     return (*grown, _lashes(mesh))
 
 
-def _room(roots: Roots, length: int) -> Strands:
-    shapes = ((len(roots.places), length, 3), (len(roots.places), length), (len(roots.places), 2))
+def _room(roots: Roots, length: int, copies: int = 1) -> Strands:
+    count = copies * len(roots.places)
+    shapes = ((count, length, 3), (count, length), (count, 2))
     points, width, seeds = (np.empty(shape, np.float32) for shape in shapes)
     return Strands(points, width, seeds, np.empty_like(width))
 

@@ -24,14 +24,16 @@ _OPPOSITES = {
 MACRO = ("masculine", "age", "weight", "muscle", "african", "asian", "caucasian")
 HEAD_SHAPES = ("diamond", "invertedtriangular", "oval", "rectangular", "round", "square", "triangular")
 TEETH_SCALE, TEETH_SHIFT = (0.86, 1.0, 1.0), (0.0, 0.0, -0.06)
+EYES_SHIFT = -0.012  # along z: the balls of the base mesh poke through the rims of the lids
 NECK_PIVOT = (0.0, 6.25, 0.35)  # the head turns about this point
 # The base mesh looks half asleep, its mouth is small and its lips are thick: every face gets these on top of its own
 # shape, women the first value and men the second. The widths and heights that result are those of anthropometry.
 _BIAS = {
-    "eye-height1": (0.16, 0.16), "eye-height2": (0.40, 0.36), "eye-height3": (0.26, 0.22), "eye-scale": (0.55, 0.55),
+    "eye-height1": (0.10, 0.08), "eye-height2": (0.28, 0.22), "eye-height3": (0.18, 0.14), "eye-scale": (0.38, 0.35),
+    "eye-push1": (0.45, 0.45), "eye-push2": (0.55, 0.55),
     "eyebrows-trans": (0.18, 0.06), "nose-flaring": (0.0, 0.10), "nose-nostrils-width": (0.0, 0.08),
     "nose-width3": (0.0, 0.08), "mouth-angles": (0.30, 0.25), "mouth-lowerlip-height": (-0.23, -0.33),
-    "mouth-scale-horiz": (0.20, 0.24), "mouth-scale-vert": (-0.12, -0.15), "mouth-upperlip-width": (0.13, 0.13),
+    "mouth-scale-horiz": (0.20, 0.24), "mouth-scale-vert": (-0.22, -0.30), "mouth-upperlip-width": (0.13, 0.13),
     "head-oval": (0.28, 0.20), "head-scale-horiz": (0.04, 0.02), "head-scale-vert": (-0.04, -0.15),
     "neck-scale-horiz": (0.25, 0.0),
 }  # fmt: skip
@@ -212,6 +214,7 @@ def vertices(weights: torch.Tensor) -> torch.Tensor:
     # The teeth of the base mesh poke through narrow lips: set them back and closer together.
     teeth = material_rows("upper_teeth", "lower_teeth")
     points[:, teeth] = points[:, teeth] * points.new_tensor(TEETH_SCALE) + points.new_tensor(TEETH_SHIFT)
+    points[:, material_rows("left_eye", "right_eye"), 2] += EYES_SHIFT
     return points
 
 

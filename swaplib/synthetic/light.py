@@ -25,7 +25,7 @@ from swaplib.synthetic.compiled import (
 )
 from swaplib.synthetic.raster import fill_triangles
 
-SHADOW_SIZE, HAIR_SHADOW_SIZE = 160, 96
+SHADOW_SIZE, HAIR_SHADOW_SIZE = 112, 96
 LIT_WIDTH = 3.4  # dm across a shadow map
 # Warmth moves along the daylight locus only: light is amber or faintly blue, never green or magenta.
 _AMBER = (0.10, -0.015, -0.16)
@@ -51,11 +51,11 @@ def set_up(light):
     flat = math.cos(elevation)
     return Light(
         (flat * math.sin(azimuth), math.sin(elevation), flat * math.cos(azimuth)),
-        scale(tint(_WHITE, _AMBER, light.warmth * 1.4), light.strength * 1.75),
-        scale(tint(_WHITE, _AMBER, light.sky_warmth), light.fill * 0.62),
+        scale(tint(_WHITE, _AMBER, light.warmth * 1.4), light.strength * 1.95),
+        scale(tint(_WHITE, _AMBER, light.sky_warmth), light.fill * 0.50),
         scale((1.0, 0.94, 0.88), light.ground * light.fill * 0.5),
         light.rim,
-        0.74 * 2.0**light.exposure,
+        0.66 * 2.0**light.exposure,
     )
 
 
@@ -92,9 +92,9 @@ def shade_skin(light, albedo, normal, view, shadow, occlusion, shine):
     sky = ambient(light, normal)
     depth = math.log(max(occlusion, 1e-30))
     sky = (
-        sky[0] * math.exp(0.85 * depth),
-        sky[1] * math.exp(1.1 * depth),
-        sky[2] * math.exp(1.2 * depth),
+        sky[0] * math.exp(1.1 * depth),
+        sky[1] * math.exp(1.5 * depth),
+        sky[2] * math.exp(1.7 * depth),
     )
     soft = math.sqrt(shadow)  # red light seeps farther into the shadow than green and blue
     lit = (
@@ -123,7 +123,7 @@ def shade_hair(light, albedo, tangent, outward, view, shadow, depth, shine):
     diffuse = add(scale(light.key, sin_l * (0.25 + 0.75 * facing) * shadow * 0.9), scale(ambient(light, outward), 0.9))
     gloss = scale(add(scale(_WHITE, white * 0.5), scale(root, coloured * 0.8)), facing * shadow * 0.55)
     colour = add(add(times(albedo, diffuse), times(light.key, gloss)), scale(root, rim))
-    return scale(colour, 0.42 + 0.58 * depth)
+    return scale(colour, 0.52 + 0.48 * depth)
 
 
 @part
@@ -142,7 +142,7 @@ _TOE_SLOPE = (1.055 * _GAIN * _TOE ** (_CONTRAST / 2.4) - 0.055) / _TOE
 
 @part
 def _develop_channel(value):
-    knee = 0.62
+    knee = 0.45
     if value > knee:
         value = knee + (1.0 - knee) * (1.0 - math.exp(-(value - knee) / (1.0 - knee)))
     value = clamp(value, 0.0, 1.0)
@@ -181,7 +181,7 @@ def cast_shadows(light: np.void, points: np.ndarray, triangles: np.ndarray, stra
     """Look from the key light at a head's points (V, 3) and triangles (T, 3) and its hair's points (N, K, 3)."""
     size, hair_size = (SHADOW_SIZE, SHADOW_SIZE), (HAIR_SHADOW_SIZE, HAIR_SHADOW_SIZE)
     hair = np.zeros((*hair_size, 2), np.float32)
-    shadows = Shadows(np.empty((3, 3)), np.zeros(size, np.float32), hair, 1.2 + 1.3 * light["softness"])
+    shadows = Shadows(np.empty((3, 3)), np.zeros(size, np.float32), hair, 1.5 + 1.5 * light["softness"])
     _look_from(
         light, points, triangles, strands, shadows,
         np.empty_like(points), np.full(size, -1, np.int32), np.zeros(size, np.float32),

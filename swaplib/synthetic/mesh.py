@@ -27,7 +27,7 @@ from swaplib.synthetic.compiled import (
     turn_by,
 )
 from swaplib.synthetic.factors import Factors, column, record, shoulders
-from swaplib.synthetic.head import NECK_PIVOT, TEETH_SCALE, TEETH_SHIFT
+from swaplib.synthetic.head import EYES_SHIFT, NECK_PIVOT, TEETH_SCALE, TEETH_SHIFT
 
 SKULL_CENTRE = (0.0, 7.45, 0.55)  # of the template: from here the head is star-shaped
 _GARMENT = 0.035  # dm that the garment stands off the skin
@@ -100,6 +100,9 @@ def _pose(
     for k in range(len(points)):
         if teeth[k]:
             points[k, 0], points[k, 1], points[k, 2] = add(times(triple(points, k), TEETH_SCALE), TEETH_SHIFT)
+    for rows_of_eye in (left, right):
+        for k in rows_of_eye:
+            points[k, 2] += EYES_SHIFT
     middle = scale(add(_mean(points, left), _mean(points, right)), 0.5)
     # The person's eyes stand where those stood who lent the shoulders.
     eye = turn_by(turn, minus((body.eye_x, body.eye_y, body.eye_z), NECK_PIVOT))
@@ -179,5 +182,5 @@ def neckline(body, place):
     else:
         edge = 5.98 - (0.10 + 0.26 * body.neckline) * front - 0.16 * smoothstep(0.55, 1.0, abs(x))
     # Shoulders are always covered, however low the front is cut.
-    shoulder = 0.5 * (math.hypot(x, z - 0.2) - 0.95) if y < 6.1 else 0.0
+    shoulder = 0.5 * (math.hypot(x, z - 0.2) - 0.95) if y < 6.1 else -1.0
     return max(edge - y, shoulder)

@@ -289,14 +289,14 @@ def _paint_skin(template, scene, look, light, palette, hit, edge):
     )
     normal, turn = hit.normal, scene.mesh.turn
     if scene.samples >= 512:  # pores are finer than the samples of a smaller picture
-        grain = noise(template.volume, hit.template, 34.0, 1.0)
-        bend = turn_by(turn, (0.035 * grain[0], 0.035 * grain[1], 0.0))
+        grain = noise(template.volume, hit.template, 30.0, 0.5)
+        bend = turn_by(turn, (0.05 * grain[0], 0.05 * grain[1], 0.0))
         normal = normalize(add(normal, bend))
     occlusion = clamp(hit.occlusion * 1.05, 0.0, 1.0)
     if hit.template[1] < 6.3:
         occlusion *= 1.0 - 0.4 * smoothstep(-0.12, 0.0, edge)
     if hit.material == MATERIAL.eye_socket:
-        albedo = times(albedo, (0.95, 0.72, 0.70))
+        albedo, occlusion = times(albedo, (0.95, 0.72, 0.70)), max(occlusion, 0.4)
     radiance = shade_skin(light, albedo, normal, hit.sight, hit.shadow, occlusion, shine)
     return radiance, _label_skin(hit, turn_back(turn, normal)[1], scalp, brow)
 
@@ -348,7 +348,7 @@ def _paint_eye(template, scene, light, palette, hit):
     lid = 1.0 - 0.55 * smoothstep(0.05, 0.42, dot(offset, up))  # the lids shade the upper part of the ball
     hidden = clamp(hit.occlusion, 0.25, 1.0) * lid
     radiance = shade_plain(light, colour, offset, (0.35 + 0.65 * hit.shadow) * lid, hidden)
-    spark = specular(light, offset, hit.sight, 0.16) * 0.035 * wet + specular(light, offset, hit.sight, 0.30) * 0.012
+    spark = specular(light, offset, hit.sight, 0.13) * 0.03 * wet + specular(light, offset, hit.sight, 0.30) * 0.012
     radiance = add(radiance, scale(light.key, spark * lid * (0.3 + 0.7 * hit.shadow)))
     return radiance, LABEL.left_eye if left else LABEL.right_eye
 
