@@ -55,7 +55,7 @@ _MELANIN = np.array((
 _WHITE_HAIR = (0.46, 0.44, 0.415)
 _IRISES = np.array([_rgb(code) for code in ("38200f", "5b3a1e", "675f38", "58747a", "5f7f9f")])
 _FRAMES = np.array([_rgb(code) for code in ("14110f", "2b1a12", "5a4632", "3c3f45", "20262e")])
-_SCLERA, _VEINS = tuple(0.66 * value for value in _rgb("e9e1dc")), (0.80, 0.60, 0.56)
+_SCLERA, _VEINS = tuple(0.58 * value for value in _rgb("e9e1dc")), (0.80, 0.60, 0.56)
 _IVORY, _GUM = tuple(0.92 * value for value in _rgb("efe6d6")), _rgb("b8686a")
 
 
@@ -135,7 +135,7 @@ def _hair_colour(melanin, redness, grey):
 
 
 # The rim of the upper lid, where lashes darken it: height over the distance from the midline (dm, template).
-_LID = np.array(((0.200, 7.275), (0.218, 7.308), (0.271, 7.333), (0.332, 7.341), (0.402, 7.331), (0.432, 7.290)))
+_LID = np.array(((0.200, 7.275), (0.218, 7.305), (0.271, 7.328), (0.332, 7.336), (0.402, 7.326), (0.430, 7.288)))
 
 
 class Place(NamedTuple):
@@ -180,7 +180,7 @@ def paint_skin(skin, hair, palette, volume, template, lips, ears, scalp, brow):
     if place.front > 0 and 7.25 < y < 7.36:
         colour = _add_eyeshadow(skin, palette, place, colour)
         line = math.exp(-(((y - interpolate(_LID, place.aside)) / 0.010) ** 2)) if 0.2 < place.aside < 0.44 else 0.0
-        colour = mix(colour, (0.015, 0.010, 0.008), (0.6 + 0.35 * smoothstep(0.0, 0.3, skin.eyeshadow)) * line)
+        colour = mix(colour, (0.015, 0.010, 0.008), (0.8 + 0.15 * smoothstep(0.0, 0.3, skin.eyeshadow)) * line)
     return _add_roots(skin, hair, palette, place, colour, scalp, brow), shine
 
 

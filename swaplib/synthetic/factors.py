@@ -11,6 +11,7 @@ uniform over its range and tied to nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -125,14 +126,14 @@ _STYLES = tuple(style for style in HAIR_STYLES if style not in ("long_curly", "c
 CALM = World(
     yaw=(8, 20), pitch=(5, 12), roll=(3, 8), key_azimuth=20, key_elevation=(15, 45), warmth=0.15, fill=(0.75, 0.95),
     exposure=0.0, styles=_STYLES, glasses=0.08, sunglasses=0.0, backgrounds=(0,),
-    expressions={"neutral": 0.5, "smile": 0.25, "grin": 0.15, "sad": 0.10}, framing=0.0,
+    expressions={"neutral": 0.47, "smile": 0.27, "grin": 0.22, "sad": 0.04}, framing=0.0,
 )  # fmt: skip
 WILD = World(
     yaw=(17, 50), pitch=(8, 22), roll=(5, 15), key_azimuth=75, key_elevation=(-5, 65), warmth=0.5, fill=(0.5, 0.95),
     exposure=0.2, styles=HAIR_STYLES, glasses=0.16, sunglasses=0.15, backgrounds=(0, 1, 2, 3),
     expressions={
-        "neutral": 0.28, "smile": 0.18, "grin": 0.14, "open": 0.10, "surprise": 0.08, "anger": 0.06, "sad": 0.06,
-        "pucker": 0.04, "random": 0.06,
+        "neutral": 0.28, "smile": 0.20, "grin": 0.18, "open": 0.08, "surprise": 0.07, "anger": 0.06, "sad": 0.04,
+        "pucker": 0.03, "random": 0.06,
     },
     framing=0.09,
 )  # fmt: skip
@@ -401,10 +402,10 @@ def _sample_glasses(rng: np.random.Generator, world: World) -> dict[str, float]:
 
 
 _ACTIONS = {
-    "neutral": {},
+    "neutral": {"mouthSmile": (0, 0.2), "cheekSquint": (0, 0.1), "eyeSquint": (0, 0.2)},
     "smile": {"mouthSmile": (0.35, 0.8), "cheekSquint": (0.1, 0.5), "eyeSquint": (0, 0.3), "mouthDimple": (0, 0.3)},
     "grin": {
-        "mouthSmile": (0.5, 0.85), "cheekSquint": (0.2, 0.6), "eyeSquint": (0, 0.35), "mouthUpperUp": (0.2, 0.5),
+        "mouthSmile": (0.55, 0.9), "cheekSquint": (0.2, 0.6), "eyeSquint": (0.1, 0.4), "mouthUpperUp": (0.35, 0.7),
         "mouthLowerDown": (0.15, 0.4), "jawOpen": (0.04, 0.22),
     },
     "open": {"jawOpen": (0.3, 0.75), "mouthFunnel": (0, 0.3)},
@@ -440,9 +441,12 @@ def _sample_expression(rng: np.random.Generator, world: World) -> dict[str, floa
 
 
 def _sample_light(rng: np.random.Generator, world: World) -> dict[str, float]:
+    azimuth, elevation = rng.uniform(-world.key_azimuth, world.key_azimuth), rng.uniform(*world.key_elevation)
+    # A photographer exposes longer for a face that is lit from the side.
+    facing = math.cos(math.radians(azimuth)) * math.cos(math.radians(elevation))
     return {
-        "azimuth": rng.uniform(-world.key_azimuth, world.key_azimuth),
-        "elevation": rng.uniform(*world.key_elevation),
+        "azimuth": azimuth,
+        "elevation": elevation,
         "strength": rng.uniform(0.85, 1.1),
         "warmth": rng.uniform(-world.warmth, world.warmth),
         "fill": rng.uniform(*world.fill),
@@ -450,7 +454,7 @@ def _sample_light(rng: np.random.Generator, world: World) -> dict[str, float]:
         "ground": rng.uniform(0.3, 0.6),
         "rim": rng.uniform(0, 1) if world.key_azimuth > 30 else 0.25,
         "softness": rng.uniform(0.3, 1),
-        "exposure": _clip(rng.normal(0.05, world.exposure), -0.25, 0.4) if world.exposure else 0.0,
+        "exposure": 0.6 * (0.9 - facing) + _clip(rng.normal(0, world.exposure), -0.3, 0.3),
     }
 
 
@@ -459,7 +463,7 @@ def _sample_background(rng: np.random.Generator, world: World) -> dict[str, floa
         "kind": world.backgrounds[rng.choice(len(world.backgrounds))],
         "hue": rng.uniform(0, 1),
         "saturation": rng.beta(1.3, 4) * 0.42,
-        "brightness": rng.uniform(0.25, 0.85),
+        "brightness": rng.uniform(0.2, 0.95),
         "contrast": rng.uniform(0.1, 0.5),
         "angle": rng.uniform(0, 360),
         "hue2": rng.uniform(0, 1),

@@ -492,11 +492,11 @@ def _lashes(mesh: Mesh) -> Strands:
     left, up, front = mesh.turn.T.astype(np.float32)
     bend = np.abs(along)[:, None]
     t = np.linspace(0, 1, 4, dtype=np.float32)
-    root = root + 0.042 * front + 0.008 * up  # the rim's vertices are behind its edge
+    root = root + 0.025 * front  # the rim's vertices are behind its edge
     direction = front + np.sign(along)[:, None] * left * (bend - 0.25) * 1.3 - 0.15 * up
     direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
-    long = 0.032 + 0.028 * bend
-    curve = root[:, None] + direction[:, None] * (long * t)[..., None] + (long * 0.6 * t**2)[..., None] * up
+    long = 0.034 + 0.022 * bend
+    curve = root[:, None] + direction[:, None] * (long * t)[..., None] + (long * 0.5 * t**2)[..., None] * up
     height = np.tile(t, (len(ids), 1))
     return Strands(curve, 0.008 * (1 - 0.8 * height), np.zeros((len(ids), 2), np.float32), height)
 

@@ -23,8 +23,13 @@ _OPPOSITES = {
 }  # fmt: skip
 MACRO = ("masculine", "age", "weight", "muscle", "african", "asian", "caucasian")
 HEAD_SHAPES = ("diamond", "invertedtriangular", "oval", "rectangular", "round", "square", "triangular")
-TEETH_SCALE, TEETH_SHIFT = (0.86, 1.0, 1.0), (0.0, 0.0, -0.06)
-EYES_SHIFT = -0.012  # along z: the balls of the base mesh poke through the rims of the lids
+# The base mesh's teeth poke through narrow lips and hide behind open ones, its tongue hides the teeth, and its eyeballs
+# poke through the rims of the lids: the rows of teeth are narrower, and all of them stand lower or farther back (dm).
+_TEETH_WIDTH = 0.86
+_SHIFTS = {
+    "upper_teeth": (0.0, -0.045, -0.045), "lower_teeth": (0.0, -0.02, -0.05), "tongue": (0.0, -0.10, -0.12),
+    "left_eye": (0.0, 0.0, -0.012), "right_eye": (0.0, 0.0, -0.012),
+}  # fmt: skip
 NECK_PIVOT = (0.0, 6.25, 0.35)  # the head turns about this point
 # The base mesh looks half asleep, its mouth is small and its lips are thick: every face gets these on top of its own
 # shape, women the first value and men the second. The widths and heights that result are those of anthropometry.
@@ -211,11 +216,19 @@ def vertices(weights: torch.Tensor) -> torch.Tensor:
     device = str(weights.device)
     base = tensors(device)["vertices"]
     points = base + (weights @ _deltas(device)).view(len(weights), *base.shape)
-    # The teeth of the base mesh poke through narrow lips: set them back and closer together.
-    teeth = material_rows("upper_teeth", "lower_teeth")
-    points[:, teeth] = points[:, teeth] * points.new_tensor(TEETH_SCALE) + points.new_tensor(TEETH_SHIFT)
-    points[:, material_rows("left_eye", "right_eye"), 2] += EYES_SHIFT
-    return points
+    width, shift = fit_inner_parts()
+    points[..., 0] *= torch.from_numpy(width).to(device)
+    return points + torch.from_numpy(shift).to(device)
+
+
+@cache
+def fit_inner_parts() -> tuple[np.ndarray, np.ndarray]:
+    """Return by what each vertex's x is multiplied (V,) and how it is shifted (V, 3): teeth, tongue and eyes."""
+    width, shift = np.ones(len(arrays()["vertices"]), np.float32), np.zeros_like(arrays()["vertices"])
+    width[material_rows("upper_teeth", "lower_teeth")] = _TEETH_WIDTH
+    for name, way in _SHIFTS.items():
+        shift[material_rows(name)] = way
+    return width, shift
 
 
 @cache
@@ -249,7 +262,7 @@ def _stance_parts() -> tuple[np.ndarray, np.ndarray]:
     share[4, ring] = 1 / ring.sum()
     offsets, rows, deltas = baked["shape_offsets"], baked["shape_rows"], baked["shape_deltas"]
     moves = [share[:, rows[a:b]] @ deltas[a:b] for a, b in pairwise(offsets)]
-    return share @ baked["vertices"], np.array(moves)
+    return share @ (baked["vertices"] + fit_inner_parts()[1]), np.array(moves)
 
 
 def stand(weights: torch.Tensor) -> list[dict[str, np.ndarray]]:

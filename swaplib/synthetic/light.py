@@ -281,7 +281,7 @@ def find_light(shadows, point, bias, fade):
     ratio = len(shadows.hair) / size
     cover, depth = _look_up(shadows.hair, x * ratio - 0.5, y * ratio - 0.5)
     veil = cover * clamp((depth - away - bias) / fade, 0.0, 1.0)
-    return (1.0 - blocked) * (1.0 - 0.85 * veil)
+    return (1.0 - blocked) * (1.0 - 0.8 * veil)
 
 
 @part

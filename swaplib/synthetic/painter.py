@@ -262,7 +262,7 @@ def _paint_head(template, scene, look, light, palette, number, x, y):
             masks[3] + weights[k] * template.masks[vertex, 3],
         )
     eye = place_camera(look.camera)
-    shadow = find_light(scene.shadows, add(world, scale(normal, 0.02)), 0.03, 0.10)
+    shadow = find_light(scene.shadows, add(world, scale(normal, 0.02)), 0.03, 0.35)
     material = template.materials[number]
     view = normalize(minus(eye, world))
     hit = Hit(material, place, world, normal, view, masks[0], masks[1], masks[2], masks[3], shadow)
@@ -357,7 +357,7 @@ def _paint_eye(template, scene, light, palette, hit):
 def _paint_teeth(light, hit):
     y, upper = hit.template[1], hit.material == MATERIAL.upper_teeth
     height = (y - 6.60) / 0.23 if upper else (6.71 - y) / 0.29
-    inside = (0.25 + 0.75 * smoothstep(0.9, 1.45, hit.template[2])) * (0.72 if upper else 0.5)
+    inside = (0.25 + 0.75 * smoothstep(0.9, 1.45, hit.template[2])) * (0.9 if upper else 0.6)
     colour = paint_tooth(hit.template[0], height)
     return scale(shade_plain(light, colour, hit.normal, 0.4 + 0.6 * hit.shadow, 0.8), inside)
 
