@@ -45,7 +45,7 @@ def _rgb(code: str) -> tuple[float, float, float]:
 
 # Skin tones from the lightest to the deepest, evenly spaced in `tone`.
 _TONES = np.array([
-    _rgb(code) for code in ("e4c0ac", "dab197", "cc9f83", "bd8d71", "a8775b", "90624a", "7a503a", "66412e", "523425")
+    _rgb(code) for code in ("dfbaa6", "d5ab93", "c99b81", "ba8a70", "a8775d", "93654d", "7e543e", "6b4633", "583a2a")
 ])  # fmt: skip
 # Hair from no eumelanin (platinum) to much (black), evenly spaced; and hair without pigment.
 _MELANIN = np.array((
@@ -100,7 +100,7 @@ def choose_palette(skin, hair, glasses, body):
         base,
         _lip_colour(skin, base),
         hsv(skin.eyeshadow_hue, 0.5, 0.9),
-        scale(_between(_IRISES, clamp(skin.iris_hue, 0.0, 1.0) * (len(_IRISES) - 1.0)), 0.6 + 0.7 * skin.iris_light),
+        scale(_between(_IRISES, clamp(skin.iris_hue, 0.0, 1.0) * (len(_IRISES) - 1.0)), 0.55 + 0.5 * skin.iris_light),
         _hair_colour(hair.melanin, hair.redness, hair.grey),
         _hair_colour(hair.melanin, hair.redness, 0.0),
         _hair_colour(melanin, warmth, grey * 0.6),
@@ -158,17 +158,18 @@ def _spot(place, cx, cy, rx, ry):
 
 
 @part
-def paint_skin(skin, hair, palette, volume, template, lips, ears, scalp, brow):
+def paint_skin(skin, hair, palette, volume, template, lips, ears, scalp, brow, weakest):
     """Return colour and shine of skin, lips and the roots of hair at a template place.
 
-    scalp, brow: the cover of hair and brow there.
+    scalp, brow: the cover of hair and brow there; weakest: strength of the finest variation that the picture can show.
     """
     x, y, z = template
     seed = skin.texture_seed - 97.0 * math.floor(skin.texture_seed / 97.0)
     shifted = (x + seed, y + seed, z + seed)
-    coarse, fine = noise(volume, shifted, 2.2, 0.5), noise(volume, shifted, 14.0, 0.5)
+    coarse, fine = noise(volume, shifted, 2.2, 0.5), noise(volume, shifted, 14.0, weakest)
     place = Place(x, y, z, abs(x), smoothstep(0.7, 1.2, z), coarse, fine, shifted)
     colour = scale(palette.skin, 1.0 + 0.05 * coarse[0] + 0.055 * fine[0])
+    colour = tint(colour, (0.03, -0.05, -0.05), fine[1])
     colour = _add_spots(skin, place, volume, _add_blood(skin, place, colour, ears))
     colour = tint(colour, (-0.55, -0.68, -0.70), _line_depth(skin, place))
     shine = 0.55 + 0.5 * bump(place.aside, y, 0.0, 7.3, 0.25, 0.6) + 0.3 * _spot(place, 0.42, 7.05, 0.16, 0.1)

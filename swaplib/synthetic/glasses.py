@@ -74,7 +74,7 @@ def build(glasses: np.void, mesh: Mesh) -> np.ndarray:
     span = np.linspace(-1, 1, _BRIDGE)
     gap = (apart * 1.04 - wide) * 1.02
     bridge = np.stack([gap * span + x0, y0 + 0.02 + 0.035 * (1 - span**2), front + 0.02 + 0 * span], -1)
-    radius = 0.011 + 0.017 * get["thickness"]
+    radius = 0.007 + 0.013 * get["thickness"]
     parts = [_tube(rims[0], radius), _tube(rims[1], radius), _tube(bridge, radius)]
     for ear, side in zip(_ear_tops(), (1, -1), strict=True):
         tip = mesh.points[ear] @ turn + (-0.01 * side, 0.03, 0.0)

@@ -56,7 +56,7 @@ _HAIRLINE = np.array((
     (92, 7.50), (104, 7.42), (115, 7.05), (130, 6.72), (155, 6.58), (180, 6.55),
 ))  # fmt: skip
 # Centre line of the brow: height over the distance from the midline (dm, template). The bake's landmarks use the same.
-_BROW = np.array(((0.11, 7.47), (0.22, 7.493), (0.33, 7.505), (0.44, 7.485), (0.54, 7.42)))
+_BROW = np.array(((0.11, 7.47), (0.22, 7.493), (0.33, 7.505), (0.44, 7.49), (0.57, 7.42)))
 # How far from the middle of the face (degrees of azimuth) hair without a fringe stays, over the height (dm, template).
 _CURTAIN = np.array(((5.6, 30), (6.1, 44), (6.5, 56), (7.0, 62), (7.35, 60), (7.6, 50), (7.85, 26), (8.05, 0)))
 _CURTAIN_END = math.radians(_CURTAIN[:, 1].max())
@@ -125,7 +125,7 @@ def brow_fields(skin, x, y):
     They are the position from the inner end (0…1) and the height above the brow's centre line, in units of its half
     thickness.
     """
-    along = (abs(x) - 0.115) / 0.42
+    along = (abs(x) - 0.115) / 0.45
     centre = interpolate(_BROW, abs(x)) - 0.015 * skin.brow_arch
     centre += 0.035 * skin.brow_arch * math.exp(-(((along - 0.62) / 0.28) ** 2))
     half = (0.018 + 0.034 * skin.brow_thickness) * (0.85 + 0.35 * math.exp(-(((along - 0.3) / 0.35) ** 2)))
@@ -136,7 +136,7 @@ def brow_fields(skin, x, y):
 @part
 def brow_cover(skin, x, y):
     """Return how much brow there is at a template place (0…1)."""
-    if abs(x) > 0.6 or y < 7.0 or y > 8.0:  # far from any brow
+    if abs(x) > 0.63 or y < 7.0 or y > 8.0:  # far from any brow
         return 0.0
     along, height = brow_fields(skin, x, y)
     ends = smoothstep(-0.06, 0.08, along) * (1.0 - smoothstep(0.92, 1.06, along))
@@ -274,7 +274,7 @@ def _length(hair, place, seeds, above, top):
         long = min(long, cut)
     if _has_fringe(hair, place):  # a fringe ends a little above the eyes, wherever it starts
         rise = math.asin(clamp(place[1] / length(place), -1.0, 1.0)) - 0.13
-        long = min(long, 1.15 * rise + 0.12 * seeds[3])
+        long = min(long, 1.15 * rise - 0.05 + 0.10 * seeds[3])
     if round(hair.style) == _TIED_BACK:
         long = length(minus(_KNOT, place)) * (0.9 + 0.15 * seeds[3])
     return max(long, 0.02)
@@ -539,7 +539,10 @@ def grow(factors: Factors, mesh: Mesh, copies: int = 1) -> tuple[Strands, ...]:
     """Grow what grows on one face (B is 1), in the order of KINDS; copies: as `_grow_scalp` takes them."""
     hair, skin = record(factors, "hair"), record(factors, "skin")
     roots, length = _roots("scalp"), _points_per_strand(hair)
-    scalp, paper = _room(roots, length, copies), [np.empty(shape) for shape in ((_GUIDES, length, 3), (length, 3), (length, 3))]
+    scalp, paper = (
+        _room(roots, length, copies),
+        [np.empty(shape) for shape in ((_GUIDES, length, 3), (length, 3), (length, 3))],
+    )
     count = 0 if round(hair["style"]) == _BALD else _grow_scalp(hair, mesh, roots, copies, scalp, *paper)
     grown = [_first(scalp, count)]
     for kind in ("brow", "beard"):

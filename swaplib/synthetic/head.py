@@ -51,25 +51,7 @@ def arrays() -> dict[str, np.ndarray]:
     with np.load(files("swaplib.synthetic") / "head.npz") as baked:
         out = {name: baked[name].astype(kinds[baked[name].dtype.kind]) for name in baked.files}
     out["masks"] = out["masks"] / np.float32(255)
-    out["vertices"] = _slim(out["vertices"])
     return out
-
-
-# By what share the face is narrowed, and how far from the midline that begins, over the height (dm).
-_SLIM = np.array(((5.75, 0.0), (6.15, 0.13), (6.45, 0.155), (6.75, 0.115), (7.05, 0.085), (7.35, 0.05), (7.7, 0.0)))
-_SLIM_START = np.array(((6.35, 0.05), (6.8, 0.27), (7.1, 0.32)))
-
-
-def _slim(vertices: np.ndarray) -> np.ndarray:
-    """Narrow cheeks and jaw of the base mesh (V, 3), which are a tenth too wide for its eyes and mouth.
-
-    Widths of the result, over the distance of the pupils, are those that anthropometry finds.
-    """
-    x, y, z = vertices.T.astype(np.float64)
-    start = np.interp(y, *_SLIM_START.T)
-    outside, front = np.clip((np.abs(x) - start) / 0.3, 0, 1), np.clip((z + 0.25) / 0.5, 0, 1)
-    share = np.interp(y, *_SLIM.T) * outside**2 * (3 - 2 * outside) * front**2 * (3 - 2 * front)
-    return np.stack([x * (1 - share), y, z], 1).astype(np.float32)
 
 
 @cache

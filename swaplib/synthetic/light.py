@@ -55,7 +55,7 @@ def set_up(light):
         scale(tint(_WHITE, _AMBER, light.sky_warmth), light.fill * 0.50),
         scale((1.0, 0.94, 0.88), light.ground * light.fill * 0.5),
         light.rim,
-        0.66 * 2.0**light.exposure,
+        0.61 * 2.0**light.exposure,
     )
 
 

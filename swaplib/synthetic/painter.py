@@ -285,7 +285,16 @@ def _paint_skin(template, scene, look, light, palette, hit, edge):
     if z > 0.9:
         brow = brow_cover(look.skin, x, y)
     albedo, shine = paint_skin(
-        look.skin, look.hair, palette, template.volume, hit.template, hit.lips, hit.ears, scalp, brow
+        look.skin,
+        look.hair,
+        palette,
+        template.volume,
+        hit.template,
+        hit.lips,
+        hit.ears,
+        scalp,
+        brow,
+        0.5 if scene.samples < 384 else 0.2,
     )
     normal, turn = hit.normal, scene.mesh.turn
     if scene.samples >= 512:  # pores are finer than the samples of a smaller picture
@@ -357,9 +366,9 @@ def _paint_eye(template, scene, light, palette, hit):
 def _paint_teeth(light, hit):
     y, upper = hit.template[1], hit.material == MATERIAL.upper_teeth
     height = (y - 6.60) / 0.23 if upper else (6.71 - y) / 0.29
-    inside = (0.25 + 0.75 * smoothstep(0.9, 1.45, hit.template[2])) * (0.9 if upper else 0.6)
+    inside = (0.25 + 0.75 * smoothstep(0.9, 1.45, hit.template[2])) * (1.1 if upper else 0.8)
     colour = paint_tooth(hit.template[0], height)
-    return scale(shade_plain(light, colour, hit.normal, 0.4 + 0.6 * hit.shadow, 0.8), inside)
+    return scale(shade_plain(light, colour, hit.normal, 0.5 + 0.5 * hit.shadow, 0.8), inside)
 
 
 @part
