@@ -180,8 +180,8 @@ def paint_skin(skin, hair, palette, volume, template, lips, ears, scalp, brow, w
         shine += amount * (0.25 + 0.6 * skin.lipstick)
     if place.front > 0 and 7.25 < y < 7.36:
         colour = _add_eyeshadow(skin, palette, place, colour)
-        line = math.exp(-(((y - interpolate(_LID, place.aside)) / 0.010) ** 2)) if 0.2 < place.aside < 0.44 else 0.0
-        colour = mix(colour, (0.015, 0.010, 0.008), (0.8 + 0.15 * smoothstep(0.0, 0.3, skin.eyeshadow)) * line)
+        line = math.exp(-(((y - interpolate(_LID, place.aside)) / 0.010) ** 2)) if 0.2 < place.aside < 0.43 else 0.0
+        colour = mix(colour, (0.015, 0.010, 0.008), (0.7 + 0.25 * smoothstep(0.0, 0.3, skin.eyeshadow)) * line)
     return _add_roots(skin, hair, palette, place, colour, scalp, brow), shine
 
 
@@ -253,7 +253,7 @@ def _add_roots(skin, hair, palette, place, colour, scalp, brow):
         colour = mix(colour, palette.brow, brow * (0.20 + 0.40 * skin.brow_density) * speckle)
     if place.z > 0.3:
         long = skin.beard_length > 0.01 and skin.goatee + skin.moustache > 0
-        strength = 0.72 if long else 0.55 * math.sqrt(skin.stubble)
+        strength = 0.6 if long else 0.55 * math.sqrt(skin.stubble)
         beard = clamp(beard_cover(skin, (place.x, place.y, place.z)) * strength * speckle, 0.0, 0.9)
         colour = mix(colour, add(scale(palette.beard, 0.8), scale(colour, 0.06)), beard)
     return colour
@@ -291,7 +291,7 @@ def paint_tooth(x, height):
     width = 0.064 if abs(x) < 0.055 else 0.052
     gap = math.cos(x / width * math.pi) ** 48
     root = smoothstep(0.62, 0.78, height + 0.12 * math.cos(x / width * 6.28))
-    return mix(scale(_IVORY, 1.0 - 0.45 * gap), _GUM, root)
+    return mix(scale(_IVORY, 1.0 - 0.6 * gap), _GUM, root)
 
 
 @part

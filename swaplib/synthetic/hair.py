@@ -149,14 +149,14 @@ def beard_cover(skin, place):
     if place[1] > 7.4 or max(skin.moustache, skin.goatee, skin.cheek_beard, skin.stubble) <= 0:
         return 0.0
     x, y, z = abs(place[0]), place[1], place[2]
-    lip = smoothstep(6.70, 6.73, y) * (1.0 - smoothstep(6.79, 6.83, y)) * (1.0 - smoothstep(0.25, 0.31, x))
-    beside = (1.0 - smoothstep(0.30, 0.36, x)) * smoothstep(0.2, 0.25, x)
-    beside *= smoothstep(6.3, 6.4, y) * (1.0 - smoothstep(6.72, 6.80, y))
-    chin = (1.0 - smoothstep(0.22, 0.33, x)) * (1.0 - smoothstep(6.46, 6.50, y)) * smoothstep(6.02, 6.1, y)
-    patch = (1.0 - smoothstep(0.05, 0.09, x)) * (1.0 - smoothstep(6.49, 6.53, y)) * smoothstep(6.3, 6.35, y)
+    lip = smoothstep(6.68, 6.74, y) * (1.0 - smoothstep(6.77, 6.84, y)) * (1.0 - smoothstep(0.22, 0.33, x))
+    beside = (1.0 - smoothstep(0.26, 0.38, x)) * smoothstep(0.18, 0.25, x)
+    beside *= smoothstep(6.25, 6.4, y) * (1.0 - smoothstep(6.68, 6.80, y))
+    chin = (1.0 - smoothstep(0.16, 0.36, x)) * (1.0 - smoothstep(6.43, 6.52, y)) * smoothstep(5.98, 6.14, y)
+    patch = (1.0 - smoothstep(0.03, 0.10, x)) * (1.0 - smoothstep(6.48, 6.54, y)) * smoothstep(6.28, 6.36, y)
     upper = 6.72 + 0.55 * clamp((x - 0.30) / 0.40, 0.0, 1.0) ** 1.6
-    cheek = smoothstep(0.26, 0.36, x) * (1.0 - smoothstep(-0.05, 0.05, y - upper))
-    cheek = max(cheek, 1.0 - smoothstep(6.36, 6.46, y)) * smoothstep(6.0, 6.15, y) * smoothstep(0.45, 0.6, z)
+    cheek = smoothstep(0.24, 0.38, x) * (1.0 - smoothstep(-0.10, 0.06, y - upper))
+    cheek = max(cheek, 1.0 - smoothstep(6.34, 6.48, y)) * smoothstep(5.95, 6.15, y) * smoothstep(0.40, 0.62, z)
     full = max(skin.moustache * lip, skin.goatee * max(chin, beside, patch), skin.cheek_beard * cheek)
     return max(full, 0.55 * skin.stubble * max(lip, chin, patch, cheek, beside))
 
@@ -174,7 +174,7 @@ def _roots(kind: str) -> Roots:
         arches = (-0.7, -0.2, 0.3, 0.8, 1.2)
         useful = np.max([_measure(kind, places, brow_thickness=1, brow_arch=arch) for arch in arches], 0) > 0
     else:
-        useful = _measure(kind, places, moustache=1, goatee=1, cheek_beard=1) > 0.6
+        useful = _measure(kind, places, moustache=1, goatee=1, cheek_beard=1) > 0.25
     rows = np.flatnonzero(useful)[:_MOST]  # in random order: what is cut off leaves no gap
     guides = torch.cdist(places[rows], places[rows[:_GUIDES]]).argmin(1)
     parts = (places[rows], ids[rows].int(), weights[rows], seeds[rows], guides.int())
@@ -357,7 +357,7 @@ def _curl(hair, seeds, guide_seeds, long, curve, out):
     """Add waves across the strand, curls around it, and frizz, all of them zero at the root."""
     last = len(curve) - 1
     phase = 6.28 * guide_seeds[0] + 0.9 * (seeds[0] - 0.5)
-    turns = min(hair.curl_turns * (0.75 + 0.5 * guide_seeds[1]), (last + 1) / 4.2)  # a turn needs four points
+    turns = min(hair.curl_turns * (0.75 + 0.5 * guide_seeds[1]), 3.8)  # a turn needs four points
     for k in range(1, last + 1):
         t = k / last
         point = triple(curve, k)
@@ -454,7 +454,8 @@ def _grow_on_face(beard, skin, mesh, roots, copies, strands):
         side = -1.0 if place[0] < 0 else 1.0
         if beard:
             cover = beard_cover(skin, place)
-            if cover <= 0.6 or seeds[0] >= cover:
+            # Stubble is painted: hairs of a beard thin out and get shorter towards its edge.
+            if max(skin.moustache, skin.goatee, skin.cheek_beard) <= 0 or cover <= 0.25 or seeds[0] >= cover:
                 continue
         elif seeds[0] >= brow_cover(skin, place[0], place[1]) * (0.25 + 0.5 * skin.brow_density):
             continue
@@ -462,10 +463,10 @@ def _grow_on_face(beard, skin, mesh, roots, copies, strands):
         normal = normalize(on_triangle(mesh.normals, roots.ids[k], roots.weights[k]))
         if beard:
             direction = minus(scale(normal, 0.28), up)
-            if place[1] > 6.6:
-                direction = add(direction, scale(left, 0.25 * side))
+            if place[1] > 6.6:  # a moustache parts in the middle
+                direction = add(direction, scale(left, 0.7 * side * smoothstep(0.0, 0.08, abs(place[0]))))
             direction = add(direction, (0.5 * (seeds[1] - 0.5), 0.5 * (seeds[2] - 0.5), 0.5 * (seeds[3] - 0.5)))
-            long, thick, sag = skin.beard_length * (0.6 + 0.8 * seeds[1]), 0.011, 0.3
+            long, thick, sag = skin.beard_length * (0.6 + 0.8 * seeds[1]) * (0.4 + 0.6 * cover), 0.011, 0.3
         else:
             along, height = brow_fields(skin, place[0], place[1])
             rise = 0.75 - 1.3 * along - 0.5 * clamp(height, -1.0, 1.0) + 0.3 * (seeds[2] - 0.5)
@@ -530,15 +531,19 @@ def _lash_roots(between: int = 8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 # ------------------------------------------------------------------------------------------------- all of one face
 
 
-def _points_per_strand(hair: np.void) -> int:
-    """Return enough points per strand to follow the curls and the fall of the hair."""
-    return 16 if hair["curl_radius"] > 0.02 else 11 if hair["length_top"] > 1.0 else 7
+def _points_per_strand(hair: np.void, copies: int) -> int:
+    """Return enough points per strand to follow the curls and the fall of the hair; curls are rounder in big pictures.
+
+    copies: as `_grow_scalp` takes them.
+    """
+    curly, long = hair["curl_radius"] > 0.02, hair["length_top"] > 1.0
+    return (28 if copies > 1 else 16) if curly else 11 if long else 7
 
 
 def grow(factors: Factors, mesh: Mesh, copies: int = 1) -> tuple[Strands, ...]:
     """Grow what grows on one face (B is 1), in the order of KINDS; copies: as `_grow_scalp` takes them."""
     hair, skin = record(factors, "hair"), record(factors, "skin")
-    roots, length = _roots("scalp"), _points_per_strand(hair)
+    roots, length = _roots("scalp"), _points_per_strand(hair, copies)
     scalp, paper = (
         _room(roots, length, copies),
         [np.empty(shape) for shape in ((_GUIDES, length, 3), (length, 3), (length, 3))],

@@ -115,7 +115,7 @@ def shade_hair(light, albedo, tangent, outward, view, shadow, depth, shine):
     tl, tv = dot(tangent, light.direction), dot(tangent, view)
     sin_l, sin_v = math.sqrt(clamp(1.0 - tl * tl, 0.0, 1.0)), math.sqrt(clamp(1.0 - tv * tv, 0.0, 1.0))
     cosine = sin_l * sin_v - tl * tv
-    white = clamp(cosine, 0.0, 1.0) ** 70 * 0.18 * shine
+    white = clamp(cosine, 0.0, 1.0) ** 70 * 0.26 * shine
     coloured = clamp(cosine + 0.06, 0.0, 1.0) ** 18 * 0.40 * shine
     facing = clamp(0.5 + 0.5 * dot(outward, light.direction), 0.0, 1.0)
     rim = (1.0 - clamp(dot(outward, view), 0.0, 1.0)) ** 3 * 0.12 * light.rim
@@ -168,7 +168,8 @@ class Shadows(NamedTuple):
     """What the key light sees.
 
     axes (3, 3): across, up and towards the light, as columns; head (S, S): depth of the head, 0 where there is none;
-    hair (s, s, 2): cover and mean depth of the hair, blurred so that strands shade softly; spread: how far from a place its shadow is looked up, samples
+    hair (s, s, 2): cover and mean depth of the hair, blurred so that strands shade softly;
+    spread: how far from a place its shadow is looked up, in samples of `head`
     """
 
     axes: np.ndarray

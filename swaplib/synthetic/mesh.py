@@ -51,8 +51,8 @@ class Mesh(NamedTuple):
 def _template() -> tuple[np.ndarray, ...]:
     """Return what the kernel needs to know of the template.
 
-    The share of each vertex that turns with the head, how teeth, tongue and eyes are fitted in, the vertices of the eyeballs and of the
-    skull's cap, and the normals.
+    The share of each vertex that turns with the head, how teeth, tongue and eyes are fitted in, the vertices of the
+    eyeballs and of the skull's cap, and the normals.
     """
     points = head.arrays()["vertices"]
     high = np.clip((points[:, 1] - 5.55) / (6.35 - 5.55), 0, 1)

@@ -357,7 +357,7 @@ def _paint_eye(template, scene, light, palette, hit):
     lid = 1.0 - 0.55 * smoothstep(0.05, 0.42, dot(offset, up))  # the lids shade the upper part of the ball
     hidden = clamp(hit.occlusion, 0.25, 1.0) * lid
     radiance = shade_plain(light, colour, offset, (0.35 + 0.65 * hit.shadow) * lid, hidden)
-    spark = specular(light, offset, hit.sight, 0.13) * 0.03 * wet + specular(light, offset, hit.sight, 0.30) * 0.012
+    spark = specular(light, offset, hit.sight, 0.10) * 0.004 * wet + specular(light, offset, hit.sight, 0.30) * 0.002
     radiance = add(radiance, scale(light.key, spark * lid * (0.3 + 0.7 * hit.shadow)))
     return radiance, LABEL.left_eye if left else LABEL.right_eye
 
@@ -366,7 +366,7 @@ def _paint_eye(template, scene, light, palette, hit):
 def _paint_teeth(light, hit):
     y, upper = hit.template[1], hit.material == MATERIAL.upper_teeth
     height = (y - 6.60) / 0.23 if upper else (6.71 - y) / 0.29
-    inside = (0.25 + 0.75 * smoothstep(0.9, 1.45, hit.template[2])) * (1.1 if upper else 0.8)
+    inside = (0.25 + 0.75 * smoothstep(0.9, 1.45, hit.template[2])) * (0.95 if upper else 0.75)
     colour = paint_tooth(hit.template[0], height)
     return scale(shade_plain(light, colour, hit.normal, 0.5 + 0.5 * hit.shadow, 0.8), inside)
 
