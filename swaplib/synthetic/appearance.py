@@ -45,7 +45,7 @@ def _rgb(code: str) -> tuple[float, float, float]:
 
 # Skin tones from the lightest to the deepest, evenly spaced in `tone`.
 _TONES = np.array([
-    _rgb(code) for code in ("dfbaa6", "d5ab93", "c99b81", "ba8a70", "a8775d", "93654d", "7e543e", "6b4633", "583a2a")
+    _rgb(code) for code in ("dfbaa6", "d5ab93", "c99b81", "ba8a70", "a8775d", "93654d", "7f5640", "6d4937", "5c3e2e")
 ])  # fmt: skip
 # Hair from no eumelanin (platinum) to much (black), evenly spaced; and hair without pigment.
 _MELANIN = np.array((

@@ -295,15 +295,19 @@ def subnasale(surface: Surface, midline: np.ndarray, tip: int, lips: np.ndarray)
 
 def mouth_points(vertices, loop, lips, surface: Surface) -> dict[int, np.ndarray]:
     """Find the outer contour (48–59) on the border of the painted lips, the inner one (60–67) on the lip-line loop."""
-    value = (lips[surface.ids] * surface.weights).sum(1)
-    border = surface.points[np.abs(value - 0.5) < 0.12]
+    miss = np.abs((lips[surface.ids] * surface.weights).sum(1) - 0.5)
+    border, miss = surface.points[miss < 0.12], miss[miss < 0.12]
     line = vertices[loop]
     seam = line[np.abs(line[:, 0]).argmax(), 1]
     corner = np.abs(border[:, 0]).max()
 
+    def outermost(reach: np.ndarray) -> np.ndarray:
+        """Return the point of the border that lies on it best among those that reach farthest."""
+        return border[np.where(reach > reach.max() - 0.025, miss, np.inf).argmin()]
+
     def outer(x: float, upper: bool) -> np.ndarray:
-        near = border[(np.abs(border[:, 0] - x) < 0.015) & ((border[:, 1] > seam) == upper)]
-        return near[near[:, 1].argmax() if upper else near[:, 1].argmin()]
+        near = (np.abs(border[:, 0] - x) < 0.015) & ((border[:, 1] > seam) == upper)
+        return outermost(np.where(near, border[:, 1] if upper else -border[:, 1], -np.inf))
 
     def inner(x: float, upper: bool) -> np.ndarray:
         half = line[(line[:, 1] >= np.median(line[:, 1])) == upper]
@@ -312,17 +316,17 @@ def mouth_points(vertices, loop, lips, surface: Surface) -> dict[int, np.ndarray
     peak = 0.055
     upper = [-0.155, -peak, 0.0, peak, 0.155]
     lower = [0.15, 0.07, 0.0, -0.07, -0.15]
-    end = border[border[:, 0].argmin()], border[border[:, 0].argmax()]
-    points = {48: end[0], 54: end[1]}
+    points = {54: outermost(border[:, 0])}
     points |= {49 + k: outer(x, True) for k, x in enumerate(upper)}
     points |= {55 + k: outer(x, False) for k, x in enumerate(lower)}
     for right, left in ((48, 54), (49, 53), (50, 52), (59, 55), (58, 56)):
         points[right] = points[left] * (-1, 1, 1)
     for middle in (51, 57):
         points[middle] = points[middle] * (0, 1, 1)
-    points |= {60: line[line[:, 0].argmin()], 64: line[line[:, 0].argmax()]}
-    points |= {61 + k: inner(x, True) for k, x in enumerate((-0.09, 0.0, 0.09))}
-    points |= {65 + k: inner(x, False) for k, x in enumerate((0.09, 0.0, -0.09))}
+    # The line's ends are folds that one does not see: iBUG's inner corners are where the lips part.
+    points |= {k: (inner(x, True) + inner(x, False)) / 2 for k, x in ((60, -0.19), (64, 0.19))}
+    points |= {61 + k: inner(x, True) for k, x in enumerate((-peak, 0.0, peak))}
+    points |= {65 + k: inner(x, False) for k, x in enumerate((peak, 0.0, -peak))}
     assert corner > 0.2
     return points
 

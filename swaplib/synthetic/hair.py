@@ -472,6 +472,9 @@ def _grow_on_face(beard, skin, mesh, roots, copies, strands):
             rise = 0.75 - 1.3 * along - 0.5 * clamp(height, -1.0, 1.0) + 0.3 * (seeds[2] - 0.5)
             direction = add(add(scale(left, side), scale(up, rise)), scale(normal, 0.25))
             long, thick, sag = 0.05 + 0.045 * seeds[1], 0.006, 0.0
+            root = add(
+                root, add(scale(direction, -0.4 * long), scale(normal, 0.008))
+            )  # half before its place, half after
         direction, root = normalize(direction), add(root, scale(normal, 0.006))
         for copy in range(copies):
             start = add(root, scale(_scatter(seeds, copy), 0.5))

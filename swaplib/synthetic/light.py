@@ -103,7 +103,7 @@ def shade_skin(light, albedo, normal, view, shadow, occlusion, shine):
         _wrap(facing, _WRAP[2]) * (0.04 + 0.20 * soft + 0.76 * shadow),
     )
     diffuse = times(albedo, add(scale(times(lit, light.key), 0.45 + 0.55 * occlusion), sky))
-    gloss = specular(light, normal, view, 0.55) * 0.0080 + specular(light, normal, view, 0.38) * 0.0016
+    gloss = specular(light, normal, view, 0.55) * 0.0100 + specular(light, normal, view, 0.38) * 0.0024
     fresnel = (1.0 - clamp(dot(normal, view), 0.0, 1.0)) ** 4
     shiny = add(scale(light.key, gloss * shadow * shine), scale(light.sky, 0.045 * fresnel * occlusion))
     return add(diffuse, shiny)
