@@ -53,7 +53,7 @@ _MELANIN = np.array((
     (0.013, 0.011, 0.010),
 ))  # fmt: skip
 _WHITE_HAIR = (0.46, 0.44, 0.415)
-_IRISES = np.array([_rgb(code) for code in ("38200f", "5b3a1e", "675f38", "58747a", "5f7f9f")])
+_IRISES = np.array([_rgb(code) for code in ("38200f", "5b3a1e", "675f38", "586d70", "617688")])
 _FRAMES = np.array([_rgb(code) for code in ("14110f", "2b1a12", "5a4632", "3c3f45", "20262e")])
 _SCLERA, _VEINS = tuple(0.58 * value for value in _rgb("e9e1dc")), (0.80, 0.60, 0.56)
 _IVORY, _GUM = tuple(0.92 * value for value in _rgb("efe6d6")), _rgb("b8686a")
@@ -250,7 +250,7 @@ def _add_roots(skin, hair, palette, place, colour, scalp, brow):
         scalp *= smoothstep(0.3, 0.6, hair.density + 0.2 * place.fine[1])
         colour = mix(colour, scale(palette.scalp, 0.6), 0.97 * scalp * math.sqrt(speckle))
     if brow > 0:
-        colour = mix(colour, palette.brow, brow * (0.20 + 0.40 * skin.brow_density) * speckle)
+        colour = mix(colour, palette.brow, brow * (0.30 + 0.40 * skin.brow_density) * speckle)
     if place.z > 0.3:
         long = skin.beard_length > 0.01 and skin.goatee + skin.moustache > 0
         strength = 0.6 if long else 0.55 * math.sqrt(skin.stubble)

@@ -249,7 +249,7 @@ def _shape_scales() -> np.ndarray:
     calmer = {"ear": 0.7, "eye": 0.8, "neck": 0.4, "nose": 0.8, "mouth": 0.7, "chin": 0.7, "cheek": 0.8}
     specific = {
         "head-scale": 0.4, "head-angle": 0.3, "forehead-": 0.45, "chin-width": 0.45, "chin-bones": 0.45,
-        "neck-double": 0.4, "head-fat": 0.5, "head-back": 0.4, "mouth-angles": 0.5,
+        "neck-double": 0.4, "head-fat": 0.5, "head-back": 0.4, "mouth-angles": 0.5, "eyebrows-angle": 0.6,
     }  # fmt: skip
     names = [name for name in head.shape_columns()[len(head.MACRO) :] if not name.startswith("asym")]
     return np.array([

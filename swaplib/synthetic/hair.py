@@ -115,7 +115,7 @@ def scalp_cover(hair, place):
     """Return the share of scalp hidden by hair (0…1) at a place relative to the skull, for painting the roots."""
     if round(hair.style) == _BALD:
         return 0.0
-    return smoothstep(-0.05, 0.09, hairline_height(hair, place))
+    return smoothstep(-0.02, 0.15, hairline_height(hair, place))
 
 
 @part
@@ -129,7 +129,7 @@ def brow_fields(skin, x, y):
     centre = interpolate(_BROW, abs(x)) - 0.015 * skin.brow_arch
     centre += 0.035 * skin.brow_arch * math.exp(-(((along - 0.62) / 0.28) ** 2))
     half = (0.018 + 0.034 * skin.brow_thickness) * (0.85 + 0.35 * math.exp(-(((along - 0.3) / 0.35) ** 2)))
-    half *= (1.0 - 0.75 * clamp(along, 0.0, 1.1) ** 2.5) * (0.55 + 0.45 * smoothstep(-0.05, 0.25, along))
+    half *= (1.0 - 0.75 * clamp(along, 0.0, 1.1) ** 2.5) * (0.45 + 0.55 * smoothstep(-0.05, 0.3, along))
     return along, (y - centre) / max(half, 0.006)
 
 
@@ -140,7 +140,7 @@ def brow_cover(skin, x, y):
         return 0.0
     along, height = brow_fields(skin, x, y)
     ends = smoothstep(-0.06, 0.08, along) * (1.0 - smoothstep(0.92, 1.06, along))
-    return ends * (1.0 - smoothstep(0.75, 1.15, abs(height)))
+    return ends * (1.0 - smoothstep(0.5, 1.25, abs(height)))
 
 
 @part
@@ -471,7 +471,7 @@ def _grow_on_face(beard, skin, mesh, roots, copies, strands):
             along, height = brow_fields(skin, place[0], place[1])
             rise = 0.75 - 1.3 * along - 0.5 * clamp(height, -1.0, 1.0) + 0.3 * (seeds[2] - 0.5)
             direction = add(add(scale(left, side), scale(up, rise)), scale(normal, 0.25))
-            long, thick, sag = 0.05 + 0.045 * seeds[1], 0.006, 0.0
+            long, thick, sag = 0.045 + 0.04 * seeds[1], 0.0055, 0.0
             root = add(
                 root, add(scale(direction, -0.4 * long), scale(normal, 0.008))
             )  # half before its place, half after

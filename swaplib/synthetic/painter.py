@@ -35,6 +35,7 @@ from swaplib.synthetic.compiled import (
     interpolate,
     kernel,
     minus,
+    mix,
     noise,
     noise_volume,
     normalize,
@@ -439,8 +440,10 @@ def _paint_segment(scene, look, light, palette, segment):
         albedo = vary_strand(look.hair, palette, seeds)
         return shade_hair(light, albedo, along, outward, view, shadow, depth, shine), LABEL.hair
     shadow = find_light(scene.shadows, world, 0.08, 0.1)
-    albedo = scale(palette.brow if kind == BROW else palette.beard, 0.7 + 0.6 * seeds[1])
-    if kind == LASH:
+    albedo = scale(palette.beard, 0.7 + 0.6 * seeds[1])
+    if kind == BROW:  # fine enough for the skin to show between
+        albedo = mix(palette.skin, scale(palette.brow, 0.7 + 0.6 * seeds[1]), 0.8)
+    elif kind == LASH:
         albedo = scale(albedo, 0.4)
     left = dot(world, column_of(scene.mesh.turn, 0)) > 0
     label = LABEL.skin
