@@ -130,7 +130,7 @@ CALM = World(
 )  # fmt: skip
 WILD = World(
     yaw=(17, 50), pitch=(8, 22), roll=(5, 15), key_azimuth=75, key_elevation=(-5, 65), warmth=0.5, fill=(0.5, 0.95),
-    exposure=0.2, styles=HAIR_STYLES, glasses=0.14, sunglasses=0.15, backgrounds=(0, 1, 2, 3),
+    exposure=0.2, styles=HAIR_STYLES, glasses=0.12, sunglasses=0.15, backgrounds=(0, 1, 2, 3),
     expressions={
         "neutral": 0.28, "smile": 0.20, "grin": 0.18, "open": 0.08, "surprise": 0.07, "anger": 0.06, "sad": 0.04,
         "pucker": 0.03, "random": 0.06,
@@ -266,7 +266,7 @@ def _sample_shape(rng: np.random.Generator) -> np.ndarray:
     masculine = _clip(rng.normal(0.1 if rng.random() < 0.5 else 0.9, 0.08), 0, 1)
     age = float(rng.beta(0.9, 1.5))
     weight, muscle = _clip(rng.normal(0.47, 0.12), 0.05, 0.95), _clip(rng.normal(0.53, 0.13), 0.05, 0.95)
-    local = np.clip(rng.normal(0, 0.30, len(_shape_scales())), -0.7, 0.7) * _shape_scales()
+    local = np.clip(rng.normal(0, 0.34, len(_shape_scales())), -0.75, 0.75) * _shape_scales()
     heads = local[-len(head.HEAD_SHAPES) :]
     likely = rng.choice(len(heads), 2, replace=False, p=_HEAD_SHAPE_ODDS / _HEAD_SHAPE_ODDS.sum())
     heads[likely] = rng.uniform(0, 0.3, 2)

@@ -442,7 +442,7 @@ def _paint_segment(scene, look, light, palette, segment):
     shadow = find_light(scene.shadows, world, 0.08, 0.1)
     albedo = scale(palette.beard, 0.7 + 0.6 * seeds[1])
     if kind == BROW:  # fine enough for the skin to show between
-        albedo = mix(palette.skin, scale(palette.brow, 0.7 + 0.6 * seeds[1]), 0.8)
+        albedo = mix(palette.skin, scale(palette.brow, 0.7 + 0.6 * seeds[1]), 0.92)
     elif kind == LASH:
         albedo = scale(albedo, 0.4)
     left = dot(world, column_of(scene.mesh.turn, 0)) > 0
