@@ -96,9 +96,11 @@ def speed(world: str) -> None:
     for size, count in ((64, 96), (128, 96), (256, 48), (512, 16)):
         rates = []
         for jobs in (1, 2):
-            synthetic.render_faces(8 * jobs, size=size, world=world, jobs=jobs)  # start the workers, load the kernels
-            times = (measure(synthetic.render_faces, count, size=size, world=world, jobs=jobs) for _ in range(3))
-            rates.append(count / min(times))
+            synthetic.render_faces(
+                8 * jobs, size=size, world=world, jobs=jobs, keep=False
+            )  # start the workers, load the kernels
+            options = {"size": size, "world": world, "jobs": jobs, "keep": False}
+            rates.append(count / min(measure(synthetic.render_faces, count, **options) for _ in range(3)))
         print(f"{world}, {size} px, 2 x 2 samples: {rates[0]:.1f} pictures/s, two processes {rates[1]:.1f}")
     draws = 200 / min(measure(sample_factors, 200, world=world) for _ in range(3))
     print(f"{world}: {draws:.0f} draws of factors/s")

@@ -249,7 +249,7 @@ def _shape_scales() -> np.ndarray:
     calmer = {"ear": 0.7, "eye": 0.8, "neck": 0.4, "nose": 0.8, "mouth": 0.7, "chin": 0.7, "cheek": 0.8}
     specific = {
         "head-scale": 0.4, "head-angle": 0.3, "forehead-": 0.45, "chin-width": 0.45, "chin-bones": 0.45,
-        "neck-double": 0.4, "head-fat": 0.5, "head-back": 0.4, "mouth-angles": 0.5, "eyebrows-angle": 0.6,
+        "neck-double": 0.4, "head-fat": 0.4, "head-back": 0.4, "mouth-angles": 0.5, "eyebrows-angle": 0.6,
     }  # fmt: skip
     names = [name for name in head.shape_columns()[len(head.MACRO) :] if not name.startswith("asym")]
     return np.array([
@@ -269,8 +269,8 @@ def _sample_shape(rng: np.random.Generator) -> np.ndarray:
     local = np.clip(rng.normal(0, 0.34, len(_shape_scales())), -0.75, 0.75) * _shape_scales()
     heads = local[-len(head.HEAD_SHAPES) :]
     likely = rng.choice(len(heads), 2, replace=False, p=_HEAD_SHAPE_ODDS / _HEAD_SHAPE_ODDS.sum())
-    heads[likely] = rng.uniform(0, 0.3, 2)
-    heads[heads < 1e-9] = 0.0
+    heads[:] = 0.0
+    heads[likely] = rng.uniform(0, 0.4, 2)
     asymmetries = np.zeros(len(head.shape_columns()) - len(head.MACRO) - len(local))
     uneven = rng.choice(len(asymmetries), 8, replace=False)
     asymmetries[uneven] = np.clip(rng.normal(0, 0.15, 8), -0.4, 0.4)

@@ -38,9 +38,9 @@ _BIAS = {
     "eye-push1": (0.45, 0.45), "eye-push2": (0.55, 0.55),
     "eyebrows-trans": (0.18, 0.06), "nose-flaring": (0.0, 0.10), "nose-nostrils-width": (0.0, 0.08),
     "nose-width3": (0.0, 0.08), "mouth-angles": (0.30, 0.25), "mouth-lowerlip-height": (-0.23, -0.33),
-    "mouth-scale-horiz": (0.20, 0.24), "mouth-scale-vert": (-0.22, -0.30), "mouth-upperlip-width": (0.13, 0.13),
+    "mouth-scale-horiz": (0.32, 0.38), "mouth-scale-vert": (-0.22, -0.30), "mouth-upperlip-width": (0.13, 0.13),
     "head-oval": (0.28, 0.20), "head-scale-horiz": (0.04, 0.02), "head-scale-vert": (-0.04, -0.15),
-    "neck-scale-horiz": (0.25, 0.0),
+    "neck-scale-horiz": (0.40, 0.10),
 }  # fmt: skip
 
 
