@@ -1,9 +1,9 @@
-"""Measure the rendered faces with a judge that had no part in making them.
+"""Measure the rendered faces with a judge from outside.
 
     python benchmarks/faces.py
 
-dlib's detector, its 68 points and its descriptor were never used to build the head or its landmarks. Prints: how many
-faces dlib finds, how far its points lie from the known ones, how well its descriptor tells people apart, whether a true
+dlib's points helped to choose some conventions of the landmarks (see HEAD.md), so that figure is not quite independent;
+nothing was fitted to its detector or descriptor. Prints: how many faces dlib finds, how far its points lie from the known ones, how well its descriptor tells people apart, whether a true
 swap is nearer its source, and how many pictures a second are rendered, on one and on two processes.
 """
 

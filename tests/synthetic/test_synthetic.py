@@ -544,7 +544,7 @@ def test_head_is_small_and_complete():
 
 
 def test_dlib_finds_the_faces_where_they_are():
-    """dlib had no part in making the head: its points are an independent check of ours (median within 6%)."""
+    """dlib's points are a check of ours from outside (median within 6%)."""
     faces = synthetic.render_faces(12, seed=31, world="calm", size=192)
     errors = []
     for picture, known in zip(to_uint8(faces.images), faces.landmarks.numpy(), strict=True):
