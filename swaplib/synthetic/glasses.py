@@ -64,17 +64,17 @@ def build(glasses: np.void, mesh: Mesh) -> np.ndarray:
     power = 2 + 2.6 * (1 - get["roundness"])
     cos, sin = np.cos(angle), np.sin(angle)
     reach = (np.abs(cos) ** power + np.abs(sin) ** power) ** (-1 / power)
-    wide, high = (0.85 + 0.07 * get["width"]) * apart, 0.235 + 0.035 * get["height"]
+    wide, high = (0.81 + 0.07 * get["width"]) * apart, 0.185 + 0.03 * get["height"]
     front = max(z0 + 0.30, (mesh.points[_bridge()] @ turn)[:, 2].mean() + 0.02)
     rims = []
     for side in (1, -1):
         x = side * apart * 1.04 + wide * reach * cos
         bend = 0.14 * np.maximum(np.abs(x) - apart, -0.2)
-        rims.append(np.stack([x + x0, y0 - 0.06 + high * reach * sin, front - bend], -1))
+        rims.append(np.stack([x + x0, y0 - 0.045 + high * reach * sin, front - bend], -1))
     span = np.linspace(-1, 1, _BRIDGE)
     gap = (apart * 1.04 - wide) * 1.02
     bridge = np.stack([gap * span + x0, y0 + 0.02 + 0.035 * (1 - span**2), front + 0.02 + 0 * span], -1)
-    radius = 0.011 + 0.017 * get["thickness"]
+    radius = 0.007 + 0.013 * get["thickness"]
     parts = [_tube(rims[0], radius), _tube(rims[1], radius), _tube(bridge, radius)]
     for ear, side in zip(_ear_tops(), (1, -1), strict=True):
         tip = mesh.points[ear] @ turn + (-0.01 * side, 0.03, 0.0)

@@ -56,7 +56,7 @@ _HAIRLINE = np.array((
     (92, 7.50), (104, 7.42), (115, 7.05), (130, 6.72), (155, 6.58), (180, 6.55),
 ))  # fmt: skip
 # Centre line of the brow: height over the distance from the midline (dm, template). The bake's landmarks use the same.
-_BROW = np.array(((0.11, 7.47), (0.22, 7.493), (0.33, 7.505), (0.44, 7.485), (0.54, 7.42)))
+_BROW = np.array(((0.11, 7.47), (0.22, 7.493), (0.33, 7.505), (0.44, 7.49), (0.57, 7.42)))
 # How far from the middle of the face (degrees of azimuth) hair without a fringe stays, over the height (dm, template).
 _CURTAIN = np.array(((5.6, 30), (6.1, 44), (6.5, 56), (7.0, 62), (7.35, 60), (7.6, 50), (7.85, 26), (8.05, 0)))
 _CURTAIN_END = math.radians(_CURTAIN[:, 1].max())
@@ -115,7 +115,7 @@ def scalp_cover(hair, place):
     """Return the share of scalp hidden by hair (0…1) at a place relative to the skull, for painting the roots."""
     if round(hair.style) == _BALD:
         return 0.0
-    return smoothstep(-0.05, 0.09, hairline_height(hair, place))
+    return smoothstep(-0.02, 0.15, hairline_height(hair, place))
 
 
 @part
@@ -125,22 +125,22 @@ def brow_fields(skin, x, y):
     They are the position from the inner end (0…1) and the height above the brow's centre line, in units of its half
     thickness.
     """
-    along = (abs(x) - 0.115) / 0.42
+    along = (abs(x) - 0.115) / 0.45
     centre = interpolate(_BROW, abs(x)) - 0.015 * skin.brow_arch
     centre += 0.035 * skin.brow_arch * math.exp(-(((along - 0.62) / 0.28) ** 2))
-    half = (0.022 + 0.034 * skin.brow_thickness) * (0.85 + 0.35 * math.exp(-(((along - 0.3) / 0.35) ** 2)))
-    half *= (1.0 - 0.75 * clamp(along, 0.0, 1.1) ** 2.5) * (0.55 + 0.45 * smoothstep(-0.05, 0.25, along))
+    half = (0.018 + 0.034 * skin.brow_thickness) * (0.85 + 0.35 * math.exp(-(((along - 0.3) / 0.35) ** 2)))
+    half *= (1.0 - 0.75 * clamp(along, 0.0, 1.1) ** 2.5) * (0.45 + 0.55 * smoothstep(-0.05, 0.3, along))
     return along, (y - centre) / max(half, 0.006)
 
 
 @part
 def brow_cover(skin, x, y):
     """Return how much brow there is at a template place (0…1)."""
-    if abs(x) > 0.6 or y < 7.0 or y > 8.0:  # far from any brow
+    if abs(x) > 0.63 or y < 7.0 or y > 8.0:  # far from any brow
         return 0.0
     along, height = brow_fields(skin, x, y)
     ends = smoothstep(-0.06, 0.08, along) * (1.0 - smoothstep(0.92, 1.06, along))
-    return ends * (1.0 - smoothstep(0.75, 1.15, abs(height)))
+    return ends * (1.0 - smoothstep(0.5, 1.25, abs(height)))
 
 
 @part
@@ -149,14 +149,14 @@ def beard_cover(skin, place):
     if place[1] > 7.4 or max(skin.moustache, skin.goatee, skin.cheek_beard, skin.stubble) <= 0:
         return 0.0
     x, y, z = abs(place[0]), place[1], place[2]
-    lip = smoothstep(6.70, 6.73, y) * (1.0 - smoothstep(6.79, 6.83, y)) * (1.0 - smoothstep(0.25, 0.31, x))
-    beside = (1.0 - smoothstep(0.30, 0.36, x)) * smoothstep(0.2, 0.25, x)
-    beside *= smoothstep(6.3, 6.4, y) * (1.0 - smoothstep(6.72, 6.80, y))
-    chin = (1.0 - smoothstep(0.22, 0.33, x)) * (1.0 - smoothstep(6.46, 6.50, y)) * smoothstep(6.02, 6.1, y)
-    patch = (1.0 - smoothstep(0.05, 0.09, x)) * (1.0 - smoothstep(6.49, 6.53, y)) * smoothstep(6.3, 6.35, y)
+    lip = smoothstep(6.68, 6.74, y) * (1.0 - smoothstep(6.77, 6.84, y)) * (1.0 - smoothstep(0.22, 0.33, x))
+    beside = (1.0 - smoothstep(0.26, 0.38, x)) * smoothstep(0.18, 0.25, x)
+    beside *= smoothstep(6.25, 6.4, y) * (1.0 - smoothstep(6.68, 6.80, y))
+    chin = (1.0 - smoothstep(0.16, 0.36, x)) * (1.0 - smoothstep(6.43, 6.52, y)) * smoothstep(5.98, 6.14, y)
+    patch = (1.0 - smoothstep(0.03, 0.10, x)) * (1.0 - smoothstep(6.48, 6.54, y)) * smoothstep(6.28, 6.36, y)
     upper = 6.72 + 0.55 * clamp((x - 0.30) / 0.40, 0.0, 1.0) ** 1.6
-    cheek = smoothstep(0.26, 0.36, x) * (1.0 - smoothstep(-0.05, 0.05, y - upper))
-    cheek = max(cheek, 1.0 - smoothstep(6.36, 6.46, y)) * smoothstep(6.0, 6.15, y) * smoothstep(0.45, 0.6, z)
+    cheek = smoothstep(0.24, 0.38, x) * (1.0 - smoothstep(-0.10, 0.06, y - upper))
+    cheek = max(cheek, 1.0 - smoothstep(6.34, 6.48, y)) * smoothstep(5.95, 6.15, y) * smoothstep(0.40, 0.62, z)
     full = max(skin.moustache * lip, skin.goatee * max(chin, beside, patch), skin.cheek_beard * cheek)
     return max(full, 0.55 * skin.stubble * max(lip, chin, patch, cheek, beside))
 
@@ -174,7 +174,7 @@ def _roots(kind: str) -> Roots:
         arches = (-0.7, -0.2, 0.3, 0.8, 1.2)
         useful = np.max([_measure(kind, places, brow_thickness=1, brow_arch=arch) for arch in arches], 0) > 0
     else:
-        useful = _measure(kind, places, moustache=1, goatee=1, cheek_beard=1) > 0.6
+        useful = _measure(kind, places, moustache=1, goatee=1, cheek_beard=1) > 0.25
     rows = np.flatnonzero(useful)[:_MOST]  # in random order: what is cut off leaves no gap
     guides = torch.cdist(places[rows], places[rows[:_GUIDES]]).argmin(1)
     parts = (places[rows], ids[rows].int(), weights[rows], seeds[rows], guides.int())
@@ -249,6 +249,12 @@ def _draw_curtain(point, angle, side):
 
 
 @part
+def _side(hair, place):
+    """Return the side of the face (±1) on which the strand at a place falls: of the parting, if there is one."""
+    return -1.0 if place[0] < (hair.part if hair.parted > 0.4 else 0.0) else 1.0
+
+
+@part
 def _has_fringe(hair, place):
     """Return whether the strand at a place is combed forward over the forehead."""
     return hair.forward > 0.42 and place[2] > 0.2 and place[1] > 0.3 and abs(azimuth(place)) < 45
@@ -268,7 +274,7 @@ def _length(hair, place, seeds, above, top):
         long = min(long, cut)
     if _has_fringe(hair, place):  # a fringe ends a little above the eyes, wherever it starts
         rise = math.asin(clamp(place[1] / length(place), -1.0, 1.0)) - 0.13
-        long = min(long, 1.15 * rise + 0.12 * seeds[3])
+        long = min(long, 1.15 * rise - 0.05 + 0.10 * seeds[3])
     if round(hair.style) == _TIED_BACK:
         long = length(minus(_KNOT, place)) * (0.9 + 0.15 * seeds[3])
     return max(long, 0.02)
@@ -278,7 +284,7 @@ def _length(hair, place, seeds, above, top):
 def _comb(hair, place, normal, top):
     """Return the direction in which the hair is combed at a root, tangent to the head."""
     radial = normalize(minus(place, _WHORL))
-    parted = hair.parted * math.tanh((place[0] - hair.part) / 0.05)
+    parted = hair.parted * math.tanh((place[0] - hair.part) / 0.03)
     on_top = (
         hair.forward * radial[0] + hair.sideways + parted + 1e-4 * radial[0],
         hair.forward * radial[1] + 1e-4 * radial[1],
@@ -303,17 +309,20 @@ def _grow(hair, mesh, place, seeds, root, normal, above, curve):
     flat = 1.0
     if hair.parted > 0.4:  # hair lies flat along a parting
         flat = 0.15 + 0.85 * smoothstep(0.0, 0.22, abs(place[0] - hair.part))
+    if hair.lift < 1.2 and hair.curl_radius < 0.02:  # straight hair lies flat at the sides of the head
+        flat *= 0.25 + 0.75 * top
     lift, bulk = hair.lift * flat, hair.volume * flat * (0.2 + 0.8 * seeds[2])
-    fringe, side = _has_fringe(hair, place), -1.0 if root[0] < 0 else 1.0
+    fringe, side = _has_fringe(hair, place), _side(hair, place)
     heading = normalize(add(scale(normal, lift), direction))
     steps = len(curve) - 1
-    step = long / steps
-    fall = 5.0 * 0.55 * step / min(1.0 / (0.35 + long), 2.5) * (1.0 - 0.9 * (1.0 - straight)) * (1.0 - tied)
+    bend = 1.0 if hair.curl_radius > 0.02 else 1.6  # the steps of straight hair are short where it follows the skull
+    weight = 5.0 * 0.55 / min(1.0 / (0.35 + long), 2.5) * (1.0 - 0.9 * (1.0 - straight)) * (1.0 - tied)
     position = root
     curve[0, 0], curve[0, 1], curve[0, 2] = root
     for k in range(1, steps + 1):
-        t = k / steps
-        heading = add(add(heading, scale(down, fall)), scale(direction, 0.10 * straight * (1.0 - t)))
+        t = (k / steps) ** bend
+        step = long * (t - ((k - 1.0) / steps) ** bend)
+        heading = add(add(heading, scale(down, weight * step)), scale(direction, 0.10 * straight * (1.0 - t)))
         if tied > 0:
             heading = add(heading, scale(normalize(minus(_KNOT, position)), 0.5))
         heading = normalize(heading)
@@ -348,7 +357,7 @@ def _curl(hair, seeds, guide_seeds, long, curve, out):
     """Add waves across the strand, curls around it, and frizz, all of them zero at the root."""
     last = len(curve) - 1
     phase = 6.28 * guide_seeds[0] + 0.9 * (seeds[0] - 0.5)
-    turns = min(hair.curl_turns * (0.75 + 0.5 * guide_seeds[1]), (last + 1) / 4.2)  # a turn needs four points
+    turns = min(hair.curl_turns * (0.75 + 0.5 * guide_seeds[1]), 3.8)  # a turn needs four points
     for k in range(1, last + 1):
         t = k / last
         point = triple(curve, k)
@@ -367,9 +376,21 @@ def _curl(hair, seeds, guide_seeds, long, curve, out):
         out[k, 0], out[k, 1], out[k, 2] = add(point, scale(across, sway))
 
 
+@part
+def _scatter(seeds, copy):
+    """Return how far aside (dm) one of several strands grows from their common root; the first stays there."""
+    if copy == 0:
+        return 0.0, 0.0, 0.0
+    turn, away = 6.28 * (seeds[2] + 0.38 * copy), 0.018 + 0.012 * seeds[3]
+    return away * math.cos(turn), away * math.sin(turn), away * math.sin(2.0 * turn)
+
+
 @kernel
-def _grow_scalp(hair, mesh, roots, strands, guides, curve, curled):
-    """Grow the hair of one head into `strands`; return how many there are. The last three arrays are scratch paper."""
+def _grow_scalp(hair, mesh, roots, copies, strands, guides, curve, curled):
+    """Grow the hair of one head into `strands`; return how many there are. The last three arrays are scratch paper.
+
+    copies: strands that grow at each root, the finer the more.
+    """
     mesh, roots, strands, guides, curve, curled = bare((mesh, roots, strands, guides, curve, curled))
     last = len(curve) - 1
     centre = read(mesh.centre)
@@ -377,7 +398,7 @@ def _grow_scalp(hair, mesh, roots, strands, guides, curve, curled):
     for k in range(len(roots.places)):
         place, seeds, guide = triple(roots.places, k), roots.seeds[k], roots.guides[k]
         above = hairline_height(hair, place)
-        hairy = above + 0.05 * (seeds[0] - 0.5) > 0 and seeds[1] < hair.density
+        hairy = above + 0.10 * (seeds[0] - 0.5) > 0 and seeds[1] < hair.density
         if not (hairy or k < _GUIDES):  # the others clump around the guides, even where those don't grow themselves
             continue
         root = turn_back(mesh.turn, minus(on_triangle(mesh.points, roots.ids[k], roots.weights[k]), centre))
@@ -391,23 +412,27 @@ def _grow_scalp(hair, mesh, roots, strands, guides, curve, curled):
         _clump(hair, place, triple(roots.places, guide), guides[guide], curve)
         _curl(hair, seeds, roots.seeds[guide], long, curve, curled)
         thick = (0.022 + 0.011 * seeds[3]) * (1.0 + 0.6 * clamp(long - 0.5, 0.0, 1.0))  # long strands cover more
-        thick *= max(min(long, 0.3) / 0.3, 0.35)
-        fringe, side = _has_fringe(hair, place), -1.0 if root[0] < 0 else 1.0
-        for i in range(last + 1):
-            t = i / last
-            point = root
-            if i > 0:
-                point = triple(curled, i)
-                angle = _toward(point)
-                if not fringe:
-                    point, angle = _draw_curtain(point, angle, side)
-                point = _push_out(mesh.radius, point, angle, 0.008)
-            point = add(turn_by(mesh.turn, point), centre)
-            strands.points[count, i, 0], strands.points[count, i, 1], strands.points[count, i, 2] = point
-            strands.width[count, i] = (1.0 - 0.7 * t**4) * thick
-            strands.height[count, i] = (0.2 + 0.8 * seeds[2]) * min(1.0, 2.0 * t)
-        strands.seeds[count, 0], strands.seeds[count, 1] = seeds[2], seeds[3]
-        count += 1
+        thick *= max(min(long, 0.3) / 0.3, 0.35) * (0.6 + 0.4 * smoothstep(0.0, 0.12, above)) / math.sqrt(copies)
+        fringe, side = _has_fringe(hair, place), _side(hair, place)
+        for copy in range(copies):
+            aside = _scatter(seeds, copy)
+            for i in range(last + 1):
+                t = i / last
+                point = root
+                if i > 0:
+                    point = triple(curled, i)
+                point = add(point, scale(aside, 0.6 + 0.8 * t))
+                if i > 0:
+                    angle = _toward(point)
+                    if not fringe:
+                        point, angle = _draw_curtain(point, angle, side)
+                    point = _push_out(mesh.radius, point, angle, 0.008)
+                point = add(turn_by(mesh.turn, point), centre)
+                strands.points[count, i, 0], strands.points[count, i, 1], strands.points[count, i, 2] = point
+                strands.width[count, i] = (1.0 - 0.85 * t**3) * thick
+                strands.height[count, i] = (0.2 + 0.8 * seeds[2]) * min(1.0, 2.0 * t)
+            strands.seeds[count, 0], strands.seeds[count, 1] = seeds[2], (seeds[3] + 0.37 * copy) % 1.0
+            count += 1
     return count
 
 
@@ -415,8 +440,11 @@ def _grow_scalp(hair, mesh, roots, strands, guides, curve, curled):
 
 
 @kernel
-def _grow_on_face(beard, skin, mesh, roots, strands):
-    """Grow brows or a beard into `strands`: short, straight, combed outwards or downwards; return how many hairs."""
+def _grow_on_face(beard, skin, mesh, roots, copies, strands):
+    """Grow brows or a beard into `strands`: short, straight, combed outwards or downwards; return how many hairs.
+
+    copies: as in `_grow_scalp`.
+    """
     mesh, roots, strands = bare((mesh, roots, strands))
     last = strands.points.shape[1] - 1
     left, up = column_of(mesh.turn, 0), column_of(mesh.turn, 1)
@@ -426,32 +454,38 @@ def _grow_on_face(beard, skin, mesh, roots, strands):
         side = -1.0 if place[0] < 0 else 1.0
         if beard:
             cover = beard_cover(skin, place)
-            if cover <= 0.6 or seeds[0] >= cover:
+            # Stubble is painted: hairs of a beard thin out and get shorter towards its edge.
+            if max(skin.moustache, skin.goatee, skin.cheek_beard) <= 0 or cover <= 0.25 or seeds[0] >= cover:
                 continue
-        elif seeds[0] >= brow_cover(skin, place[0], place[1]) * (0.35 + 0.65 * skin.brow_density):
+        elif seeds[0] >= brow_cover(skin, place[0], place[1]) * (0.25 + 0.5 * skin.brow_density):
             continue
         root = on_triangle(mesh.points, roots.ids[k], roots.weights[k])
         normal = normalize(on_triangle(mesh.normals, roots.ids[k], roots.weights[k]))
         if beard:
             direction = minus(scale(normal, 0.28), up)
-            if place[1] > 6.6:
-                direction = add(direction, scale(left, 0.25 * side))
+            if place[1] > 6.6:  # a moustache parts in the middle
+                direction = add(direction, scale(left, 0.7 * side * smoothstep(0.0, 0.08, abs(place[0]))))
             direction = add(direction, (0.5 * (seeds[1] - 0.5), 0.5 * (seeds[2] - 0.5), 0.5 * (seeds[3] - 0.5)))
-            long, thick, sag = skin.beard_length * (0.6 + 0.8 * seeds[1]), 0.011, 0.3
+            long, thick, sag = skin.beard_length * (0.6 + 0.8 * seeds[1]) * (0.4 + 0.6 * cover), 0.011, 0.3
         else:
             along, height = brow_fields(skin, place[0], place[1])
-            rise = 0.8 - 1.2 * along - 0.55 * clamp(height, -1.0, 1.0)
+            rise = 0.75 - 1.3 * along - 0.5 * clamp(height, -1.0, 1.0) + 0.3 * (seeds[2] - 0.5)
             direction = add(add(scale(left, side), scale(up, rise)), scale(normal, 0.25))
-            long, thick, sag = 0.055 + 0.045 * seeds[1], 0.0075, 0.0
+            long, thick, sag = 0.045 + 0.04 * seeds[1], 0.0055, 0.0
+            root = add(
+                root, add(scale(direction, -0.4 * long), scale(normal, 0.008))
+            )  # half before its place, half after
         direction, root = normalize(direction), add(root, scale(normal, 0.006))
-        for i in range(last + 1):
-            t = i / last
-            point = add(add(root, scale(direction, long * t)), scale(up, -sag * long * t * t))
-            strands.points[count, i, 0], strands.points[count, i, 1], strands.points[count, i, 2] = point
-            strands.width[count, i] = thick * (1.0 - 0.7 * t * t)
-            strands.height[count, i] = t
-        strands.seeds[count, 0], strands.seeds[count, 1] = seeds[2], seeds[3]
-        count += 1
+        for copy in range(copies):
+            start = add(root, scale(_scatter(seeds, copy), 0.5))
+            for i in range(last + 1):
+                t = i / last
+                point = add(add(start, scale(direction, long * t)), scale(up, -sag * long * t * t))
+                strands.points[count, i, 0], strands.points[count, i, 1], strands.points[count, i, 2] = point
+                strands.width[count, i] = thick * (1.0 - 0.7 * t * t) / math.sqrt(copies)
+                strands.height[count, i] = t
+            strands.seeds[count, 0], strands.seeds[count, 1] = seeds[2], (seeds[3] + 0.37 * copy) % 1.0
+            count += 1
     return count
 
 
@@ -462,16 +496,17 @@ def _lashes(mesh: Mesh) -> Strands:
     left, up, front = mesh.turn.T.astype(np.float32)
     bend = np.abs(along)[:, None]
     t = np.linspace(0, 1, 4, dtype=np.float32)
+    root = root + 0.025 * front  # the rim's vertices are behind its edge
     direction = front + np.sign(along)[:, None] * left * (bend - 0.25) * 1.3 - 0.15 * up
     direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
-    long = 0.034 + 0.026 * bend
-    curve = root[:, None] + direction[:, None] * (long * t)[..., None] + (long * 0.9 * t**2)[..., None] * up
+    long = 0.034 + 0.022 * bend
+    curve = root[:, None] + direction[:, None] * (long * t)[..., None] + (long * 0.5 * t**2)[..., None] * up
     height = np.tile(t, (len(ids), 1))
-    return Strands(curve, 0.0085 * (1 - 0.8 * height), np.zeros((len(ids), 2), np.float32), height)
+    return Strands(curve, 0.008 * (1 - 0.8 * height), np.zeros((len(ids), 2), np.float32), height)
 
 
 @cache
-def _lash_roots(between: int = 5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _lash_roots(between: int = 8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return where lashes stand on the lids' rims.
 
     Pairs of neighbouring rim vertices (N, 2), where between them a lash stands (N,), and its signed place: 0 at the
@@ -499,26 +534,34 @@ def _lash_roots(between: int = 5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 # ------------------------------------------------------------------------------------------------- all of one face
 
 
-def _points_per_strand(hair: np.void) -> int:
-    """Return enough points per strand to follow the curls and the fall of the hair."""
-    return 16 if hair["curl_radius"] > 0.02 else 11 if hair["length_top"] > 1.0 else 7
+def _points_per_strand(hair: np.void, copies: int) -> int:
+    """Return enough points per strand to follow the curls and the fall of the hair; curls are rounder in big pictures.
+
+    copies: as `_grow_scalp` takes them.
+    """
+    curly, long = hair["curl_radius"] > 0.02, hair["length_top"] > 1.0
+    return (28 if copies > 1 else 16) if curly else 11 if long else 7
 
 
-def grow(factors: Factors, mesh: Mesh) -> tuple[Strands, ...]:
-    """Grow what grows on one face (B is 1), in the order of KINDS."""
+def grow(factors: Factors, mesh: Mesh, copies: int = 1) -> tuple[Strands, ...]:
+    """Grow what grows on one face (B is 1), in the order of KINDS; copies: as `_grow_scalp` takes them."""
     hair, skin = record(factors, "hair"), record(factors, "skin")
-    roots, length = _roots("scalp"), _points_per_strand(hair)
-    scalp, paper = _room(roots, length), [np.empty(shape) for shape in ((_GUIDES, length, 3), (length, 3), (length, 3))]
-    count = 0 if round(hair["style"]) == _BALD else _grow_scalp(hair, mesh, roots, scalp, *paper)
+    roots, length = _roots("scalp"), _points_per_strand(hair, copies)
+    scalp, paper = (
+        _room(roots, length, copies),
+        [np.empty(shape) for shape in ((_GUIDES, length, 3), (length, 3), (length, 3))],
+    )
+    count = 0 if round(hair["style"]) == _BALD else _grow_scalp(hair, mesh, roots, copies, scalp, *paper)
     grown = [_first(scalp, count)]
     for kind in ("brow", "beard"):
-        hairs = _room(_roots(kind), 4)
-        grown.append(_first(hairs, _grow_on_face(kind == "beard", skin, mesh, _roots(kind), hairs)))
+        hairs = _room(_roots(kind), 4, copies)
+        grown.append(_first(hairs, _grow_on_face(kind == "beard", skin, mesh, _roots(kind), copies, hairs)))
     return (*grown, _lashes(mesh))
 
 
-def _room(roots: Roots, length: int) -> Strands:
-    shapes = ((len(roots.places), length, 3), (len(roots.places), length), (len(roots.places), 2))
+def _room(roots: Roots, length: int, copies: int = 1) -> Strands:
+    count = copies * len(roots.places)
+    shapes = ((count, length, 3), (count, length), (count, 2))
     points, width, seeds = (np.empty(shape, np.float32) for shape in shapes)
     return Strands(points, width, seeds, np.empty_like(width))
 

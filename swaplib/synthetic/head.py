@@ -23,12 +23,24 @@ _OPPOSITES = {
 }  # fmt: skip
 MACRO = ("masculine", "age", "weight", "muscle", "african", "asian", "caucasian")
 HEAD_SHAPES = ("diamond", "invertedtriangular", "oval", "rectangular", "round", "square", "triangular")
-TEETH_SCALE, TEETH_SHIFT = (0.86, 1.0, 1.0), (0.0, 0.0, -0.06)
+# The base mesh's teeth poke through narrow lips and hide behind open ones, its tongue hides the teeth, and its eyeballs
+# poke through the rims of the lids: the rows of teeth are narrower, and all of them stand lower or farther back (dm).
+_TEETH_WIDTH = 0.86
+_SHIFTS = {
+    "upper_teeth": (0.0, -0.045, -0.045), "lower_teeth": (0.0, -0.02, -0.05), "tongue": (0.0, -0.10, -0.12),
+    "left_eye": (0.0, 0.0, -0.012), "right_eye": (0.0, 0.0, -0.012),
+}  # fmt: skip
 NECK_PIVOT = (0.0, 6.25, 0.35)  # the head turns about this point
-# The base mesh looks half asleep and boxy: every face gets these on top of its own shape.
+# The base mesh looks half asleep, its mouth is small and its lips are thick: every face gets these on top of its own
+# shape, women the first value and men the second. The widths and heights that result are those of anthropometry.
 _BIAS = {
-    "eye-height2": 0.30, "eye-height1": 0.16, "eye-height3": 0.16, "eye-scale": 0.22, "head-oval": 0.28,
-    "chin-width": -0.16, "chin-bones": -0.12, "head-scale-horiz": -0.06,
+    "eye-height1": (0.10, 0.08), "eye-height2": (0.28, 0.22), "eye-height3": (0.18, 0.14), "eye-scale": (0.38, 0.35),
+    "eye-push1": (0.45, 0.45), "eye-push2": (0.55, 0.55),
+    "eyebrows-trans": (0.18, 0.06), "nose-flaring": (0.0, 0.10), "nose-nostrils-width": (0.0, 0.08),
+    "nose-width3": (0.0, 0.08), "mouth-angles": (0.30, 0.25), "mouth-lowerlip-height": (-0.23, -0.33),
+    "mouth-scale-horiz": (0.32, 0.38), "mouth-scale-vert": (-0.22, -0.30), "mouth-upperlip-width": (0.13, 0.13),
+    "head-oval": (0.28, 0.20), "head-scale-horiz": (0.04, 0.02), "head-scale-vert": (-0.04, -0.15),
+    "neck-scale-horiz": (0.40, 0.10),
 }  # fmt: skip
 
 
@@ -163,14 +175,15 @@ def _macro_weights(shape: torch.Tensor) -> torch.Tensor:
 
 @cache
 def _bias(device: str) -> torch.Tensor:
-    return torch.tensor([_BIAS.get(name, 0.0) for name in shape_columns()], device=device)
+    """Return what is added to the shape columns of women and of men, (2, S)."""
+    return torch.tensor([_BIAS.get(name, (0.0, 0.0)) for name in shape_columns()], device=device).T
 
 
 def weights(shape: torch.Tensor, expression: torch.Tensor | None = None) -> torch.Tensor:
     """Return blend-shape weights (B, K) of shape columns (B, S) and expression columns (B, E)."""
     device = str(shape.device)
     total = _macro_weights(shape)
-    local = shape + _bias(device)
+    local = shape + torch.lerp(*_bias(device), shape[:, :1])  # the first column is `masculine`
     local[:, : len(MACRO)] = 0
     column, sign = _local_parts(device)
     total = total + (local[:, column] * sign).clamp(min=0)
@@ -185,10 +198,19 @@ def vertices(weights: torch.Tensor) -> torch.Tensor:
     device = str(weights.device)
     base = tensors(device)["vertices"]
     points = base + (weights @ _deltas(device)).view(len(weights), *base.shape)
-    # The teeth of the base mesh poke through narrow lips: set them back and closer together.
-    teeth = material_rows("upper_teeth", "lower_teeth")
-    points[:, teeth] = points[:, teeth] * points.new_tensor(TEETH_SCALE) + points.new_tensor(TEETH_SHIFT)
-    return points
+    width, shift = fit_inner_parts()
+    points[..., 0] *= torch.from_numpy(width).to(device)
+    return points + torch.from_numpy(shift).to(device)
+
+
+@cache
+def fit_inner_parts() -> tuple[np.ndarray, np.ndarray]:
+    """Return by what each vertex's x is multiplied (V,) and how it is shifted (V, 3): teeth, tongue and eyes."""
+    width, shift = np.ones(len(arrays()["vertices"]), np.float32), np.zeros_like(arrays()["vertices"])
+    width[material_rows("upper_teeth", "lower_teeth")] = _TEETH_WIDTH
+    for name, way in _SHIFTS.items():
+        shift[material_rows(name)] = way
+    return width, shift
 
 
 @cache
@@ -222,7 +244,7 @@ def _stance_parts() -> tuple[np.ndarray, np.ndarray]:
     share[4, ring] = 1 / ring.sum()
     offsets, rows, deltas = baked["shape_offsets"], baked["shape_rows"], baked["shape_deltas"]
     moves = [share[:, rows[a:b]] @ deltas[a:b] for a, b in pairwise(offsets)]
-    return share @ baked["vertices"], np.array(moves)
+    return share @ (baked["vertices"] + fit_inner_parts()[1]), np.array(moves)
 
 
 def stand(weights: torch.Tensor) -> list[dict[str, np.ndarray]]:

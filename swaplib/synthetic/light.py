@@ -25,12 +25,12 @@ from swaplib.synthetic.compiled import (
 )
 from swaplib.synthetic.raster import fill_triangles
 
-SHADOW_SIZE, HAIR_SHADOW_SIZE = 160, 96
+SHADOW_SIZE, HAIR_SHADOW_SIZE = 112, 96
 LIT_WIDTH = 3.4  # dm across a shadow map
 # Warmth moves along the daylight locus only: light is amber or faintly blue, never green or magenta.
 _AMBER = (0.10, -0.015, -0.16)
 _WHITE = (1.0, 1.0, 1.0)
-_WRAP = (0.34, 0.20, 0.15)  # how far light bleeds around skin, by channel
+_WRAP = (0.50, 0.28, 0.20)  # how far light bleeds around skin, by channel
 
 
 class Light(NamedTuple):
@@ -51,11 +51,11 @@ def set_up(light):
     flat = math.cos(elevation)
     return Light(
         (flat * math.sin(azimuth), math.sin(elevation), flat * math.cos(azimuth)),
-        scale(tint(_WHITE, _AMBER, light.warmth * 1.4), light.strength * 1.75),
-        scale(tint(_WHITE, _AMBER, light.sky_warmth), light.fill * 0.62),
+        scale(tint(_WHITE, _AMBER, light.warmth * 1.4), light.strength * 1.95),
+        scale(tint(_WHITE, _AMBER, light.sky_warmth), light.fill * 0.50),
         scale((1.0, 0.94, 0.88), light.ground * light.fill * 0.5),
         light.rim,
-        0.62 * 2.0**light.exposure,
+        0.61 * 2.0**light.exposure,
     )
 
 
@@ -79,26 +79,33 @@ def specular(light, normal, view, roughness):
 
 
 @part
+def _wrap(facing, width):
+    """Return the light on a surface into which it seeps `width` beyond the terminator, ending softly."""
+    t = clamp((facing + width) / (1.0 + width), 0.0, 1.0)
+    return t * (1.0 - width * (1.0 - t))
+
+
+@part
 def shade_skin(light, albedo, normal, view, shadow, occlusion, shine):
     """Shade skin: diffuse, with light bleeding red into the shadow, and two specular lobes."""
     facing = dot(normal, light.direction)
     sky = ambient(light, normal)
     depth = math.log(max(occlusion, 1e-30))
     sky = (
-        sky[0] * math.exp(0.85 * depth),
-        sky[1] * math.exp(1.1 * depth),
-        sky[2] * math.exp(1.2 * depth),
+        sky[0] * math.exp(1.1 * depth),
+        sky[1] * math.exp(1.5 * depth),
+        sky[2] * math.exp(1.7 * depth),
     )
+    soft = math.sqrt(shadow)  # red light seeps farther into the shadow than green and blue
     lit = (
-        clamp((facing + _WRAP[0]) / (1.0 + _WRAP[0]), 0.0, 1.0),
-        clamp((facing + _WRAP[1]) / (1.0 + _WRAP[1]), 0.0, 1.0),
-        clamp((facing + _WRAP[2]) / (1.0 + _WRAP[2]), 0.0, 1.0),
+        _wrap(facing, _WRAP[0]) * (0.10 + 0.90 * soft),
+        _wrap(facing, _WRAP[1]) * (0.05 + 0.35 * soft + 0.60 * shadow),
+        _wrap(facing, _WRAP[2]) * (0.04 + 0.20 * soft + 0.76 * shadow),
     )
-    lit = tint(times(lit, light.key), (-0.86, -0.94, -0.96), 1.0 - shadow)
-    diffuse = times(albedo, add(scale(lit, 0.45 + 0.55 * occlusion), sky))
-    gloss = specular(light, normal, view, 0.52) * 0.0105 + specular(light, normal, view, 0.33) * 0.0028
+    diffuse = times(albedo, add(scale(times(lit, light.key), 0.45 + 0.55 * occlusion), sky))
+    gloss = specular(light, normal, view, 0.55) * 0.0100 + specular(light, normal, view, 0.38) * 0.0024
     fresnel = (1.0 - clamp(dot(normal, view), 0.0, 1.0)) ** 4
-    shiny = add(scale(light.key, gloss * shadow * shine), scale(light.sky, 0.035 * fresnel * occlusion))
+    shiny = add(scale(light.key, gloss * shadow * shine), scale(light.sky, 0.045 * fresnel * occlusion))
     return add(diffuse, shiny)
 
 
@@ -108,7 +115,7 @@ def shade_hair(light, albedo, tangent, outward, view, shadow, depth, shine):
     tl, tv = dot(tangent, light.direction), dot(tangent, view)
     sin_l, sin_v = math.sqrt(clamp(1.0 - tl * tl, 0.0, 1.0)), math.sqrt(clamp(1.0 - tv * tv, 0.0, 1.0))
     cosine = sin_l * sin_v - tl * tv
-    white = clamp(cosine, 0.0, 1.0) ** 70 * 0.18 * shine
+    white = clamp(cosine, 0.0, 1.0) ** 70 * 0.26 * shine
     coloured = clamp(cosine + 0.06, 0.0, 1.0) ** 18 * 0.40 * shine
     facing = clamp(0.5 + 0.5 * dot(outward, light.direction), 0.0, 1.0)
     rim = (1.0 - clamp(dot(outward, view), 0.0, 1.0)) ** 3 * 0.12 * light.rim
@@ -116,7 +123,7 @@ def shade_hair(light, albedo, tangent, outward, view, shadow, depth, shine):
     diffuse = add(scale(light.key, sin_l * (0.25 + 0.75 * facing) * shadow * 0.9), scale(ambient(light, outward), 0.9))
     gloss = scale(add(scale(_WHITE, white * 0.5), scale(root, coloured * 0.8)), facing * shadow * 0.55)
     colour = add(add(times(albedo, diffuse), times(light.key, gloss)), scale(root, rim))
-    return scale(colour, 0.42 + 0.58 * depth)
+    return scale(colour, 0.52 + 0.48 * depth)
 
 
 @part
@@ -126,15 +133,22 @@ def shade_plain(light, albedo, normal, shadow, occlusion):
     return times(albedo, add(scale(light.key, facing * shadow), scale(ambient(light, normal), occlusion)))
 
 
+# Contrast in the logarithm of light, around middle grey; below the toe the curve is a straight line.
+_CONTRAST = 1.15
+_GAIN = 0.18 ** ((1.0 - _CONTRAST) / 2.4)
+_TOE = 0.006
+_TOE_SLOPE = (1.055 * _GAIN * _TOE ** (_CONTRAST / 2.4) - 0.055) / _TOE
+
+
 @part
 def _develop_channel(value):
-    knee = 0.58
+    knee = 0.45
     if value > knee:
         value = knee + (1.0 - knee) * (1.0 - math.exp(-(value - knee) / (1.0 - knee)))
     value = clamp(value, 0.0, 1.0)
-    if value <= 0.0031308:
-        return value * 12.92
-    return 1.055 * np.float32(value) ** np.float32(1.0 / 2.4) - 0.055
+    if value <= _TOE:
+        return value * _TOE_SLOPE
+    return 1.055 * _GAIN * np.float32(value) ** np.float32(_CONTRAST / 2.4) - 0.055
 
 
 @part
@@ -154,7 +168,8 @@ class Shadows(NamedTuple):
     """What the key light sees.
 
     axes (3, 3): across, up and towards the light, as columns; head (S, S): depth of the head, 0 where there is none;
-    hair (s, s, 2): cover and mean depth of the hair, blurred so that strands shade softly; spread: of the taps, samples
+    hair (s, s, 2): cover and mean depth of the hair, blurred so that strands shade softly;
+    spread: how far from a place its shadow is looked up, in samples of `head`
     """
 
     axes: np.ndarray
@@ -167,7 +182,7 @@ def cast_shadows(light: np.void, points: np.ndarray, triangles: np.ndarray, stra
     """Look from the key light at a head's points (V, 3) and triangles (T, 3) and its hair's points (N, K, 3)."""
     size, hair_size = (SHADOW_SIZE, SHADOW_SIZE), (HAIR_SHADOW_SIZE, HAIR_SHADOW_SIZE)
     hair = np.zeros((*hair_size, 2), np.float32)
-    shadows = Shadows(np.empty((3, 3)), np.zeros(size, np.float32), hair, 1.0 + 1.6 * light["softness"])
+    shadows = Shadows(np.empty((3, 3)), np.zeros(size, np.float32), hair, 1.5 + 1.5 * light["softness"])
     _look_from(
         light, points, triangles, strands, shadows,
         np.empty_like(points), np.full(size, -1, np.int32), np.zeros(size, np.float32),
@@ -254,20 +269,20 @@ def _blur(values, rows):
 @part
 def find_light(shadows, point, bias, fade):
     """Return the share of key light that reaches a point; hair darkens gradually over `fade` dm of depth."""
-    size = len(shadows.head)
+    size, reach = len(shadows.head), shadows.spread
     x, y, away = place_in_light(shadows.axes, point, size)
-    blocked = 0.0
-    for dx, dy in _TAPS:
-        row = _nearest(y + shadows.spread * dy, size)
-        column = _nearest(x + shadows.spread * dx, size)
-        blocked += clamp((shadows.head[row, column] - away - bias) / 0.06, 0.0, 1.0) / 5.0
+    blocked, total = 0.0, 0.0
+    for row in range(math.ceil(y - reach), math.floor(y + reach) + 1):
+        for column in range(math.ceil(x - reach), math.floor(x + reach) + 1):
+            share = (reach - abs(x - column)) * (reach - abs(y - row))
+            total += share
+            if 0 <= row < size and 0 <= column < size:
+                blocked += share * clamp((shadows.head[row, column] - away - bias) / 0.06, 0.0, 1.0)
+    blocked /= max(total, 1e-9)
     ratio = len(shadows.hair) / size
     cover, depth = _look_up(shadows.hair, x * ratio - 0.5, y * ratio - 0.5)
     veil = cover * clamp((depth - away - bias) / fade, 0.0, 1.0)
-    return (1.0 - blocked) * (1.0 - 0.85 * veil)
-
-
-_TAPS = ((-1.0, -1.0), (1.0, -1.0), (0.0, 0.0), (-1.0, 1.0), (1.0, 1.0))
+    return (1.0 - blocked) * (1.0 - 0.8 * veil)
 
 
 @part

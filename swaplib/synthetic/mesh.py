@@ -22,12 +22,11 @@ from swaplib.synthetic.compiled import (
     part,
     scale,
     smoothstep,
-    times,
     triple,
     turn_by,
 )
 from swaplib.synthetic.factors import Factors, column, record, shoulders
-from swaplib.synthetic.head import NECK_PIVOT, TEETH_SCALE, TEETH_SHIFT
+from swaplib.synthetic.head import NECK_PIVOT
 
 SKULL_CENTRE = (0.0, 7.45, 0.55)  # of the template: from here the head is star-shaped
 _GARMENT = 0.035  # dm that the garment stands off the skin
@@ -52,17 +51,16 @@ class Mesh(NamedTuple):
 def _template() -> tuple[np.ndarray, ...]:
     """Return what the kernel needs to know of the template.
 
-    The share of each vertex that turns with the head, whether it is a tooth's, the vertices of the eyeballs and of the
-    skull's cap, and the normals.
+    The share of each vertex that turns with the head, how teeth, tongue and eyes are fitted in, the vertices of the
+    eyeballs and of the skull's cap, and the normals.
     """
     points = head.arrays()["vertices"]
     high = np.clip((points[:, 1] - 5.55) / (6.35 - 5.55), 0, 1)
     turning = high * high * (3 - 2 * high)
-    teeth = np.zeros(len(points), np.bool_)
-    teeth[head.material_rows("upper_teeth", "lower_teeth")] = True
     normals = head.normals(head.tensors()["vertices"][None], head.tensors()["triangles"])[0].numpy()
     cap = np.flatnonzero(points[:, 1] > 7.9).astype(np.int32)
-    return turning, teeth, head.material_rows("left_eye"), head.material_rows("right_eye"), cap, normals
+    eyes = head.material_rows("left_eye"), head.material_rows("right_eye")
+    return turning, *head.fit_inner_parts(), *eyes, cap, normals
 
 
 def weigh(factors: Factors) -> tuple[np.ndarray, np.ndarray]:
@@ -88,7 +86,7 @@ def pose(factors: Factors, person: np.ndarray, build: np.ndarray) -> Mesh:
 
 @kernel
 def _pose(
-    template, triangles, offsets, rows, deltas, person, build, turning, teeth, left, right, cap, flat, body,
+    template, triangles, offsets, rows, deltas, person, build, turning, wide, inner, left, right, cap, flat, body,
     skull_ids, skull_weights, trunk, mesh,
 ):  # fmt: skip
     mesh, template, triangles, trunk = bare((mesh, template, triangles, trunk))
@@ -96,10 +94,9 @@ def _pose(
     points, turn = mesh.points, mesh.turn
     _add_shapes(points, template, offsets, rows, deltas, person)
     _add_shapes(trunk, template, offsets, rows, deltas, build)
-    # The teeth of the base mesh poke through narrow lips: set them back and closer together.
     for k in range(len(points)):
-        if teeth[k]:
-            points[k, 0], points[k, 1], points[k, 2] = add(times(triple(points, k), TEETH_SCALE), TEETH_SHIFT)
+        x, y, z = triple(points, k)
+        points[k, 0], points[k, 1], points[k, 2] = add((x * wide[k], y, z), triple(inner, k))
     middle = scale(add(_mean(points, left), _mean(points, right)), 0.5)
     # The person's eyes stand where those stood who lent the shoulders.
     eye = turn_by(turn, minus((body.eye_x, body.eye_y, body.eye_z), NECK_PIVOT))
@@ -179,5 +176,5 @@ def neckline(body, place):
     else:
         edge = 5.98 - (0.10 + 0.26 * body.neckline) * front - 0.16 * smoothstep(0.55, 1.0, abs(x))
     # Shoulders are always covered, however low the front is cut.
-    shoulder = 0.5 * (math.hypot(x, z - 0.2) - 0.95) if y < 6.1 else 0.0
+    shoulder = 0.5 * (math.hypot(x, z - 0.2) - 0.95) if y < 6.1 else -1.0
     return max(edge - y, shoulder)

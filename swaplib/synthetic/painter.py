@@ -35,6 +35,7 @@ from swaplib.synthetic.compiled import (
     interpolate,
     kernel,
     minus,
+    mix,
     noise,
     noise_volume,
     normalize,
@@ -108,7 +109,7 @@ class Template(NamedTuple):
     vertices: np.ndarray
     masks: np.ndarray
     materials: np.ndarray
-    poles: np.ndarray  # vertices around the pupil of either eyeball (2, 4)
+    poles: np.ndarray  # vertices around the pupil of either eyeball (2, 8)
 
 
 class Shades(NamedTuple):
@@ -139,9 +140,7 @@ def _template() -> Template:
     poles = []
     for name in ("left_eye", "right_eye"):
         rows = head.material_rows(name)
-        ring = rows[np.argsort(-baked["vertices"][rows, 2], kind="stable")[:8]]  # around the pupil
-        # Four of the eight, not in balance: eyes look a little aside. To be mended when the pictures change anyway.
-        poles.append(ring[[1, 3, 4, 5]])
+        poles.append(rows[np.argsort(-baked["vertices"][rows, 2], kind="stable")[:8]])
     return Template(noise_volume(), baked["vertices"], baked["masks"], baked["materials"], np.stack(poles))
 
 
@@ -264,7 +263,7 @@ def _paint_head(template, scene, look, light, palette, number, x, y):
             masks[3] + weights[k] * template.masks[vertex, 3],
         )
     eye = place_camera(look.camera)
-    shadow = find_light(scene.shadows, add(world, scale(normal, 0.02)), 0.03, 0.10)
+    shadow = find_light(scene.shadows, add(world, scale(normal, 0.02)), 0.03, 0.35)
     material = template.materials[number]
     view = normalize(minus(eye, world))
     hit = Hit(material, place, world, normal, view, masks[0], masks[1], masks[2], masks[3], shadow)
@@ -287,18 +286,27 @@ def _paint_skin(template, scene, look, light, palette, hit, edge):
     if z > 0.9:
         brow = brow_cover(look.skin, x, y)
     albedo, shine = paint_skin(
-        look.skin, look.hair, palette, template.volume, hit.template, hit.lips, hit.ears, scalp, brow
+        look.skin,
+        look.hair,
+        palette,
+        template.volume,
+        hit.template,
+        hit.lips,
+        hit.ears,
+        scalp,
+        brow,
+        0.5 if scene.samples < 384 else 0.2,
     )
     normal, turn = hit.normal, scene.mesh.turn
     if scene.samples >= 512:  # pores are finer than the samples of a smaller picture
-        grain = noise(template.volume, hit.template, 34.0, 1.0)
-        bend = turn_by(turn, (0.035 * grain[0], 0.035 * grain[1], 0.0))
+        grain = noise(template.volume, hit.template, 30.0, 0.5)
+        bend = turn_by(turn, (0.05 * grain[0], 0.05 * grain[1], 0.0))
         normal = normalize(add(normal, bend))
     occlusion = clamp(hit.occlusion * 1.05, 0.0, 1.0)
     if hit.template[1] < 6.3:
         occlusion *= 1.0 - 0.4 * smoothstep(-0.12, 0.0, edge)
     if hit.material == MATERIAL.eye_socket:
-        albedo = times(albedo, (0.95, 0.72, 0.70))
+        albedo, occlusion = times(albedo, (0.95, 0.72, 0.70)), max(occlusion, 0.4)
     radiance = shade_skin(light, albedo, normal, hit.sight, hit.shadow, occlusion, shine)
     return radiance, _label_skin(hit, turn_back(turn, normal)[1], scalp, brow)
 
@@ -350,7 +358,7 @@ def _paint_eye(template, scene, light, palette, hit):
     lid = 1.0 - 0.55 * smoothstep(0.05, 0.42, dot(offset, up))  # the lids shade the upper part of the ball
     hidden = clamp(hit.occlusion, 0.25, 1.0) * lid
     radiance = shade_plain(light, colour, offset, (0.35 + 0.65 * hit.shadow) * lid, hidden)
-    spark = specular(light, offset, hit.sight, 0.16) * 0.035 * wet + specular(light, offset, hit.sight, 0.30) * 0.012
+    spark = specular(light, offset, hit.sight, 0.10) * 0.004 * wet + specular(light, offset, hit.sight, 0.30) * 0.002
     radiance = add(radiance, scale(light.key, spark * lid * (0.3 + 0.7 * hit.shadow)))
     return radiance, LABEL.left_eye if left else LABEL.right_eye
 
@@ -359,9 +367,9 @@ def _paint_eye(template, scene, light, palette, hit):
 def _paint_teeth(light, hit):
     y, upper = hit.template[1], hit.material == MATERIAL.upper_teeth
     height = (y - 6.60) / 0.23 if upper else (6.71 - y) / 0.29
-    inside = (0.25 + 0.75 * smoothstep(0.9, 1.45, hit.template[2])) * (0.72 if upper else 0.5)
+    inside = (0.25 + 0.75 * smoothstep(0.9, 1.45, hit.template[2])) * (0.95 if upper else 0.75)
     colour = paint_tooth(hit.template[0], height)
-    return scale(shade_plain(light, colour, hit.normal, 0.4 + 0.6 * hit.shadow, 0.8), inside)
+    return scale(shade_plain(light, colour, hit.normal, 0.5 + 0.5 * hit.shadow, 0.8), inside)
 
 
 @part
@@ -432,8 +440,10 @@ def _paint_segment(scene, look, light, palette, segment):
         albedo = vary_strand(look.hair, palette, seeds)
         return shade_hair(light, albedo, along, outward, view, shadow, depth, shine), LABEL.hair
     shadow = find_light(scene.shadows, world, 0.08, 0.1)
-    albedo = scale(palette.brow if kind == BROW else palette.beard, 0.7 + 0.6 * seeds[1])
-    if kind == LASH:
+    albedo = scale(palette.beard, 0.7 + 0.6 * seeds[1])
+    if kind == BROW:  # fine enough for the skin to show between
+        albedo = mix(palette.skin, scale(palette.brow, 0.7 + 0.6 * seeds[1]), 0.92)
+    elif kind == LASH:
         albedo = scale(albedo, 0.4)
     left = dot(world, column_of(scene.mesh.turn, 0)) > 0
     label = LABEL.skin

@@ -27,7 +27,7 @@ def _render_one(factors: Factors, person: np.ndarray, build: np.ndarray, size: i
     samples = size * supersample
     look = painter.Look(*(record(factors, group) for group in painter.Look._fields))
     body = mesh.pose(factors, person, build)
-    strands = hair.grow(factors, body)
+    strands = hair.grow(factors, body, copies=1 if samples < 384 else 2 if samples < 768 else 4)
     shadows = light.cast_shadows(look.light, body.points, head.arrays()["triangles"], strands[hair.SCALP].points)
     points, triangles, lenses = _put_on_glasses(look.glasses, body)
     screen = _project(look.camera, points, samples)

@@ -6,7 +6,7 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-RENDERER = "1.1"
+RENDERER = "2.0"
 """Version of the pictures: raised whenever the same factors or seeds show anything else than before."""
 
 

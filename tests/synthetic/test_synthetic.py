@@ -391,7 +391,7 @@ def test_factors_are_tied_only_where_the_options_say():
 
 
 def test_pictures_are_the_same_as_ever():
-    """To one grey level those of version 1.0: whoever wants others raises RENDERER and makes new references."""
+    """To one grey level those of version 2.0: whoever wants others raises RENDERER and makes new references."""
     pictures, labels = (np.asarray(Image.open(REFERENCES / f"{name}.png")) for name in ("pictures", "labels"))
     faces = Faces.cat([synthetic.render_faces(1, seed=0, start=k, world="wild", size=72) for k in (3, 83, 260, 297)])
     gap = np.abs(np.hstack(to_uint8(faces.images)).astype(int) - pictures)
@@ -544,7 +544,7 @@ def test_head_is_small_and_complete():
 
 
 def test_dlib_finds_the_faces_where_they_are():
-    """dlib had no part in making the head: its points are an independent check of ours (median within 6%)."""
+    """dlib's points are a check of ours from outside (median within 6%)."""
     faces = synthetic.render_faces(12, seed=31, world="calm", size=192)
     errors = []
     for picture, known in zip(to_uint8(faces.images), faces.landmarks.numpy(), strict=True):
