@@ -2,8 +2,9 @@
 
     python -c "from swaplib.judges import shape_model; shape_model.bake()"
 
-bakes shape_model.npz from 1,500 sampled heads; to be run when the head or the sampling of its shapes changes.
-Distances are in millimetres, relative to the midpoint of the eyeballs.
+bakes shape_model.npz from 1,500 sampled heads. A shape judge answers in the components that it was trained with: bake
+them again, of later heads, where it is trained again. Distances are in millimetres, relative to the midpoint of the
+eyeballs.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import torch
 from swaplib import synthetic
 from swaplib.synthetic import head
 
+BAKED_OF = "1.1"
+"""Version of the renderer whose heads the components are of: those that the released shape judge has learned."""
 MM = 100  # millimetres in the head's unit, a decimetre
 _SHAPES, _EXPRESSIONS, _POINTS = 80, 32, 256  # what is baked: as many as the largest judge has
 
@@ -127,7 +130,7 @@ def find_components() -> dict[str, np.ndarray]:
 
 def bake() -> None:
     """Write shape_model.npz beside this file."""
-    path = Path(__file__).with_suffix(".npz")
+    path = Path(__file__).with_suffix(".npz")  # BAKED_OF is to be written by hand
     places = {"spread": spread_points(_POINTS).numpy().astype(np.int16), "jaw": choose_contour().numpy().astype("i1")}
     _file.cache_clear()
     np.savez_compressed(path, **places)  # taking points needs them
