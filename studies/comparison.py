@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from typing import Annotated
 
+import pandas as pd
 import typer
 
 from swaplib import families, latent, metrics, provenance
@@ -18,7 +19,7 @@ from swaplib.families import Family
 from swaplib.latent import reenactment
 from swaplib.workbook import studies
 
-NAMES = (
+VARIANTS = (
     "target", "landmarks", "rsgan", "mask_guided", "smooth_swap", "latent_swap", "e4s",
     "vae_gan", "ali", "alpha_gan",
 )  # fmt: skip
@@ -35,11 +36,7 @@ def main(
 ) -> None:
     """Measure all systems on the same pairs and save their table."""
     start = time.perf_counter()
-    scores = metrics.measure(
-        list_systems(preset), pairs, world=world, preset=preset, jobs=jobs, ceilings=True, people=1000
-    )
-    table = metrics.summarise(scores)
-    table.insert(0, "promises", [tell_promise(system, preset) for system in table.index])
+    table = measure(pairs, world, preset, jobs)
     with provenance.replacing(studies.results(f"{name}.csv")) as temporary:
         table.to_csv(temporary, float_format="%.6g")
     shown = ["psnr_face", "ssim_face_moved", "to_source", "nearer_source", "top_1", "gaze", "skin", "sharpness"]
@@ -47,16 +44,24 @@ def main(
     typer.echo(f"\n{studies.results(f'{name}.csv')}, in {time.perf_counter() - start:.0f} s")
 
 
+def measure(pairs: int, world: str, preset: str, jobs: int) -> pd.DataFrame:
+    """Score all systems on the pairs of a set, and say which truth each one promises."""
+    options = {"world": world, "preset": preset, "jobs": jobs, "ceilings": True, "people": 1000}
+    table = metrics.summarise(metrics.measure(list_systems(preset), pairs, **options))
+    table.insert(0, "promises", [tell_promise(system) for system in table.index])
+    return table
+
+
 def list_systems(preset: str) -> dict[str, Family]:
     """Return the systems with weights, and the driven ones: by the landmarks, and exactly, rendered again."""
-    systems = {name: families.load(name, preset) for name in NAMES if name in families.ready(preset)}
+    systems = {name: families.load(name, preset) for name in VARIANTS if name in families.ready(preset)}
     for name in (one for one in DRIVEN if one in systems):
         for title, driver in (("driven by landmarks", "landmarks"), ("driven exactly", "exact")):
             systems[f"{name}, {title}"] = latent.Driven(systems[name], reenactment.load(driver))
     return systems
 
 
-def tell_promise(system: str, preset: str) -> str:
+def tell_promise(system: str) -> str:
     """Say which truth a row's paper promises: the target's shot, or the source's."""
     name = system.split(",")[0]
     moved = name in families.NAMES and "driven" not in system and families.kind(name).moved

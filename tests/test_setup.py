@@ -108,7 +108,11 @@ def test_readme_names_only_commands_and_options_that_exist():
             if words[:1] != ["swaplib"]:
                 continue
             assert words[1] in commands, line
-            known = {option for item in commands[words[1]].params for option in item.opts}
+            command = commands[words[1]]
+            if hasattr(command, "commands"):  # a group
+                assert words[2] in command.commands, line
+                command = command.commands[words[2]]
+            known = {option for item in command.params for option in item.opts}
             assert {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)} <= known, line
 
 

@@ -157,7 +157,7 @@ def _score_some(card: Card, folders: Mapping[str, Path], judges: Judges, rows: r
             if images:
                 given = list(images)
                 scorer = whole if len(given) == len(rows) else Scorer(_pick(pairs, given), judges, people)
-                shot = scorer.pairs.source if name == "source" else None
+                shot = {"source": pairs.source, "true swap": pairs.truth}.get(name)
                 pictures = torch.cat(list(images.values()))
                 for column, values in scorer.score(pictures, shot).items():
                     table.loc[given, column] = values.double().numpy()

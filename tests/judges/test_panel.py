@@ -43,8 +43,8 @@ def test_the_source_and_the_target_are_the_ends(pairs):
         torch.testing.assert_close(of_target[f"{name}_r"], torch.ones(2), atol=1e-3, rtol=0)
     for name in ("expression", "pose"):
         assert of_target[name].abs().max() < 0.1, name
-        assert (of_target[f"{name}_r"] < 0.1).all()
-        assert (of_source[f"{name}_r"] > 0.9).all()
+        assert (of_target[f"{name}_r"] < 0.2).all()
+        assert (of_source[f"{name}_r"] > 0.8).all()
     assert SMALL.score(truth.images, source, target, truth)["perceptual"].abs().max() < 1e-6
     assert set(of_source) | {"pose_marks"} >= set(metrics.OVERALL)
     assert set(of_source) <= {metric.name for metric in metrics.METRICS}

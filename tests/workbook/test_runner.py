@@ -201,7 +201,7 @@ def test_html_copy_links_within_itself(done):
 
 def test_a_failing_cell_is_named_and_stops_the_run(folder, tmp_path):
     with pytest.raises(WorkbookError) as caught:
-        runner.run([], "demo", {"seed": 9}, folder=folder, out=tmp_path / "out", progress=False)
+        runner.run([], "demo", {"seed": 9}, folder=folder, out=tmp_path / "out", progress=False, jobs=1)
     message = str(caught.value)
     for part in ("10_first", "assert seed < 9", "AssertionError: too large a seed"):
         assert part in message
