@@ -42,7 +42,7 @@ lab: $(READY)
 # The last run shows what a reader gets from the defaults; it keeps the tables of the longer ones, under other names.
 refresh: $(READY)
 	@rm -rf build/refreshed
-	$(BIN)/swaplib run 50_compare --set pairs=500 --figures build/refreshed
+	$(BIN)/swaplib study comparison
 	$(BIN)/swaplib run 20_rsgan --set pairs=1000 --figures build/refreshed
 	$(BIN)/swaplib run 20_rsgan --set pairs=200 --set world=wild --figures build/refreshed
 	$(BIN)/swaplib run 31_directions --set name=rsgan --figures build/refreshed

@@ -4,20 +4,22 @@
 
 dlib's points helped to choose some conventions of the landmarks (see HEAD.md), so that figure is not quite independent;
 nothing was fitted to its detector or descriptor. Prints: how many faces dlib finds, how far its points lie from the
-known ones, how well its descriptor tells people apart, whether a true swap is nearer its source, and how many pictures
-a second are rendered, on one and on two processes.
+known ones, how well its descriptor tells people apart, whether a true swap is nearer its source, how many pictures a
+second are rendered, on one and on two processes, and what the cache saves.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import tempfile
 import time
 
 import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
-from swaplib import photos, synthetic
+from swaplib import cache, photos, synthetic
 from swaplib.faces import LANDMARK_GROUPS, Faces, to_uint8
 from swaplib.synthetic import sample_factors
 
@@ -107,6 +109,21 @@ def speed(world: str) -> None:
     print(f"{world}: {draws:.0f} draws of factors/s")
 
 
+def kept(world: str, count: int = 1000) -> None:
+    """Print how long faces take that are rendered and kept, and that are found again, and their bytes."""
+    before = os.environ.get("SWAPLIB_CACHE")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["SWAPLIB_CACHE"] = folder
+        synthetic.render_faces(8, seed=1, world=world, keep=False)  # loads the kernels
+        seconds = [measure(synthetic.render_faces, count, world=world) for _ in range(2)]
+        found, size = cache.usage()
+    os.environ.pop("SWAPLIB_CACHE") if before is None else os.environ.update(SWAPLIB_CACHE=before)
+    print(
+        f"{world}: {count:,} faces at 128 px in {seconds[0]:.1f} s, again in {seconds[1]:.1f} s; "
+        f"{found:,} results, {size / 1e6:.0f} MB"
+    )
+
+
 def measure(function, *arguments, **options) -> float:
     """Return how many seconds a call takes."""
     start = time.perf_counter()
@@ -118,7 +135,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=11)
-    parser.add_argument("--only", choices=("agreement", "identities", "swaps", "speed"))
+    parser.add_argument("--only", choices=("agreement", "identities", "swaps", "speed", "kept"))
     choice = parser.parse_args()
     torch.set_num_threads(1)
     for world in ("calm", "wild"):
@@ -130,3 +147,5 @@ if __name__ == "__main__":
             true_swaps(choice.count, choice.seed, world, 256)
         if choice.only in (None, "speed"):
             speed(world)
+        if choice.only in (None, "kept"):
+            kept(world)
