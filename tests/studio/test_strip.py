@@ -72,7 +72,8 @@ def test_a_strip_holds_what_the_renderer_draws(family):
 
 def test_the_page_needs_nothing_else_and_may_stand_twice_in_another(family):
     strip = studio.strip(family, "texture", PAIR, steps=3)
-    assert not re.search(r"https?:|//\w|\burl\(|@import|\bimport\b|\bfetch\b|\bid=", strip.html)
+    words = re.sub(r"[A-Za-z0-9+/=]{40,}", "", strip.html)  # without the pictures
+    assert not re.search(r"https?:|//\w|\burl\(|@import|\bimport\b|\bfetch\b|\bid=", words)
     assert all(address.startswith("data:image/") for address in re.findall(r'\bsrc="(.*?)"', strip.html))
     assert re.search(r'<label[^>]*>[\w ]+<input type="range"', strip.html)
     assert strip._repr_html_() == strip.html
