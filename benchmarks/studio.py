@@ -77,11 +77,11 @@ def time_family(name: str, preset: str, presses: int, root: Path) -> dict[str, l
     with browser.lab(cells, Folders(root)) as address, browser.opened(address, ".noUi-handle", "benchmark") as page:
         page.wait_for_timeout(3000)  # what a page does when it opens
         times["floor"] = press_keys(page, "img.swaplib-floor", 0, ["ArrowLeft"] * presses)
-        times["drawn"] = press_keys(page, "img.swaplib-picture", 1, ["ArrowLeft"] * presses)
+        times["drawn"] = press_keys(page, "img.swaplib-picture", -1, ["ArrowLeft"] * presses)
         told = wait_for_frames(page)
         if told["ahead"] > 2:  # a slow family's studio draws nothing ahead
             browser.run_cell(page, 2)
-            times["kept"] = press_keys(page, "img.swaplib-picture", 1, ["ArrowRight", "ArrowLeft"] * (presses // 2))
+            times["kept"] = press_keys(page, "img.swaplib-picture", -1, ["ArrowRight", "ArrowLeft"] * (presses // 2))
         if told["error"]:
             raise RuntimeError(f"{name}: {told['error']}")
     return times | {"kernel": told["spent"]}
