@@ -376,7 +376,7 @@ def sets() -> None:
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove everything that is kept.")] = False,
 ) -> None:
-    """Tell what is kept on disk between runs (rendered faces, descriptors), or remove it."""
+    """Tell what is kept on disk between runs (rendered faces, scores of swaps), or remove it."""
     from swaplib import cache
 
     with _sentences():

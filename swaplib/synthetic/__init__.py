@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from tqdm.auto import tqdm
 
 from swaplib.faces import Faces, from_uint8, region, to_uint8
+from swaplib.synthetic.celeba import attributes
 from swaplib.synthetic.factors import (
     CALM,
     IDENTITY,
@@ -26,7 +27,6 @@ from swaplib.synthetic.factors import (
     Factors,
     Ties,
     World,
-    attributes,
     column,
     columns,
     moving_factors,

@@ -16,7 +16,8 @@ import torch
 
 from swaplib import cache
 from swaplib.faces import Faces, from_uint8, to_uint8
-from swaplib.synthetic.factors import Factors, attributes
+from swaplib.synthetic.celeba import attributes
+from swaplib.synthetic.factors import Factors
 from swaplib.synthetic.version import digest_files
 
 SIZES = (64, 512)

@@ -70,9 +70,9 @@ def test_covers_lie_alike_over_target_and_truth(drawn):
             over = (covered.target.images[row] != plain.target.images[row]).any(0)
             inside = over & (covered.target.labels[row] == 0) & (plain.target.labels[row] != 0)
             assert 0.01 < inside.float().mean() < 0.4
-            assert torch.equal(covered.target.images[row][:, inside], covered.truth.images[row][:, inside]) or (
-                (covered.target.images[row] - covered.truth.images[row])[:, inside].abs().mean() < 0.05
-            )
+            gap = (covered.target.images[row] - covered.truth.images[row])[:, inside].abs()
+            assert gap.mean() < 0.05  # at its rim a cover lets a little of both shine through
+            assert (gap.amax(0) == 0).float().mean() > 0.5
     worn = column(covered.target.factors, "glasses", "worn")
     assert (worn[[0, 4]] == 1).all()
     lenses = region(covered.truth.labels[[0, 4]], "eye_glasses").float().mean((1, 2))
@@ -170,10 +170,8 @@ def test_gaze_is_set_and_read_from_factors_and_seen_in_pictures():
 def test_places_count_who_is_nearer():
     gallery = torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [9.0, 9.0]])
     shown = torch.tensor([[0.1, 0.0], [5.0, 0.0], [torch.nan, 0.0]])
-    own = torch.tensor([[0.2, 0.0], [0.0, 0.0], [0.0, 0.0]])
-    assert np.array_equal(retrieval.rank(shown, own, gallery).numpy(), [1.0, 3.0, np.nan], equal_nan=True) or (
-        retrieval.rank(shown, own, gallery)[:2].tolist() == [1.0, 3.0]
-    )
+    own = torch.tensor([[0.15, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    np.testing.assert_array_equal(retrieval.rank(shown, own, gallery), [1, 3, np.nan])
 
 
 def test_people_are_looked_for_in_another_shot():
