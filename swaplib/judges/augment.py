@@ -1,13 +1,17 @@
-"""Random changes of training pictures, as photographs show them: framing, light, colour, blur, noise, occlusion."""
+"""Random changes of training pictures, as photographs show them: framing, light, colour, blur, noise, files, covers."""
 
 from __future__ import annotations
 
+import io
 import warnings
 from dataclasses import replace
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from PIL import Image
 
-from swaplib.faces import Faces
+from swaplib.faces import Faces, to_uint8
 
 
 def augment(
@@ -42,7 +46,7 @@ def augment(
         labels = warp(labels[:, None].float(), "nearest")[:, 0].round().to(torch.uint8)
     if landmarks is not None:
         landmarks = landmarks @ matrix[:, :, :2].transpose(1, 2).to(landmarks) + matrix[:, None, :, 2].to(landmarks)
-    images = _looks(strength)(warp((faces.images + 1) / 2, "bilinear").clamp(0, 1)) * 2 - 1
+    images = _change_looks(warp((faces.images + 1) / 2, "bilinear").clamp(0, 1), strength) * 2 - 1
     return replace(faces, images=images.clamp(-1, 1), labels=labels, landmarks=landmarks)
 
 
@@ -65,13 +69,65 @@ def _mirrored(faces: Faces) -> Faces:
     return Faces.cat([part for part in parts if len(part)])[order]
 
 
-def _looks(strength: float):
+# ---------------------------------------------------------------------------------------------- looks
+
+
+def _change_looks(pictures: torch.Tensor, strength: float) -> torch.Tensor:
+    """Change light and colour of pictures (B, 3, H, W) in [0, 1], then what a camera and a file take from them."""
     a = _kornia().augmentation
-    return a.AugmentationSequential(
-        a.ColorJiggle(0.3 * strength, 0.3 * strength, 0.3 * strength, 0.03 * strength, p=0.8),
-        a.RandomGrayscale(p=0.05 * strength),
-        a.RandomGaussianBlur((5, 5), (0.3, 1.2), p=0.3 * strength),
-        a.RandomGaussianNoise(0.0, 0.03, p=0.3 * strength),
-        a.RandomErasing((0.02, 0.08), (0.4, 2.5), p=0.15 * strength),
-        data_keys=["input"],
-    )
+    pictures = _recolour(pictures, strength)
+    for share, change in (
+        (0.25, a.RandomGaussianBlur((5, 5), (0.3, 1.2), p=1.0)),
+        (0.3, _lose_pixels),
+        (0.3, a.RandomGaussianNoise(0.0, 0.03, p=1.0)),
+        (0.3, _compress),
+        (0.15, a.RandomErasing((0.02, 0.08), (0.4, 2.5), p=1.0)),
+    ):
+        chosen = (torch.rand(len(pictures)) < share * strength).nonzero()[:, 0]
+        if len(chosen):
+            pictures = pictures.index_copy(0, chosen, change(pictures[chosen]))
+    return pictures
+
+
+_GREY = torch.tensor([0.299, 0.587, 0.114])
+
+
+def _recolour(pictures: torch.Tensor, strength: float) -> torch.Tensor:
+    """Change exposure, contrast, saturation, hue and the light's colour of each picture: one matrix and one shift."""
+    count = len(pictures)
+    gain = 1 + _spread(count, 0.3 * strength)[:, None] + torch.randn(count, 3) * 0.03 * strength
+    contrast = 1 + _spread(count, 0.3 * strength)
+    grey = torch.rand(count) < 0.05 * strength
+    saturation = torch.where(grey, 0.0, 1 + _spread(count, 0.3 * strength))
+    # Hue turns about the axis of greys (Rodrigues' formula with the unit vector (1, 1, 1) / √3).
+    angle = _spread(count, 0.03 * strength) * 2 * torch.pi
+    axis = torch.full((3, 3), 1 / 3)
+    across = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / 3**0.5
+    turned = torch.cos(angle)[:, None, None] * (torch.eye(3) - axis) + torch.sin(angle)[:, None, None] * across + axis
+    greyed = _GREY.expand(3, 3)
+    matrix = saturation[:, None, None] * (turned - greyed) + greyed
+    matrix = contrast[:, None, None] * matrix * gain[:, None]
+    middle = torch.einsum("bij,bj->bi", matrix.to(pictures), pictures.mean((2, 3)))
+    kept = middle * (1 / contrast - 1).to(pictures)[:, None]
+    changed = torch.einsum("bij,bjhw->bihw", matrix.to(pictures), pictures) + kept[:, :, None, None]
+    return changed.clamp(0, 1)
+
+
+def _lose_pixels(pictures: torch.Tensor) -> torch.Tensor:
+    """Shrink pictures to 3/8 to 7/8 of their size, all alike, and enlarge them again."""
+    size = pictures.shape[-2:]
+    share = 0.375 + 0.5 * float(torch.rand(()))
+    small = [max(8, round(share * edge)) for edge in size]
+    shrunk = F.interpolate(pictures, small, mode="bilinear", antialias=True)
+    return F.interpolate(shrunk, size, mode="bilinear" if torch.rand(()) < 0.5 else "bicubic").clamp(0, 1)
+
+
+def _compress(pictures: torch.Tensor) -> torch.Tensor:
+    """Save pictures as JPEG of quality 30 to 90 and read them again; gradients pass as if nothing had happened."""
+    qualities = torch.randint(30, 91, (len(pictures),)).tolist()
+    read = []
+    for picture, quality in zip(to_uint8(pictures * 2 - 1), qualities, strict=True):
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "JPEG", quality=quality)
+        read.append(torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1))
+    return pictures + (torch.stack(read).to(pictures) / 255 - pictures).detach()

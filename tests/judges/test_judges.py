@@ -451,6 +451,31 @@ def test_augmentation_follows_the_seed_and_keeps_the_range():
     assert not torch.equal(outs[0].images, FACES.images)
 
 
+def test_what_a_file_loses_passes_gradients():
+    images = FACES.images.clone().requires_grad_()
+    torch.manual_seed(0)
+    augment(Faces(images), strength=2).images.square().sum().backward()
+    assert (images.grad.flatten(1).norm(dim=1) > 0).all()
+
+
+def test_attacked_pictures_raise_the_loss_within_their_radius():
+    embedder = judges.build("identity_linear", "smoke").eval()
+    images = FACES.images * 0.9  # nothing is cut off at black and white
+    known = embedder(images).detach()
+
+    def loss(pictures):
+        return (1 - (embedder(pictures) * known).sum(1)).mean()
+
+    torch.manual_seed(0)
+    attacked = identity.attack(images, loss, 8)
+    changes = (attacked - images).square().mean((1, 2, 3)).sqrt() * 127.5
+    assert torch.equal(attacked[1::2], images[1::2])
+    assert (changes[::2] > 0).all()
+    assert (changes[::2] <= 8.001).all()
+    noise = torch.randn_like(images) * (changes / 127.5)[:, None, None, None]
+    assert loss(attacked) > 3 * loss(images + noise)
+
+
 # ---------------------------------------------------------------------------------------------- perceptual distance
 
 
