@@ -146,13 +146,17 @@ def render(
     size: Annotated[int, typer.Option(min=64, max=512, help="Edge of the pictures in pixels.")] = 128,
     shots: Annotated[int, typer.Option(min=1, help="Pictures of each person.")] = 1,
     relatives: Annotated[int, typer.Option(min=1, help="People that share one skin: only heads tell them apart.")] = 1,
+    crossed: Annotated[
+        int, typer.Option(min=1, help="People in the same shots: each picture is the true swap of others.")
+    ] = 1,
     jobs: Jobs = 2,
 ) -> None:
     """Render faces with their labels, landmarks, attributes and factors into a prepared dataset."""
     with _sentences():
         from swaplib import data
 
-        path = data.render(out, count, seed=seed, world=world, size=size, shots=shots, relatives=relatives, jobs=jobs)
+        people = {"shots": shots, "relatives": relatives, "crossed": crossed}
+        path = data.render(out, count, seed=seed, world=world, size=size, jobs=jobs, **people)
         typer.echo(f"{count} faces in {path}")
 
 

@@ -247,6 +247,44 @@ class Shots:
         return Faces.cat(parts)
 
 
+@dataclass(frozen=True)
+class Crossed:
+    """People who were rendered in the same shots (`crossed` of `data.render`), to learn from true swaps.
+
+    Index k gives all pictures of one such group, person by person, each person's shots in the same order: picture
+    (i, s) is the true swap of person i onto any other picture of shot s. Raises ValueError for other data sets.
+    """
+
+    dataset: Dataset
+
+    def __post_init__(self):
+        if self.people < 2:
+            raise ValueError(f"{self.dataset.folder.name} has no people in the same shots: render with --crossed 4")
+
+    @property
+    def people(self) -> int:
+        """Number of people in a group."""
+        return self.dataset.card["settings"].get("crossed", 1)
+
+    @property
+    def shots(self) -> int:
+        """Number of pictures that an index stands for."""
+        return self.people * self.dataset.card["settings"].get("shots", 1)
+
+    @cached_property
+    def _groups(self) -> list[list[int]]:
+        rows = defaultdict(list)
+        for row, number in enumerate(self.dataset.metadata["source"].astype(int)):
+            rows[number // self.shots].append((number, row))
+        return [[row for _, row in sorted(group)] for group in rows.values() if len(group) == self.shots]
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __getitem__(self, index: list[int]) -> Faces:
+        return self.dataset[[row for k in index for row in self._groups[k]]]
+
+
 def _without_identity(faces: Faces) -> Faces:
     attributes, factors = faces.attributes, faces.factors
     if attributes is None:

@@ -33,6 +33,7 @@ def render(
     *,
     shots: int = 1,
     relatives: int = 1,
+    crossed: int = 1,
     backend: str | None = None,
     validation: float = 0.1,
     progress: bool = True,
@@ -47,14 +48,16 @@ def render(
         raise ValueError(f"count must be at least 1, got {count}")
     if world not in synthetic.WORLDS:
         raise ValueError(f"unknown world {world!r}: choose one of {', '.join(synthetic.WORLDS)}")
-    for name, value in {"shots": shots, "relatives": relatives}.items():
+    for name, value in {"shots": shots, "relatives": relatives, "crossed": crossed}.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-    settings = {"seed": seed, "world": world, "size": size, "validation": validation}
+    settings = {"renderer": synthetic.RENDERER, "seed": seed, "world": world, "size": size, "validation": validation}
     settings |= {"shots": shots} if shots > 1 else {}
     settings |= {"relatives": relatives} if relatives > 1 else {}
-    what = f"rendered faces, {world} world{f', {shots} of each person' if shots > 1 else ''}"
+    settings |= {"crossed": crossed} if crossed > 1 else {}
+    what = f"faces of renderer {synthetic.RENDERER}, {world} world{f', {shots} of each person' if shots > 1 else ''}"
     what += f", {relatives} people to a skin" if relatives > 1 else ""
+    what += f", {crossed} people to the same shots" if crossed > 1 else ""
     card = make_card("data.render", what, (size, size), settings)
     writer.start(out, card)
     rows = _rendered(out)
@@ -81,7 +84,7 @@ def _render_shard(out: Path, settings: dict[str, Any], wanted: list[int]) -> int
     """Render a whole shard and save the faces of the wanted numbers: their last bits depend on the batch."""
     start = wanted[0] // SHARD * SHARD
     seed, world, size = settings["seed"], settings["world"], settings["size"]
-    people = {name: settings.get(name, 1) for name in ("shots", "relatives")}
+    people = {name: settings.get(name, 1) for name in ("shots", "relatives", "crossed")}
     faces = synthetic.render_faces(SHARD, seed=seed, start=start, world=world, size=size, jobs=1, keep=False, **people)
     images, rows = to_uint8(faces.images), []
     for k in (number - start for number in wanted):
@@ -89,8 +92,9 @@ def _render_shard(out: Path, settings: dict[str, Any], wanted: list[int]) -> int
         writer.write_picture(out, f"images/{name}", images[k])
         writer.write_picture(out, f"labels/{name}", faces.labels[k].numpy())
         subject = str(int(faces.identity[k]))
+        among = str(int(subject) - int(subject) % (people["shots"] * people["crossed"]))  # all who share shots
         row = {"file": f"images/{name}", "labels": f"labels/{name}", "source": f"{start + k:08d}", "subject": subject}
-        row |= {"split": split_of(subject, settings["validation"]), "licence": "Apache-2.0", "note": ""}
+        row |= {"split": split_of(among, settings["validation"]), "licence": "Apache-2.0", "note": ""}
         row |= {"landmarks": faces.landmarks[k].ravel().tolist(), "attributes": faces.attributes[k].tolist()}
         row |= {f"factor_{group}": values[k].tolist() for group, values in faces.factors.items()}
         rows.append(row)

@@ -7,6 +7,7 @@ half-written file, and the next one reads the records there and goes on where it
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -113,6 +114,14 @@ def run(out: Path, tasks: Iterable[Any], jobs: int, backend: str | None, bar: tq
         ) from error
 
 
+def _hash_pictures(out: Path, table: pd.DataFrame) -> str:
+    """Return the SHA-256 of all pictures and label maps in the table's order: equal for the same set elsewhere."""
+    digest = hashlib.sha256()
+    for file in table[["file", "labels"]].stack():  # without labels that are missing
+        digest.update((out / file).read_bytes())
+    return digest.hexdigest()
+
+
 def finish(out: Path, card: dict[str, Any], rows: Iterable[dict[str, Any]], skipped: pd.DataFrame) -> None:
     """Write the tables and the card, then drop the records."""
     rows = sorted(rows, key=lambda row: row["source"])
@@ -129,6 +138,7 @@ def finish(out: Path, card: dict[str, Any], rows: Iterable[dict[str, Any]], skip
         "subjects": len(set(table["subject"]) - {""}),
         "splits": {str(name): int(count) for name, count in table["split"].value_counts().sort_index().items()},
         "skipped": len(skipped),
+        "sha256": _hash_pictures(out, table),
     }
     _write_card(out, {**card, **counts, "complete": True})
     shutil.rmtree(out / WORK, ignore_errors=True)

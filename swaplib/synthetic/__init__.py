@@ -82,6 +82,7 @@ def render_faces(
     progress: bool = False,
     shots: int = 1,
     relatives: int = 1,
+    crossed: int = 1,
     keep: bool = True,
 ) -> Faces:
     """Render faces number start … start+count−1 of the series `seed`; face k is the same whatever else is asked for.
@@ -90,11 +91,13 @@ def render_faces(
     shots: pictures of each person: faces n, n+1 … n+shots−1, n a multiple of `shots`, show person n.
     relatives: that many people in a row share the skin, eyes, brows and beard of the first of them; only the shape of
         the head tells them apart.
+    crossed: that many people in a row are shown in the same shots: picture k of one is the true swap of him onto
+        picture k of any other.
     keep: as in `render`.
     """
     chunks = [range(first, min(first + 8, start + count)) for first in range(start, start + count, 8)]
     work = (
-        joblib.delayed(_render_range)(chunk, seed, world, size, supersample, ties, shots, relatives, keep)
+        joblib.delayed(_render_range)(chunk, seed, world, size, supersample, ties, shots, relatives, crossed, keep)
         for chunk in chunks
     )
     if jobs == 1:
@@ -105,15 +108,19 @@ def render_faces(
     return Faces.cat(list(bar))
 
 
-def _render_range(chunk: range, seed, world, size, supersample, ties, shots, relatives, keep) -> Faces:
+def _render_range(chunk: range, seed, world, size, supersample, ties, shots, relatives, crossed, keep) -> Faces:
     # Small tensors: a second thread per process costs far more in waiting than it brings.
     with one_thread():
-        factors = sample_factors(len(chunk), seed, chunk.start, world, ties)
         people = [number - number % shots for number in chunk]
-        if shots * relatives > 1:
+        if shots * relatives * crossed == 1:
+            factors = sample_factors(len(chunk), seed, chunk.start, world, ties)
+        else:
             families = [number - number % (shots * relatives) for number in chunk]
-            drawn = {k: sample_factors(1, seed, k, world, ties) for k in {*people, *families}}
-            factors = swap_identity(_gather(drawn, people), factors)
+            shown = [
+                number - number % (shots * crossed) + number % shots if crossed > 1 else number for number in chunk
+            ]
+            drawn = {k: sample_factors(1, seed, k, world, ties) for k in {*people, *families, *shown}}
+            factors = swap_identity(_gather(drawn, people), _gather(drawn, shown))
             factors["skin"] = _gather(drawn, families)["skin"]
         rendered = render(factors, size, supersample, keep)
     return replace(rendered, identity=torch.tensor(people))

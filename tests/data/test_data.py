@@ -621,6 +621,34 @@ def test_render_resumes_and_grows(tmp_path, monkeypatch):
         data.render(tmp_path / "new", 0)
 
 
+def test_crossed_people_are_each_others_true_swaps(tmp_path):
+    data.render(tmp_path / "out", 24, seed=5, size=64, shots=2, relatives=2, crossed=3, jobs=1, progress=False)
+    found = data.open(tmp_path / "out")
+    group = data.Crossed(found)
+    assert (len(group), group.people, group.shots) == (4, 3, 6)
+    faces = group[[1]]
+    assert faces.identity.tolist() == [6, 6, 8, 8, 10, 10]
+    sources, targets = [0, 3, 4], [3, 4, 1]
+    wanted = [1, 2, 5]  # person of the source, shot of the target
+    truth = synthetic.true_swap(faces[sources], faces[targets])
+    assert (truth.images - faces.images[wanted]).abs().max() <= 1 / 127 + 1e-6
+    for among in range(4):
+        assert len(set(found.metadata["split"][6 * among : 6 * among + 6])) == 1, "a group's truths stay in its split"
+    data.render(tmp_path / "single", 4, size=64, jobs=1, progress=False)
+    with pytest.raises(ValueError, match="render with --crossed 4"):
+        data.Crossed(data.open(tmp_path / "single"))
+
+
+def test_a_cards_hash_tells_sets_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic, "render_faces", fake_faces)
+    for name, seed in (("one", 0), ("again", 0), ("other", 1)):
+        data.render(tmp_path / name, 5, seed=seed, size=16, jobs=1, progress=False)
+    one, again, other = (data.open(tmp_path / name).card["sha256"] for name in ("one", "again", "other"))
+    assert one == again != other
+    card = data.open(tmp_path / "one").card
+    assert card["settings"]["renderer"] == synthetic.RENDERER
+
+
 def test_render_with_the_real_renderer(tmp_path):
     data.render(tmp_path / "out", 2, seed=5, size=64, jobs=1, progress=False)
     faces, truth = data.open(tmp_path / "out"), synthetic.render_faces(data.SHARD, seed=5, size=64)[[0, 1]]

@@ -171,7 +171,7 @@ def test_relatives_share_a_skin_and_come_together(tmp_path):
     assert torch.equal(heads, heads[:, :, :1].expand_as(heads))
     assert (heads[:, 0, 0] != heads[:, 1, 0]).any(1).all()
     assert len(skins[:, 0, 0].unique(dim=0)) == 4
-    assert relatives.card["what"] == "rendered faces, calm world, 2 of each person, 2 people to a skin"
+    assert relatives.card["what"] == "faces of renderer 2.0, calm world, 2 of each person, 2 people to a skin"
 
     shots = data.Shots([relatives], 2)
     assert (len(shots), shots.people) == (4, 8)

@@ -141,7 +141,7 @@ def test_train_saves_weights_that_load(dataset, tmp_path):
     assert loaded.config == Config.smoke()
     card = weights.read_card(file)
     assert (card["steps"], card["images"]) == (3, 12)
-    assert "rendered faces, calm world" in card["data"]
+    assert "faces of renderer 2.0, calm world" in card["data"]
     samples = list((tmp_path / "rsgan_smoke" / "1_whole" / "previews").glob("*.png"))
     assert len(samples) == 1
     assert call(*arguments, 4).exit_code == 1  # a run is there: it must be said to go on
