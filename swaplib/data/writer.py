@@ -117,7 +117,7 @@ def run(out: Path, tasks: Iterable[Any], jobs: int, backend: str | None, bar: tq
 def _hash_pictures(out: Path, table: pd.DataFrame) -> str:
     """Return the SHA-256 of all pictures and label maps in the table's order: equal for the same set elsewhere."""
     digest = hashlib.sha256()
-    for file in table[["file", "labels"]].stack():  # without labels that are missing
+    for file in table[["file", "labels"]].stack().dropna():
         digest.update((out / file).read_bytes())
     return digest.hexdigest()
 
