@@ -232,12 +232,15 @@ class Identity(Judge):
 
     def _contrast(self, images: torch.Tensor, people: torch.Tensor) -> torch.Tensor:
         config = self.config
-        if self.objective == "linear":  # the classifier sees the vector before it is normalised
-            return F.cross_entropy(self.classes(self.head(self.trunk(self.seen(images)))).float(), people)
-        if self.objective == "margin":
-            logits = margin_logits(self(images), self.classes.weight.T.float(), people, config.scale, config.margin)
-            return F.cross_entropy(logits, people)
-        return contrastive_loss(self(images), people, config.temperature, self.objective == "supcon")
+        vectors = self.head(self.trunk(self.seen(images))).float()
+        with torch.autocast(images.device.type, enabled=False):  # bfloat16 can't tell cosines of 0.99 and 0.995 apart
+            if self.objective == "linear":  # the classifier sees the vector before it is normalised
+                return F.cross_entropy(self.classes(vectors), people)
+            codes = F.normalize(vectors, dim=1)
+            if self.objective == "margin":
+                logits = margin_logits(codes, self.classes.weight.T, people, config.scale, config.margin)
+                return F.cross_entropy(logits, people)
+            return contrastive_loss(codes, people, config.temperature, self.objective == "supcon")
 
 
 class IdentitySupCon(Identity):
