@@ -29,10 +29,17 @@ Where we differ from the paper, and why:
   as in StyleGAN2; it learns at half its size first. Its embedder sees each swapped picture through small random changes
   of framing, light and sharpness (`jittered`): a network that sees few pictures learns to please one embedder by
   patterns that no other sees, and such patterns don't survive these changes.
+- `Config.known()` is not the paper's: it learns from true swaps, which rendered faces have, in groups of people who were
+  rendered in the same shots. By the paper's own losses a true swap may cost more than a painted one, so they can't lead
+  there alone. It grows by a finer level, so that what the others have learned keeps its scale.
+- The projected discriminator (`projected`) isn't the paper's either: StyleGAN2's, from scratch, is blind for the first
+  hundred thousand pictures; frozen features tell swapped faces at once. Its condition is the identity, real pictures
+  coming with another shot's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -40,12 +47,21 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from swaplib.data import Crossed, Dataset
 from swaplib.faces import Faces
 from swaplib.families.base import Codes, Family, Part
+from swaplib.judges import perceptual
 from swaplib.judges.augment import augment
 from swaplib.judges.identity import Identity, identity_loss
+from swaplib.judges.parsing import Parser
 from swaplib.networks import blocks
-from swaplib.networks.discriminators import discriminator_loss, generator_loss
+from swaplib.networks.discriminators import (
+    ProjectedDiscriminator,
+    discriminator_loss,
+    generator_loss,
+    hinge_discriminator_loss,
+    hinge_generator_loss,
+)
 from swaplib.networks.ncsnpp import NCSNPP
 from swaplib.networks.stylegan2 import Discriminator, gradient_penalty
 from swaplib.training.model import Phase, Stage, cosine
@@ -66,13 +82,21 @@ class Config:
     embedder: str = "identity"  # which judge; Table 3 tries identity_margin
     embedder_preset: str = "paper"
     jittered: bool = False  # the embedder sees swapped pictures through random changes; the paper names none
-    grown: bool = False  # learn at half the size first
+    grown: bool = False  # learn at half the size first: the same network, or one without the finest level if told
+    group: tuple[int, int] = (0, 0)  # people and shots of each group of pictures that are each other's true swaps
+    projected: bool = False  # the discriminator sees frozen features, and whose face it should be
+    parser_preset: str = "paper"  # of the network whose features are compared and discriminated
     # Weights of the losses, §5.1.
     identity: float = 4  # λ_id
     change: float = 1  # λ_chg
     adversarial: float = 1  # λ_adv
     discriminator: float = 1
     penalty: float = 0.5  # γ / 2 of R1
+    accuracy: float = 0  # of the projected discriminator: logged, not learned from
+    # Weights of the distances to the true swap, which only rendered faces have; not the paper's.
+    truth: float = 0  # of the pixels
+    truth_edges: float = 0  # of the differences of neighbouring pixels
+    truth_features: float = 0  # of the parser's features
     penalty_every: int = 1  # steps from one penalty to the next
     # §5.1
     learning_rate: float = 1e-3
@@ -95,6 +119,19 @@ class Config:
             embedder_preset="demo", jittered=True, grown=True, penalty=0.8, penalty_every=16,
             discriminator_learning_rate=2e-3,
             last_rate=0.05, steps=15_000,
+        )  # fmt: skip
+
+    @classmethod
+    def known(cls) -> Config:
+        """Return the demo's network told the truth: it learns from true swaps alone, which only rendered faces have.
+
+        What it reaches bounds what the paper's losses, which can't see the truth, may be expected to reach.
+        """
+        return cls(
+            size=128, patch=2, width=32, factors=(1, 2, 3, 4), blocks=1, attention=(8,), discriminator_base=1536,
+            discriminator_most=96, embedder_preset="demo", grown=True, group=(4, 4), parser_preset="demo",
+            truth=1, truth_edges=2, truth_features=0.5, identity=0, change=0, adversarial=0, discriminator=0,
+            learning_rate=6e-4, betas=(0.9, 0.99), last_rate=0.05, batch=1, steps=60_000,
         )  # fmt: skip
 
     @classmethod
@@ -122,6 +159,9 @@ class Config:
         )  # fmt: skip
 
 
+_SEEN = (1, 2, 3, 4)
+"""Levels of the parser's encoder that the projected discriminator sees: at half the pictures' size and coarser."""
+
 # ----------------------------------------------------------------------------------------------------------- networks
 # G's is `swaplib.networks.ncsnpp`, D `swaplib.networks.stylegan2`, E one of `swaplib.judges.identity`.
 
@@ -140,10 +180,10 @@ class SmoothSwap(Family):
     paper: ClassVar[tuple[str, str]] = ("Smooth-Swap", "2112.05907")
     Config = Config
     swap_parts = ("identity",)
-    training_only: ClassVar[tuple[str, ...]] = ("discriminator",)
+    training_only: ClassVar[tuple[str, ...]] = ("discriminator", "parser", "distance")
 
-    def __init__(self, config: Config, embedder: Identity):
-        super().__init__(config, embedder=embedder)
+    def __init__(self, config: Config, embedder: Identity, parser: Parser | None = None):
+        super().__init__(config, embedder=embedder, parser=parser)
         dimensions = embedder.config.dimensions
         self.parts = (
             Part("identity", (dimensions,), "sphere"),
@@ -151,17 +191,30 @@ class SmoothSwap(Family):
         )
         condition = 4 * config.width
         self.projection = nn.Linear(dimensions, condition)
+        if config.truth_features:
+            self.frozen["distance"] = perceptual.feature_distance(parser, own_size=True)
         self.network = NCSNPP(
             config.size // config.patch, config.width, config.factors, config.blocks, config.attention, condition,
             3 * config.patch**2,
         )  # fmt: skip
-        self.discriminator = Discriminator(config.size, config.discriminator_base, config.discriminator_most)
+        if config.projected:
+            widths = [parser.config.width << level for level in _SEEN]
+            sizes = [config.size >> level for level in _SEEN]
+            self.discriminator = ProjectedDiscriminator(widths, sizes, config.discriminator_most, dimensions)
+        else:
+            self.discriminator = Discriminator(config.size, config.discriminator_base, config.discriminator_most)
 
     # -- the contract
 
+    @property
+    def mirrored(self) -> bool:
+        """Whether pictures are mirrored one by one: not those that are each other's true swaps."""
+        return not self.config.group[0]
+
     @classmethod
     def frozen_models(cls, config: Config) -> dict[str, tuple[str, str]]:
-        return {"embedder": (config.embedder, config.embedder_preset)}
+        found = {"embedder": (config.embedder, config.embedder_preset)}
+        return found | ({"parser": ("parser", config.parser_preset)} if config.projected or config.truth else {})
 
     def encode(self, faces: Faces) -> Codes:
         """Return the identity's unit vector and the picture itself; raise ValueError for pictures of another size."""
@@ -187,50 +240,127 @@ class SmoothSwap(Family):
         config = self.config
         self.embedder.require_weights()
         generator = [*self.projection.parameters(), *self.network.parameters()]
-        discriminator = [*self.discriminator.parameters()]
         rate, betas = config.discriminator_learning_rate, config.betas
-        phases = [
-            Phase("generator", generator, self._generator_losses, 1, config.learning_rate, betas),
-            Phase("discriminator", discriminator, self._discriminator_losses, 1, rate, betas),
-        ]
+        phases = [Phase("generator", generator, self._generator_losses, 1, config.learning_rate, betas)]
+        if not config.discriminator:
+            return phases
+        if config.projected:
+            learned = self.discriminator.trainable()
+            return [*phases, Phase("discriminator", learned, self._projected_losses, 1, rate, betas)]
+        learned = [*self.discriminator.parameters()]
+        phases.append(Phase("discriminator", learned, self._discriminator_losses, 1, rate, betas))
         if config.penalty_every > 1:
             every = config.penalty_every
-            phases.append(Phase("smoothness", discriminator, self._penalty, every, rate, betas, shares="discriminator"))
+            phases.append(Phase("smoothness", learned, self._penalty, every, rate, betas, shares="discriminator"))
         return phases
 
     @classmethod
     def stages(cls, config: Config) -> list[Stage]:
         if not config.grown:
             return [Stage("whole", config, 1.0, cosine(1, config.last_rate))]
-        half = replace(config, size=config.size // 2, attention=tuple(size // 2 for size in config.attention))
+        half = replace(config, size=config.size // 2)
+        if config.group[0]:  # what the levels have learned keeps its scale
+            half = replace(half, factors=config.factors[1:])
+        else:
+            half = replace(half, attention=tuple(size // 2 for size in config.attention))
         return [
             Stage("half", half, 0.5, cosine(1, 0.5)),
             Stage("whole", config, 0.5, cosine(0.5, config.last_rate)),
         ]
 
+    @classmethod
+    def training_data(cls, config: Config, datasets: Sequence[Dataset]) -> Crossed | None:
+        """Take the groups of one crossed data set where the truth teaches; else any pictures.
+
+        Raises ValueError for several sets, and for one that was not rendered crossed.
+        """
+        if not config.group[0]:
+            return None
+        if len(datasets) > 1:
+            raise ValueError("true swaps are taken from one data set: render it with --crossed 4 --shots 4")
+        return Crossed(datasets[0])
+
     def init_from(self, other: SmoothSwap) -> None:
         """Copy all but those layers of the discriminator that pictures of this size need and the other's don't."""
-        blocks.copy_by_name(self, other)
+        if len(self.config.factors) == len(other.config.factors) + 1:
+            self.network.grow_from(other.network)
+            blocks.copy_by_name(self.projection, other.projection)
+        else:
+            blocks.copy_by_name(self, other)
 
-    def _swapped(self, faces: Faces) -> tuple[torch.Tensor, torch.Tensor]:
-        """Swap each target to the identity of the next one, the first to its own; return pictures and identities."""
+    def _swapped(self, faces: Faces) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Swap each picture: return swapped pictures, their wanted identities, and true swaps where they are known."""
         self.check_size(faces.images)
-        order = torch.cat([torch.zeros(1, dtype=torch.long), torch.arange(1, len(faces)).roll(-1)])
-        wanted = self.embedder(faces.images)[order.to(faces.images.device)]
-        return self(faces.images, wanted), wanted
+        source, truth = (None if rows is None else rows.to(faces.images.device) for rows in self._pair(len(faces)))
+        wanted = self.embedder(faces.images)[source]
+        return self(faces.images, wanted), wanted, None if truth is None else faces.images[truth]
+
+    def _pair(self, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Choose whose identity each of a batch's pictures takes: return the numbers of sources and of true swaps.
+
+        In crossed groups, a source shows another shot, and one in eight the target's own person; without them each
+        target takes the identity of the next one, the first its own, and no truth is known.
+        """
+        place = torch.arange(count)
+        people, shots = self.config.group
+        if not people:
+            return torch.cat([place[:1], place[1:].roll(-1)]), None
+        if count % (people * shots):
+            raise ValueError(
+                f"{count} pictures are no groups of {people} people in {shots} shots: train on data.Crossed"
+            )
+        shot, person, first = place % shots, place // shots % people, place - place % (people * shots)
+        other = (person + torch.randint(1, people, place.shape)) % people
+        other = torch.where(torch.rand(place.shape) < 1 / 8, person, other)
+        seen = (shot + torch.randint(1, shots, place.shape)) % shots
+        return first + other * shots + seen, first + other * shots + shot
 
     def _generator_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
-        swapped, wanted = self._swapped(faces)
-        seen = augment(Faces(swapped)).images if self.config.jittered else swapped
-        return {
-            "identity": identity_loss(self.embedder(seen), wanted),
-            "change": F.mse_loss(swapped, faces.images),
-            "adversarial": generator_loss([self.discriminator(swapped)]),
-        }
+        config = self.config
+        swapped, wanted, truth = self._swapped(faces)
+        losses, told = {}, 0
+        if truth is not None:  # of all pictures, or of the first half where the paper's losses teach, too
+            told = len(faces) // 2 if config.identity else len(faces)
+            losses |= self._truth_losses(swapped[:told], truth[:told])
+        if config.identity:
+            free = swapped[told:]
+            seen = augment(Faces(free)).images if config.jittered else free
+            losses["identity"] = identity_loss(self.embedder(seen), wanted[told:])
+            losses["change"] = F.mse_loss(free, faces.images[told:])
+        if config.adversarial and config.projected:
+            losses["adversarial"] = hinge_generator_loss([self._judge(swapped, wanted)])
+        elif config.adversarial:
+            losses["adversarial"] = generator_loss([self.discriminator(swapped)])
+        return losses
+
+    def _truth_losses(self, swapped: torch.Tensor, truth: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Compare pictures with their true swaps: pixels, differences of neighbours, the parser's features."""
+        losses = {"truth": F.l1_loss(swapped, truth)}
+        if self.config.truth_edges:
+            pairs = [(picture.diff(dim=2), picture.diff(dim=3)) for picture in (swapped, truth)]
+            losses["truth_edges"] = sum(F.l1_loss(one, other) for one, other in zip(*pairs, strict=True))
+        if self.config.truth_features:
+            losses["truth_features"] = self.distance(swapped, truth).mean()
+        return losses
+
+    def _judge(self, images: torch.Tensor, identity: torch.Tensor) -> torch.Tensor:
+        """Return the projected discriminator's logits (B, scales) of pictures that should show an identity."""
+        maps = self.parser.features(images, self.config.size)
+        return self.discriminator([maps[level] for level in _SEEN], identity)
+
+    def _projected_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
+        """Tell true pictures, with their person's identity in another shot, from swapped ones with the wanted one."""
+        with torch.no_grad():
+            swapped, wanted, truth = self._swapped(faces)
+        # Where no truth is known, each true picture goes with the identity that it shows itself.
+        shown = (faces.images, self.embedder(faces.images)) if truth is None else (truth, wanted)
+        real, fake = self._judge(*shown), self._judge(swapped, wanted)
+        right = torch.cat([real > 0, fake <= 0]).float().mean()
+        return {"discriminator": hinge_discriminator_loss(real, [fake]), "accuracy": right}
 
     def _discriminator_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         with torch.no_grad():
-            swapped, _ = self._swapped(faces)
+            swapped, _, _ = self._swapped(faces)
         losses = {"discriminator": discriminator_loss(self.discriminator(faces.images), [self.discriminator(swapped)])}
         return losses if self.config.penalty_every > 1 else losses | self._penalty(faces)
 

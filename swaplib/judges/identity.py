@@ -189,6 +189,10 @@ class Identity(Judge):
         """Embed images in [-1, 1] as unit vectors."""
         return F.normalize(self.head(self.trunk(self.seen(images))).float(), dim=1)
 
+    def features(self, images: torch.Tensor, size: int | None = None) -> list[torch.Tensor]:
+        """Return the trunk's maps, finest first. size: pixels to which images are resized; the config's where None."""
+        return self.trunk.features(self.seen(images) if size is None else Faces(images).resize(size).images)
+
     def embed(self, faces: Faces) -> torch.Tensor:
         """Embed faces as unit vectors, without gradients."""
         with torch.no_grad():

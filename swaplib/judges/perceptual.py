@@ -13,6 +13,7 @@ from torch import nn
 
 from swaplib.judges.base import PublishedJudge
 from swaplib.judges.identity import IdentityLinear
+from swaplib.judges.parsing import Parser
 
 
 def _unit(features: torch.Tensor) -> torch.Tensor:
@@ -25,7 +26,7 @@ class FeatureDistance(nn.Module):
     own_size: the judge sees pictures at their own size instead of its config's.
     """
 
-    def __init__(self, judge: IdentityLinear, own_size: bool = False):
+    def __init__(self, judge: IdentityLinear | Parser, own_size: bool = False):
         super().__init__()
         self.judge, self.own_size = judge, own_size
 
@@ -34,7 +35,7 @@ class FeatureDistance(nn.Module):
 
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Return what is compared, a map (B, C, h, w) for each level; worth keeping for pictures that stay."""
-        maps = self.judge.trunk.features(images if self.own_size else self.judge.seen(images))
+        maps = self.judge.features(images, images.shape[-1] if self.own_size else None)
         return [_unit(one.float()) for one in maps]
 
     @staticmethod
@@ -80,6 +81,6 @@ class AlexNetDistance(PublishedJudge):
         return sum((weight * (_unit(a) - _unit(b)).square()).sum(1).mean((1, 2)) for a, b, weight in pairs)
 
 
-def feature_distance(judge: IdentityLinear, own_size: bool = False) -> FeatureDistance:
-    """Freeze a classifying embedder and return the distance of its features."""
+def feature_distance(judge: IdentityLinear | Parser, own_size: bool = False) -> FeatureDistance:
+    """Freeze a classifying embedder, or a parser, and return the distance of its features."""
     return FeatureDistance(judge.freeze(), own_size)

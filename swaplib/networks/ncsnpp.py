@@ -117,6 +117,7 @@ class NCSNPP(nn.Module):
     ):
         super().__init__()
         self.blocks, self.levels, self.attention = blocks, len(factors), tuple(attention)
+        self._finest = size
         self.wide = width >= 64
         outputs = [width * factor for factor in factors]
         modules: list[nn.Module] = [_conv(channels, width)]
@@ -170,6 +171,16 @@ class NCSNPP(nn.Module):
             if level:
                 h = next(module)(h, condition)
         return output.float()
+
+    def grow_from(self, other: NCSNPP) -> None:
+        """Take over a network of half the size whose levels are this one's but the first, keeping their scales.
+
+        What is new, the finest level, begins as it was built: it adds nothing yet to what the others show.
+        """
+        new = self.blocks + 2 + (self._finest in self.attention) * self.blocks  # its modules on the way down
+        self.all_modules[0].load_state_dict(other.all_modules[0].state_dict())
+        for mine, theirs in zip(self.all_modules[1 + new :], other.all_modules[1:], strict=False):
+            mine.load_state_dict(theirs.state_dict())
 
     def _look(self, module, h):
         """Apply attention, at the sizes that have it."""

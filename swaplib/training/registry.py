@@ -62,7 +62,7 @@ class Registry(Generic[T]):
         own = self.kind(name).Config
         if isinstance(preset, own):
             return preset
-        if preset not in PRESETS:
+        if preset not in PRESETS and not (preset == "known" and hasattr(own, "known")):
             raise ValueError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
         return getattr(own, preset)()
 

@@ -38,7 +38,7 @@ def test_it_returns_its_target_at_first(family):
 
 def test_one_pair_of_a_batch_is_a_face_with_itself(family):
     wanted = family.embedder(FACES.images)
-    _, asked = family._swapped(FACES)
+    _, asked, _ = family._swapped(FACES)
     torch.testing.assert_close(asked, wanted[[0, 2, 3, 1]])
 
 
@@ -53,7 +53,7 @@ def test_a_self_pair_is_reconstruction(family):
 def test_losses_against_their_formulas(family):
     for parameter in family.network.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
-    swapped, wanted = family._swapped(FACES)
+    swapped, wanted, _ = family._swapped(FACES)
     losses = family.phases()[0].losses(FACES)
     found = family.embedder(swapped)
     cosines = torch.stack([found[k] @ wanted[k] for k in range(4)])
@@ -147,3 +147,76 @@ def test_it_learns_to_change_what_the_embedder_sees():
         first = first or losses["identity"].item()
     assert float(losses["identity"]) < 0.6 * first
     assert float(losses["change"]) < 0.2
+
+
+# ---------------------------------------------------------------------------------------------- told the truth
+
+TOLD = replace(
+    Config.known(), size=32, width=8, factors=(1, 2, 2), attention=(4,), discriminator_base=256, discriminator_most=16,
+    embedder_preset="smoke", parser_preset="smoke", group=(3, 2),
+)  # fmt: skip
+
+
+def test_sources_and_truths_of_crossed_groups():
+    family = families.start("smooth_swap", TOLD)
+    torch.manual_seed(0)
+    own = []
+    for _ in range(20):
+        source, truth = family._pair(12)
+        place = torch.arange(12)
+        group, person, shot = place // 6, place // 2 % 3, place % 2
+        assert torch.equal(source // 6, group)
+        assert (source % 2 != shot).all(), "a source in the target's own shot would show the truth"
+        assert torch.equal(truth, source // 2 * 2 + shot)
+        own.append((source // 2 % 3 == person).float().mean())
+    assert 0.05 < torch.stack(own).mean() < 0.25
+    with pytest.raises(ValueError, match=r"train on data\.Crossed"):
+        family._pair(10)
+
+
+def test_the_truth_costs_nothing_and_teaches_the_generator_alone():
+    family = families.start("smooth_swap", TOLD).train()
+    faces = drawn.faces(6, 32, 1)
+    (phase,) = family.phases()
+    terms = phase.losses(faces)
+    assert set(terms) == {"truth", "truth_edges", "truth_features"}
+    assert all(value > 0 for value in terms.values())
+    assert not any(value for value in family._truth_losses(faces.images, faces.images).values())
+    sum(terms.values()).backward()
+    assert any(parameter.grad is not None and parameter.grad.any() for parameter in family.network.parameters())
+    assert all(parameter.grad is None for parameter in family.parser.parameters())
+
+
+def test_the_finest_level_is_added_and_the_others_keep_their_scale():
+    half, whole = SmoothSwap.stages(TOLD)
+    assert (half.config.size, half.config.factors, half.config.attention) == (16, (2, 2), (4,))
+    small, large = (families.start("smooth_swap", stage.config, seed) for seed, stage in enumerate((half, whole)))
+    torch.manual_seed(0)
+    for parameter in small.network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    large.init_from(small)
+    for mine, theirs in zip(large.network.all_modules[4:], small.network.all_modules[1:], strict=False):
+        assert all(torch.equal(a, b) for a, b in zip(mine.parameters(), theirs.parameters(), strict=True))
+    added = [module for module in large.network.all_modules][len(small.network.all_modules) + 3 :]
+    assert len(added) == 1 + 2 + 2, "resampling, two blocks, normalisation and colours"
+    assert torch.equal(large.projection.weight, small.projection.weight)
+
+
+def test_the_projected_discriminator_asks_whose_picture_it_is():
+    config = replace(TOLD, identity=1, change=1, adversarial=1, discriminator=1, projected=True)
+    family = families.start("smooth_swap", config).train()
+    generator, discriminator = family.phases()
+    faces = drawn.faces(6, 32, 1)
+    assert set(generator.losses(faces)) == {
+        "truth", "truth_edges", "truth_features", "identity", "change", "adversarial",
+    }  # fmt: skip
+    terms = discriminator.losses(faces)
+    assert 0 <= terms["accuracy"] <= 1
+    terms["discriminator"].backward()
+    trained = {id(parameter) for parameter in discriminator.parameters}
+    fixed = [one for one in family.discriminator.parameters() if id(one) not in trained]
+    assert fixed
+    assert all(one.grad is None for one in fixed)
+    assert all(one.grad is not None for one in discriminator.parameters)
+    codes = family.embedder(faces.images)
+    assert not torch.allclose(family._judge(faces.images, codes), family._judge(faces.images, codes.roll(1, 0)))
