@@ -27,6 +27,11 @@ Where we differ from the paper, and why:
 - Encoders, decoders and composer use batch normalisation and get real and random codes in one batch, so that the
   statistics they learn hold when they are used. Discriminators and classifier see real and generated pictures in turn
   and are normalised differently: the former spectrally (Miyato et al. 2018), the latter by groups of channels.
+- Algorithm A1 prints which losses each network learns from: encoders not from L_rec, the composer not from L_GC. The
+  demo lets all losses reach all networks; the paper's preset keeps the printed routes, at the price of two more passes
+  through the composer. The printed attribute losses are sums over attributes; the demo of the first edition took means.
+- With a small weight of the KL divergence, codes don't lie as N(0, 1) says; the demo can draw random ones as its
+  training's codes lie (`fitted`).
 - The layout of the variant with an LSTM (§4.2, Figs A5 and A6) is not given: ours reads face and hair codes as a
   sequence of two and passes its states to the composer.
 - The demo's hull covers brows and cheeks too: the paper's, of landmarks 27 to 67, leaves two-tone faces at its scale.
@@ -79,6 +84,9 @@ class Config:
     chroma: float = 0  # appearance encoders get luminance, and red's and blue's differences from it times this; 0: RGB
     emphasis: float = 0  # additional weight of the face's pixels in the reconstruction
     grown: bool = False  # train at half the size first (§4.2), and with the discriminators only at the end
+    printed_routes: bool = False  # Algorithm A1: no L_rec for the encoders, no L_GC for the composer
+    summed: bool = False  # attribute losses are sums over attributes, as printed in §3.1, not means
+    fitted: bool = False  # random codes follow what training has found, not the prior N(0, 1)
     discriminators_every: int = 1  # steps from one training of the discriminators and the classifier to the next
     # Weights of the losses, §3.1.
     reconstruction: float = 4000
@@ -105,7 +113,7 @@ class Config:
 
         `swaplib prepare --kind rsgan` makes them.
         """
-        return cls()
+        return cls(printed_routes=True, summed=True)
 
     @classmethod
     def demo(cls) -> Config:
@@ -200,11 +208,14 @@ def split_colours(images: torch.Tensor) -> torch.Tensor:
     return images[:, ::2] - images.mean(1, keepdim=True)
 
 
-def attribute_loss(logits: torch.Tensor, attributes: torch.Tensor) -> torch.Tensor:
-    """Return the binary cross-entropy, mean over the known attributes (not NaN): the classification losses of §3.1."""
+def attribute_loss(logits: torch.Tensor, attributes: torch.Tensor, summed: bool = False) -> torch.Tensor:
+    """Return the binary cross-entropy of the known attributes (not NaN), mean over pictures: §3.1's classification.
+
+    summed: over attributes, as the paper prints it; else their mean, a fortieth of it.
+    """
     known = ~attributes.isnan()
     terms = F.binary_cross_entropy_with_logits(logits, attributes.nan_to_num(0), reduction="none")
-    return (terms * known).sum() / known.sum().clamp(min=1)
+    return (terms * known).sum() / (len(logits) if summed else known.sum().clamp(min=1))
 
 
 # ------------------------------------------------------------------------------------------------------------- family
@@ -260,6 +271,9 @@ class RSGAN(Family):
         })  # fmt: skip
         self.classifier = Classifier(config)
         self.register_buffer("edits", torch.zeros(len(_edits()), both))
+        if config.fitted:
+            self.register_buffer("prior_mean", torch.zeros(2 * both))
+            self.register_buffer("prior_root", torch.eye(2 * both))
         known = [CELEBA_ATTRIBUTES.index(name) for name in config.attributes]
         self.register_buffer("columns", torch.tensor(known), persistent=False)
 
@@ -283,12 +297,20 @@ class RSGAN(Family):
             ordered = [self.reader(sequence)[0].flatten(1)]
         return self.composer(*ordered)
 
-    def sample(self, count: int, seed: int = 0) -> Codes:
+    def sample(self, count: int, seed: int = 0, fitted: bool | None = None) -> Codes:
+        """Draw random codes: from the prior, or as the codes of the training's faces lie.
+
+        fitted: the config's own where None. Raises ValueError where codes follow no known distribution.
+        """
         if not self.config.variational:
             raise ValueError("this RSGAN is not variational: its codes follow no known distribution to sample from")
         generator = torch.Generator().manual_seed(seed)
         device = self.columns.device
-        return {part.name: torch.randn(count, *part.shape, generator=generator).to(device) for part in self.parts}
+        drawn = {part.name: torch.randn(count, *part.shape, generator=generator).to(device) for part in self.parts}
+        if not (self.config.fitted if fitted is None else fitted):
+            return drawn
+        codes = self.prior_mean + torch.cat(list(drawn.values()), 1) @ self.prior_root.T
+        return dict(zip(drawn, codes.split([part.shape[0] for part in self.parts], 1), strict=True))
 
     def directions(self) -> dict[str, Codes]:
         """Return the edits that `on_train_end` measured: how an attribute changes its region's codes."""
@@ -387,14 +409,23 @@ class RSGAN(Family):
 
     @torch.no_grad()
     def on_train_end(self, faces: Faces) -> None:
-        """Measure attribute vectors, as VAE-GAN edits with (Larsen et al. 2016, §4.1).
+        """Measure attribute vectors, as VAE-GAN edits with (Larsen et al. 2016, §4.1), and how codes are distributed.
 
-        Each is the mean code of the faces that have an attribute less that of those without. An attribute with fewer
-        than 4 faces on one side gets none.
+        Each vector is the mean code of the faces that have an attribute less that of those without. An attribute with
+        fewer than 4 faces on one side gets none.
         """
-        chunks = [faces[k : k + 64] for k in range(0, len(faces), 64)]
-        encoded = [self.encode(chunk.to(self.edits.device)) for chunk in chunks]
-        codes = {part.name: torch.cat([code[part.name] for code in encoded]) for part in self.parts}
+        encoded = []
+        for k in range(0, len(faces), 64):
+            chunk = faces[k : k + 64].to(self.edits.device)
+            encoded.append(self._distributions(chunk, self.attributes(chunk)))
+        codes, spreads = (
+            {part.name: torch.cat([one[part.name][k] for one in encoded]) for part in self.parts} for k in (0, 1)
+        )
+        if self.config.fitted:
+            means, variances = (torch.cat(list(one.values()), 1).double() for one in (codes, spreads))
+            self.prior_mean.copy_(means.mean(0))
+            # The means' covariance, and what the codes are blurred by: it also keeps the root from failing.
+            self.prior_root.copy_(torch.linalg.cholesky(means.T.cov() + variances.exp().mean(0).diag()))
         for row, (part, name) in enumerate(_edits()):
             has = faces.attributes[:, CELEBA_ATTRIBUTES.index(name)].to(self.edits.device)
             if min((has == 1).sum(), (has == 0).sum()) >= 4:
@@ -407,12 +438,22 @@ class RSGAN(Family):
             return {name: mean for name, (mean, _) in distributions.items()}
         return {name: draw(*distribution) for name, distribution in distributions.items()}
 
-    def _fakes(self, codes: Codes) -> list[torch.Tensor]:
-        """Return the reconstruction and, with the random branch, a picture of random appearance."""
-        if not (self.config.random_branch and self.config.variational and self._judged):
-            return [self.decode(codes)]
-        random = codes | {name: torch.randn_like(codes[name]) for name in ("face", "hair")}
-        return list(self.decode({name: torch.cat([codes[name], random[name]]) for name in codes}).chunk(2))
+    def _fakes(self, codes: Codes, still: bool = False) -> list[torch.Tensor]:
+        """Return the reconstruction and, with the random branch, a picture of random appearance.
+
+        still: gradients pass through the composer to the codes, but don't reach its weights.
+        """
+        both = self.config.random_branch and self.config.variational and self._judged
+        if both:
+            random = codes | {name: torch.randn_like(codes[name]) for name in ("face", "hair")}
+            codes = {name: torch.cat([codes[name], random[name]]) for name in codes}
+        learned = [one for one in self.tunable() if one.requires_grad] if still else []
+        for one in learned:
+            one.requires_grad_(False)
+        shown = self.decode(codes)
+        for one in learned:
+            one.requires_grad_(True)
+        return list(shown.chunk(2)) if both else [shown]
 
     @property
     def _judged(self) -> bool:
@@ -427,12 +468,14 @@ class RSGAN(Family):
         distributions = self._distributions(faces, attributes, regions)
         codes = self._draw(distributions)
         fakes = self._fakes(codes)
+        printed = config.printed_routes
+        shown = self.decode({name: code.detach() for name, code in codes.items()}) if printed else fakes[0]
         shown_face = self.decoders["face"](codes["face"], codes["face_attributes"])
         shown_hair = self.decoders["hair"](codes["hair"], codes["hair_attributes"])
         background = 0.0 if faces.labels is None else region(faces.labels, "background")[:, None].float()
         spared = 1 - config.spare * background
         compared = {
-            "reconstruction": (fakes[0], faces.images, spared + config.emphasis * hull),
+            "reconstruction": (shown, faces.images, spared + config.emphasis * hull),
             "face_reconstruction": (shown_face, face, 1.0),
             "hair_reconstruction": (shown_hair, hair, spared),
         }
@@ -443,7 +486,8 @@ class RSGAN(Family):
                 for shown, truth, weight in compared.values()
             )
         if config.generated_classification:
-            terms = [attribute_loss(self.classifier(fake), attributes) for fake in fakes]
+            judged = self._fakes(codes, still=True) if printed else fakes
+            terms = [attribute_loss(self.classifier(fake), attributes, config.summed) for fake in judged]
             losses["generated_classification"] = sum(terms)
         for name, discriminator in self.discriminators.items():
             if getattr(config, f"adversarial_{name}"):
@@ -454,7 +498,7 @@ class RSGAN(Family):
 
     def _discriminator_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         attributes = self._known(faces)
-        losses = {"classification": attribute_loss(self.classifier(faces.images), attributes)}
+        losses = {"classification": attribute_loss(self.classifier(faces.images), attributes, self.config.summed)}
         weighted = {
             name: discriminator
             for name, discriminator in self.discriminators.items()

@@ -29,9 +29,9 @@ Where we differ from the paper, and why:
   as in StyleGAN2; it learns at half its size first. Its embedder sees each swapped picture through small random changes
   of framing, light and sharpness (`jittered`): a network that sees few pictures learns to please one embedder by
   patterns that no other sees, and such patterns don't survive these changes.
-- `Config.known()` is not the paper's: it learns from true swaps, which rendered faces have, in groups of people who were
-  rendered in the same shots. By the paper's own losses a true swap may cost more than a painted one, so they can't lead
-  there alone. It grows by a finer level, so that what the others have learned keeps its scale.
+- `Config.known()` is not the paper's: it learns from true swaps, which rendered faces have, in groups of people who
+  were rendered in the same shots. By the paper's own losses a true swap may cost more than a painted one, so they can't
+  lead there alone. It grows by a finer level, so that what the others have learned keeps its scale.
 - The projected discriminator (`projected`) isn't the paper's either: StyleGAN2's, from scratch, is blind for the first
   hundred thousand pictures; frozen features tell swapped faces at once. Its condition is the identity, real pictures
   coming with another shot's.

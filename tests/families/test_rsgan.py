@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from swaplib import photos, synthetic
-from swaplib.faces import CELEBA_ATTRIBUTES
+from swaplib.faces import CELEBA_ATTRIBUTES, Faces
 from swaplib.families.rsgan import RSGAN, Config, Encoder, attribute_loss, split_colours, weighted_l1_loss
 from swaplib.networks.codes import kl_divergence
 from swaplib.networks.discriminators import discriminator_loss
@@ -134,6 +134,45 @@ def test_unknown_attributes_are_left_out():
     logits = torch.tensor([[2.0, -3.0]])
     known = torch.tensor([[1.0, float("nan")]])
     assert attribute_loss(logits, known) == pytest.approx(0.126928, abs=1e-5)
+    both = torch.tensor([[1.0, 0.0]])
+    assert attribute_loss(logits, both) == pytest.approx((0.126928 + 0.048587) / 2, abs=1e-5)
+    assert attribute_loss(logits, both, summed=True) == pytest.approx(0.126928 + 0.048587, abs=1e-5)
+
+
+def test_the_printed_routes_keep_losses_from_networks(faces):
+    config = replace(Config.smoke(), printed_routes=True)
+    assert Config.paper().printed_routes
+    assert Config.paper().summed
+    family = RSGAN(config).train()
+    encoders, composer = family.encoders["face"].head.weight, family.composer.seed.weight
+
+    def reach(name):
+        family.zero_grad(set_to_none=True)
+        family._autoencoder_losses(faces)[name].backward()
+        return [one.grad is not None and bool(one.grad.any()) for one in (encoders, composer)]
+
+    assert reach("reconstruction") == [False, True]
+    assert reach("generated_classification") == [True, False]
+    assert reach("face_reconstruction") == [True, False]
+    assert reach("adversarial_global") == [True, True]
+    assert all(one.requires_grad for one in family.composer.parameters())
+
+
+def test_random_codes_can_follow_what_training_found(faces):
+    family = RSGAN(replace(Config.smoke(), fitted=True)).eval()
+    torch.manual_seed(0)
+    for head in (family.encoders["face"].head, family.encoders["hair_attributes"].body[-1]):
+        torch.nn.init.normal_(head.bias, std=2)
+    many = Faces.cat([faces, faces.mirror()])
+    family.on_train_end(many)
+    drawn, plain = family.sample(4000, seed=1), family.sample(4000, seed=1, fitted=False)
+    with torch.no_grad():
+        means, variances = family._distributions(many, family.attributes(many))["face"]
+    torch.testing.assert_close(drawn["face"].mean(0), means.mean(0), atol=0.15, rtol=0)
+    wanted = (means.var(0) + variances.exp().mean(0)).sqrt()
+    torch.testing.assert_close(drawn["face"].std(0), wanted, atol=0.1, rtol=0.1)
+    assert plain["face"].mean().abs() < 0.02
+    assert list(drawn) == list(plain)
 
 
 def test_without_the_random_branch_there_is_one_fake(family, faces):
