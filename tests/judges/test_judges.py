@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from swaplib import data, judges, synthetic, weights
 from swaplib.faces import BISENET, CELEBAMASK_HQ, Faces
-from swaplib.judges import identity, parsing, perceptual, shape, shape_model, smoothness
+from swaplib.judges import identity, parsing, perceptual, robustness, shape, shape_model, smoothness
 from swaplib.judges.augment import augment
 from swaplib.networks.bisenet import BiSeNet
 from swaplib.networks.ir_se import IRSE50
@@ -632,3 +632,31 @@ def test_photographs_are_reported_by_landmarks_alone(judge, rendered):
     unknown = replace(rendered, factors=None)
     assert set(judge.errors(unknown)) == {"landmarks"}
     torch.testing.assert_close(judge.errors(unknown)["landmarks"], judge.errors(rendered)["landmarks"])
+
+
+# ---------------------------------------------------------------------------------------------- robustness
+
+
+def test_painting_satisfies_an_embedder_within_its_bound():
+    embedder = judges.build("identity_linear", "smoke").freeze()
+    images = FACES.images * 0.9
+    wanted = embedder(images).roll(1, 0)
+    painted = robustness.paint(embedder, images, wanted, most=6, steps=10)
+    change = (painted - images).square().mean((1, 2, 3)).sqrt() * 127.5
+    assert (change <= 6.001).all()
+    before, after = ((embedder(one) * wanted).sum(1) for one in (images, painted))
+    assert (after > before).all()
+    more = robustness.paint(embedder, images, wanted, most=24, steps=10)
+    assert ((embedder(more) * wanted).sum(1) > after - 1e-3).all()
+
+
+def test_a_gradient_that_points_to_the_truth_is_aligned():
+    """An embedder that compares pixels asks for the truth itself; one turned round, for its opposite."""
+    images, truths = FACES.images[:4], FACES.images[4:]
+
+    def as_vectors(pictures):
+        return torch.nn.functional.normalize(pictures.flatten(1), dim=1)
+
+    aligned = robustness.align(as_vectors, images, truths, as_vectors(truths))
+    assert (aligned > 0.5).all()
+    torch.testing.assert_close(robustness.align(as_vectors, images, truths, -as_vectors(truths)), -aligned)
