@@ -159,9 +159,6 @@ class Config:
         )  # fmt: skip
 
 
-_SEEN = (1, 2, 3, 4)
-"""Levels of the parser's encoder that the projected discriminator sees: at half the pictures' size and coarser."""
-
 # ----------------------------------------------------------------------------------------------------------- networks
 # G's is `swaplib.networks.ncsnpp`, D `swaplib.networks.stylegan2`, E one of `swaplib.judges.identity`.
 
@@ -198,9 +195,8 @@ class SmoothSwap(Family):
             3 * config.patch**2,
         )  # fmt: skip
         if config.projected:
-            widths = [parser.config.width << level for level in _SEEN]
-            sizes = [config.size >> level for level in _SEEN]
-            self.discriminator = ProjectedDiscriminator(widths, sizes, config.discriminator_most, dimensions)
+            seen = parser.projected(config.size)
+            self.discriminator = ProjectedDiscriminator(*seen, config.discriminator_most, dimensions)
         else:
             self.discriminator = Discriminator(config.size, config.discriminator_base, config.discriminator_most)
 
@@ -345,8 +341,7 @@ class SmoothSwap(Family):
 
     def _judge(self, images: torch.Tensor, identity: torch.Tensor) -> torch.Tensor:
         """Return the projected discriminator's logits (B, scales) of pictures that should show an identity."""
-        maps = self.parser.features(images, self.config.size)
-        return self.discriminator([maps[level] for level in _SEEN], identity)
+        return self.discriminator(self.parser.project(images, self.config.size), identity)
 
     def _projected_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         """Tell true pictures, with their person's identity in another shot, from swapped ones with the wanted one."""

@@ -42,14 +42,22 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from swaplib import synthetic
 from swaplib.data import Dataset
 from swaplib.faces import Faces
 from swaplib.judges import fidelity, perceptual
 from swaplib.judges.identity import IdentityLinear
+from swaplib.judges.parsing import Parser
 from swaplib.networks import blocks
 from swaplib.networks.ada import Augment
 from swaplib.networks.codes import draw, kl_divergence
-from swaplib.networks.discriminators import discriminator_loss, generator_loss
+from swaplib.networks.discriminators import (
+    ProjectedDiscriminator,
+    discriminator_loss,
+    generator_loss,
+    hinge_discriminator_loss,
+    hinge_generator_loss,
+)
 from swaplib.networks.stylegan2 import Discriminator, Generator, Noise, gradient_penalty, path_lengths
 from swaplib.training.model import FrozenModel, Phase, Stage, cosine
 from swaplib.weights.filling import Fillable
@@ -70,14 +78,18 @@ class Config:
     target: float = 0  # r_t of ADA; 0: no augmentation
     adaptation: int = 500_000  # real pictures in which the augmentation can go from never to always
     width: int = 32  # channels of the reader after the first convolution
+    seen: int = 64  # channels of a projected discriminator
     # Weights of the losses. A lazy one counts for the steps in between.
     read: float = 0  # of the autoencoder's bound, by which training begins; 0: no reader, as in the paper
     perceptual: float = 0  # of the feature distance in it
+    pupil: bool = False  # what is read is a rendered face's factors, not its picture
+    projected: bool = False  # the discriminator sees a parser's features, and pictures that are read, not random ones
     judges_preset: str = "paper"
     mapping: float = 1
     adversarial: float = 1
     path: float = 8  # γ_pl = 2, times the 4 steps
     discriminator: float = 1
+    accuracy: float = 0  # of the projected discriminator: logged, not learned from
     penalty: float = 80  # γ / 2 = 5, times the 16 steps
     path_every: int = 4
     penalty_every: int = 16
@@ -125,6 +137,23 @@ class Reader(nn.Module):
         return self.code(self.pyramid(images).flatten(1)).float().chunk(2, 1)
 
 
+class Pupil(nn.Module):
+    """Maps a rendered face's factors (`synthetic.flatten_factors`) to its w."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        count, wide = synthetic.count_factors(), 2 * config.w
+        self.normalise = nn.BatchNorm1d(count, affine=False, momentum=0.01)
+        self.body = nn.Sequential(
+            nn.Linear(count, wide), nn.LeakyReLU(0.2), nn.Linear(wide, wide), nn.LeakyReLU(0.2),
+            nn.Linear(wide, config.w),
+        )  # fmt: skip
+
+    def forward(self, factors: torch.Tensor) -> torch.Tensor:  # (B, N) -> (B, w)
+        # Rare factors are hundreds of deviations from their mean: what is worn by one in a thousand.
+        return self.body(self.normalise(factors).clamp(-5, 5)).float()
+
+
 class Mean(nn.Module):
     """The running mean a of the path lengths."""
 
@@ -169,19 +198,25 @@ class StyleGAN2(Fillable, FrozenModel):
         "recent",
         "classifier",
         "distance",
+        "parser",
     )
     official: ClassVar[tuple[str, ...]] = ("network",)
     counted: ClassVar[Mapping[str, str]] = {
         "stylegan2_generator_1024": "network", "stylegan2_discriminator_1024": "discriminator"
     }  # fmt: skip
 
-    def __init__(self, config: Config, classifier: IdentityLinear | None = None):
-        super().__init__(config, classifier=classifier)
+    def __init__(self, config: Config, classifier: IdentityLinear | None = None, parser: Parser | None = None):
+        super().__init__(config, classifier=classifier, parser=parser)
         self.network = Generator(config.size, config.base, config.most, config.z, config.w, config.depth)
-        self.discriminator = Discriminator(config.size, config.base, config.most)
+        if config.projected:
+            self.discriminator = ProjectedDiscriminator(*parser.projected(config.size), config.seen)
+        else:
+            self.discriminator = Discriminator(config.size, config.base, config.most)
         self.augment = Augment(config.target, config.adaptation)
         self.mean = Mean()
-        self.reader, self.recent = (Reader(config), Recent(config.w)) if config.read else (None, None)
+        self.pupil = Pupil(config) if config.pupil else None
+        self.reader = Reader(config) if config.read and not config.pupil else None
+        self.recent = Recent(config.w) if config.read else None
         if classifier is not None:
             self.frozen["distance"] = perceptual.feature_distance(classifier, own_size=True)
 
@@ -190,7 +225,13 @@ class StyleGAN2(Fillable, FrozenModel):
     @classmethod
     def frozen_models(cls, config: Config) -> dict[str, tuple[str, str]]:
         compares = config.read and config.perceptual
-        return {"classifier": ("identity_linear", config.judges_preset)} if compares else {}
+        found = {"classifier": ("identity_linear", config.judges_preset)} if compares else {}
+        return found | ({"parser": ("parser", config.judges_preset)} if config.projected else {})
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether pictures are mirrored: not those whose factors are read."""
+        return not self.config.pupil
 
     def forward(self, ws: torch.Tensor) -> torch.Tensor:  # (B, layers, w) -> (B, 3, S, S)
         """Generate pictures, clamped to [-1, 1], always with the same noise."""
@@ -202,6 +243,16 @@ class StyleGAN2(Fillable, FrozenModel):
         z = torch.randn(count, self.config.z, generator=torch.Generator().manual_seed(seed))
         w = self.network.mapping(z.to(self.network.mapping.w_avg.device))
         return self.network.plus(w, truncation, cutoff)
+
+    @torch.no_grad()
+    def read(self, faces: Faces) -> torch.Tensor:
+        """Return the codes (B, layers, w) of rendered faces: exact ones, for a generator that was the renderer's pupil.
+
+        Raises ValueError for faces without factors, and for a generator that didn't learn from them.
+        """
+        if self.pupil is None:
+            raise ValueError("this generator did not learn from factors: find codes with its encoder, or by projecting")
+        return self.network.plus(self._known(faces))
 
     @torch.no_grad()
     def preview(self, faces: Faces) -> torch.Tensor:
@@ -229,9 +280,11 @@ class StyleGAN2(Fillable, FrozenModel):
         phases = []
         if "classifier" in self.frozen:
             self.classifier.require_weights()
-        if self.reader is not None:
+        if self.config.projected:
+            return self._projected_phases()
+        if self.recent is not None:
             every, rate = every_g if self.config.adversarial else 1, self.config.learning_rate
-            learned = [*self.reader.parameters(), *self.network.synthesis.parameters()]
+            learned = [*(self.pupil or self.reader).parameters(), *self.network.synthesis.parameters()]
             phases.append(Phase("reader", learned, self._reading_losses, every, rate, (0.9, 0.99)))
         if not self.config.adversarial:
             mapping = [*self.network.mapping.parameters()]
@@ -244,6 +297,22 @@ class StyleGAN2(Fillable, FrozenModel):
             Phase("smoothness", discriminator, self._penalty, every_d, rate_d, betas_d, shares="discriminator"),
         ]
 
+    def _projected_phases(self) -> list[Phase]:
+        """Return what alternates where pictures are read and judged by frozen features all along."""
+        config = self.config
+        if self.recent is None:
+            raise ValueError("a projected discriminator judges pictures that are read: give read a weight")
+        learned = [*(self.pupil or self.reader).parameters(), *self.network.synthesis.parameters()]
+        rate, mapping = config.learning_rate, [*self.network.mapping.parameters()]
+        phases = [
+            Phase("reader", learned, self._reading_losses, 1, rate, (0.9, 0.99)),
+            Phase("mapping", mapping, self._mapping_losses, 1, rate / 0.01, (0.9, 0.99)),
+        ]
+        if config.discriminator:
+            judged = self.discriminator.trainable()
+            phases.append(Phase("discriminator", judged, self._projected_losses, 1, config.learning_rate, config.betas))
+        return phases
+
     def _lazily(self, every: int) -> tuple[float, tuple[float, float]]:
         """Return learning rate and betas, corrected for the optimiser's additional steps (Appendix B)."""
         share = every / (every + 1)
@@ -254,7 +323,17 @@ class StyleGAN2(Fillable, FrozenModel):
         if not config.read:
             return [Stage("whole", config, 1.0, cosine(1, config.last_rate))]
         reading = replace(config, adversarial=0)
+        if config.projected:
+            reading = replace(reading, discriminator=0)
         half = replace(reading, size=config.size // 2)
+        if config.projected and config.adversarial:
+            seeing = replace(config, adversarial=0)  # the discriminator begins alone
+            return [
+                Stage("half", half, 0.25),
+                Stage("reading", reading, 0.3, cosine(1, 0.5)),
+                Stage("seeing", seeing, 0.05, cosine(0.5, 0.5)),
+                Stage("whole", config, 0.4, cosine(0.5, config.last_rate)),
+            ]
         whole = Stage("whole", config, 0.3, cosine(1, config.last_rate))
         return [Stage("half", half, 0.2), Stage("reading", reading, 0.5), *([whole] if config.adversarial else [])]
 
@@ -285,18 +364,45 @@ class StyleGAN2(Fillable, FrozenModel):
 
     def _reading_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         """Return the bound per number of a picture, and log σ of features (Rybkin et al. 2021)."""
-        mean, log_variance = self.reader(faces.images)
-        shown = self.network.synthesis(self.network.plus(draw(mean, log_variance)), self._noise)
+        codes, divergence = self._read(faces)
+        shown = self.network.synthesis(self.network.plus(codes), self._noise)
         error = (shown - faces.images).square().mean()
-        losses = {"read": error.log() / 2 + kl_divergence(mean, log_variance) / faces.images[0].numel()}
+        losses = {"read": error.log() / 2 + divergence / faces.images[0].numel()}
         if "distance" in self.frozen:
             losses["perceptual"] = self.distance(shown, faces.images).mean().log() / 2
+        if self.config.projected and self.config.adversarial:
+            losses["adversarial"] = hinge_generator_loss([self._judge(shown)])
         return losses
+
+    def _read(self, faces: Faces) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return codes w (B, w) of faces and their divergence from the prior: none for what the renderer knows."""
+        if self.pupil is not None:
+            codes = self._known(faces)
+            return codes, codes.new_zeros(())
+        mean, log_variance = self.reader(faces.images)
+        return draw(mean, log_variance), kl_divergence(mean, log_variance)
+
+    def _known(self, faces: Faces) -> torch.Tensor:
+        if faces.factors is None:
+            raise ValueError("this generator reads factors, which only rendered faces have: train on rendered faces")
+        return self.pupil(synthetic.flatten_factors(faces.factors).to(faces.images.device))
+
+    def _judge(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the projected discriminator's logits (B, scales) of pictures, changed as the augmentation does."""
+        return self.discriminator(self.parser.project(self.augment(images), self.config.size))
+
+    def _projected_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            shown = self.network.synthesis(self.network.plus(self._read(faces)[0]), self._noise)
+        real, fake = self._judge(faces.images), self._judge(shown)
+        self.augment.follow(real.mean(1))
+        right = torch.cat([real > 0, fake <= 0]).float().mean()
+        return {"discriminator": hinge_discriminator_loss(real, [fake]), "accuracy": right}
 
     def _mapping_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         """Return the energy distance of mapped and read codes, less the read codes' own, constant term."""
         with torch.no_grad():
-            read = self.recent(draw(*self.reader(faces.images)))
+            read = self.recent(self._read(faces)[0])
         codes = self.network.mapping(torch.randn(256, self.config.z, device=read.device)).float()
         return {"mapping": 2 * torch.cdist(codes, read).mean() - torch.pdist(codes).mean()}
 

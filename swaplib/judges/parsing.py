@@ -120,6 +120,15 @@ class Parser(Judge):
             maps.append(double(x if level == 0 else F.max_pool2d(maps[-1], 2)))
         return maps
 
+    def project(self, images: torch.Tensor, size: int) -> list[torch.Tensor]:
+        """Return what a projected discriminator sees of images at `size` pixels: the encoder's maps but the finest."""
+        return self.features(images, size)[1:]
+
+    def projected(self, size: int) -> tuple[list[int], list[int]]:
+        """Return the channels and the sizes of `project`'s maps."""
+        levels = range(1, len(self.downs))
+        return [self.config.width << level for level in levels], [size >> level for level in levels]
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) -> (B, 19, S, S)
         """Return logits, float32, at the config's size S for images in [-1, 1]."""
         *fine, x = self.features(images)

@@ -18,6 +18,7 @@ from functools import cache
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from swaplib.faces import PORTRAIT_MARGIN
 from swaplib.synthetic import head
@@ -76,6 +77,43 @@ def columns() -> dict[str, tuple[str, ...]]:
 def column(factors: Factors, group: str, name: str) -> torch.Tensor:
     """Return one named column, (B,)."""
     return factors[group][:, columns()[group].index(name)]
+
+
+# What is no quantity: kinds, of which there are so many, and places on circles, with what goes once round.
+_KINDS = {
+    ("hair", "style"): len(HAIR_STYLES), ("background", "kind"): 4, ("body", "collar"): 3, ("body", "pattern"): 3
+}  # fmt: skip
+_CIRCLES = {
+    ("background", "hue"): 1, ("background", "hue2"): 1, ("background", "angle"): 360, ("body", "hue"): 1,
+    ("skin", "eyeshadow_hue"): 1,
+}  # fmt: skip
+
+
+def flatten_factors(factors: Factors) -> torch.Tensor:
+    """Return factors as one vector for each face, (B, N), for networks that learn from them.
+
+    Kinds (hair style, background, collar, pattern) become one number for each kind, hues and angles points on a circle.
+    Seeds, which say nothing that could be learned, are left out.
+    """
+    parts = []
+    for group, names in columns().items():
+        for name, values in zip(names, factors[group].float().unbind(1), strict=True):
+            if name.endswith("seed"):
+                continue
+            if (group, name) in _KINDS:
+                parts += F.one_hot(values.long(), _KINDS[group, name]).float().unbind(1)
+            elif (group, name) in _CIRCLES:
+                angle = values / _CIRCLES[group, name] * 2 * math.pi
+                parts += [angle.cos(), angle.sin()]
+            else:
+                parts.append(values)
+    return torch.stack(parts, 1)
+
+
+@cache
+def count_factors() -> int:
+    """Return how many numbers `flatten_factors` gives for a face."""
+    return flatten_factors({group: torch.zeros(1, len(names)) for group, names in columns().items()}).shape[1]
 
 
 @cache

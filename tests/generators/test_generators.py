@@ -8,7 +8,7 @@ import drawn
 import pytest
 import torch
 
-from swaplib import generators, weights
+from swaplib import generators, synthetic, weights
 from swaplib.faces import Faces
 from swaplib.generators.encoder import StyleEncoder
 from swaplib.generators.stylegan2 import Config, StyleGAN2
@@ -267,3 +267,57 @@ def test_a_grown_generator_begins_with_the_smaller_ones_pictures():
         torch.equal(small.discriminator.state_dict()[name], large.discriminator.state_dict()[name]) for name in kept
     )
     assert large.discriminator.sizes[1:] == small.discriminator.sizes
+
+
+# ---------------------------------------------------------------------------------------------- the renderer's pupil
+
+PUPIL = replace(
+    Config.smoke(), size=32, pupil=True, read=1, perceptual=0, projected=True, target=0.6, adversarial=1, noise=False,
+    mixing=0,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def rendered() -> Faces:
+    return synthetic.render_faces(8, seed=2, size=64).resize(32)
+
+
+def test_a_pupil_learns_to_show_what_factors_say(rendered):
+    config = replace(PUPIL, adversarial=0, discriminator=0)
+    pupil = generators.start("stylegan2", config)
+    assert not pupil.mirrored
+    steps = list(train(pupil, rendered, 60, **PLAIN | {"batch": 8, "flips": False}))
+    assert set(steps[0].losses) == {"reader", "mapping"}
+    assert steps[-1].losses["reader"]["read"] < steps[0].losses["reader"]["read"] - 0.3
+    codes = pupil.eval().read(rendered)
+    assert codes.shape == (8, pupil.network.layers, config.w)
+    assert torch.equal(codes[:, 0], codes[:, -1])
+    shown = pupil(codes)
+    missed = torch.stack([(shown - other).square().mean((1, 2, 3)) for other in rendered.images.split(1)])
+    assert missed.diagonal().mean() < 0.9 * missed.mean(), "a face's own picture is nearer than others'"
+    other = generators.start("stylegan2", "smoke")
+    with pytest.raises(ValueError, match="did not learn from factors"):
+        other.read(rendered)
+    with pytest.raises(ValueError, match="train on rendered faces"):
+        pupil.read(Faces(rendered.images))
+
+
+def test_a_projected_discriminator_joins_while_reading_goes_on(rendered):
+    half, reading, seeing, whole = StyleGAN2.stages(PUPIL)
+    assert [stage.config.size for stage in (half, reading, seeing, whole)] == [16, 32, 32, 32]
+    phases = {stage.name: [p.name for p in generators.start("stylegan2", stage.config).phases()] for stage in
+              (reading, seeing, whole)}  # fmt: skip
+    assert phases == {
+        "reading": ["reader", "mapping"],
+        "seeing": ["reader", "mapping", "discriminator"],
+        "whole": ["reader", "mapping", "discriminator"],
+    }
+    model = generators.start("stylegan2", whole.config).train()
+    reader, _, discriminator = model.phases()
+    assert set(reader.losses(rendered)) == {"read", "adversarial"}
+    assert "adversarial" not in generators.start("stylegan2", seeing.config).phases()[0].losses(rendered)
+    terms = discriminator.losses(rendered)
+    assert 0 <= terms["accuracy"] <= 1
+    terms["discriminator"].backward()
+    assert all(parameter.grad is not None for parameter in discriminator.parameters)
+    assert all(parameter.grad is None for parameter in model.network.parameters())

@@ -562,3 +562,22 @@ def test_dlib_takes_a_true_swap_for_its_source():
     codes = [photos.describe(faces) for faces in (synthetic.true_swap(source, target), source, target)]
     to_source, to_target = (((codes[0] - other) ** 2).sum(-1) for other in codes[1:])
     assert (to_source < to_target).float().mean() >= 7 / 8
+
+
+def test_factors_flatten_to_numbers_without_seeds():
+    factors = synthetic.sample_factors(16, seed=1, world="wild")
+    vectors = synthetic.flatten_factors(factors)
+    assert vectors.shape == (16, synthetic.count_factors())
+    seeds = sum(name.endswith("seed") for names in synthetic.columns().values() for name in names)
+    columns = sum(len(names) for names in synthetic.columns().values())
+    assert vectors.shape[1] == columns - seeds + (14 - 1) + (4 - 1) + 2 * (3 - 1) + 5
+    other = {group: values.clone() for group, values in factors.items()}
+    other["hair"][:, synthetic.columns()["hair"].index("seed")] += 1000
+    assert torch.equal(synthetic.flatten_factors(other), vectors)
+    hue = synthetic.columns()["background"].index("hue")
+    for value in (0.0, 1.0):
+        other["background"][:, hue] = value
+        turned = synthetic.flatten_factors(other)
+        assert (turned != vectors).any()
+    other["background"][:, hue] = 0.0
+    torch.testing.assert_close(synthetic.flatten_factors(other), turned, atol=1e-5, rtol=0)  # once round the circle
