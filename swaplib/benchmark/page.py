@@ -45,6 +45,8 @@ def write_page(report: Report, path: Path, against: str) -> Path:
     frechet = [report.summary[name].map(lambda value: f"{value:.3f}") for name in ("frechet", "kernel")]
     table = pd.DataFrame({_head(one): _means(report.summary, one.name) for one in listed})
     table["Fréchet ↓"], table["kernel ↓"] = frechet
+    if "identity_spread" in report.summary:
+        table["id. spread in clips ↓"] = report.summary["identity_spread"].map(lambda value: f"{value:.3f}")
     gaps = report.compare(against)
     wide = pd.DataFrame({_head(one): _gaps(gaps[gaps["metric"] == one.name]) for one in listed if one.name != "given"})
     parts = [

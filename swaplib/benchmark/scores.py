@@ -16,6 +16,8 @@ from tqdm.auto import tqdm
 from swaplib import metrics, photos
 from swaplib.benchmark.folders import Card, draw_again, find_swap, read_card, read_swap
 from swaplib.judges import Judges, fidelity
+from swaplib.metrics import temporal
+from swaplib.metrics.identity import as_target
 from swaplib.metrics.pairs import Pairs
 from swaplib.metrics.retrieval import PEOPLE
 from swaplib.metrics.scoring import CHUNK, NAMES, Scorer
@@ -125,6 +127,8 @@ def score(
         for system, found in part.trouble.items():
             trouble.setdefault(system, {}).update(found)
     summary = metrics.summarise(scores, card.seed).join(_compare_features(parts))
+    if card.kind.frames > 1:
+        summary = summary.join(_spread_identity(parts, card))
     summary.attrs = dict(scores.attrs)
     return Report(card, folders, scores, summary, trouble)
 
@@ -134,6 +138,7 @@ class _Part:
     scores: pd.DataFrame
     features: dict[str, torch.Tensor]
     trouble: dict[str, dict[str, str]]
+    codes: dict[str, dict[int, torch.Tensor]]  # of a clip's frames: system -> number of the pair -> dlib's descriptor
 
 
 def _score_some(card: Card, folders: Mapping[str, Path], judges: Judges, rows: range, people: int) -> _Part:
@@ -150,7 +155,8 @@ def _score_some(card: Card, folders: Mapping[str, Path], judges: Judges, rows: r
         for name, folder in folders.items():
             shown[name], found = _read_some(folder, [card.names[row] for row in rows], card.size)
             trouble |= {name: found} if found else {}
-        tables, seen = [], {}
+        tables, seen, codes = [], {}, {}
+        numbers = [card.pairs[row]["number"] for row in rows]
         for name, images in shown.items():
             table = pd.DataFrame(np.nan, range(len(rows)), [*NAMES, *(one.name for one in judges.columns())])
             table["given"] = [float(row in images) for row in range(len(rows))]
@@ -162,10 +168,13 @@ def _score_some(card: Card, folders: Mapping[str, Path], judges: Judges, rows: r
                 for column, values in scorer.score(pictures, shot).items():
                     table.loc[given, column] = values.double().numpy()
                 seen[name] = features(pictures)
-            numbers = [card.pairs[row]["number"] for row in rows]
+                if card.kind.frames > 1:
+                    described = photos.describe(as_target(pictures, shot or scorer.pairs.target))
+                    codes[name] = dict(zip((numbers[row] for row in given), described, strict=True))
             tables.append(table.assign(system=name, pair=numbers))
         scores = pd.concat(tables, ignore_index=True)
-        return _Part(scores[["system", "pair", *(c for c in scores if c not in ("system", "pair"))]], seen, trouble)
+        columns = ["system", "pair", *(column for column in scores if column not in ("system", "pair"))]
+        return _Part(scores[columns], seen, trouble, codes)
 
 
 def _read_some(folder: Path, names: list[str], size: int) -> tuple[dict[int, torch.Tensor], dict[str, str]]:
@@ -188,6 +197,20 @@ def _read_some(folder: Path, names: list[str], size: int) -> tuple[dict[int, tor
 
 def _pick(pairs: Pairs, rows: list[int]) -> Pairs:
     return Pairs(*(one[rows] for one in (pairs.source, pairs.target, pairs.truth, pairs.moved)))
+
+
+def _spread_identity(parts: list[_Part], card: Card) -> pd.DataFrame:
+    """Return the spread of identity over each clip's frames by dlib, mean over the clips."""
+    clips: dict[str, dict[int, list[torch.Tensor]]] = {}
+    for part in parts:
+        for name, codes in part.codes.items():
+            for number, code in codes.items():
+                clips.setdefault(name, {}).setdefault(number // card.kind.frames, []).append(code)
+    spreads = {
+        name: torch.stack([temporal.measure_identity_spread(torch.stack(codes)) for codes in of.values()]).nanmean()
+        for name, of in clips.items()
+    }
+    return pd.DataFrame({"identity_spread": {name: float(spread) for name, spread in spreads.items()}})
 
 
 def _compare_features(parts: list[_Part]) -> pd.DataFrame:

@@ -48,6 +48,18 @@ def measure_warping(swaps: torch.Tensor, target: torch.Tensor, weight: torch.Ten
     return (rows[0] * counted).sum((1, 2)) / counted.sum((1, 2))
 
 
+def measure_identity_spread(codes: torch.Tensor) -> torch.Tensor:
+    """Return how far a clip's frames are from being one person: the mean squared distance to their mean code, ().
+
+    codes: of an embedder or of dlib, (T, D); rows of NaN, where no face was found, are left out. NaN for fewer than
+    two frames with a face.
+    """
+    found = codes[codes.isfinite().all(1)].double()
+    if len(found) < 2:
+        return codes.new_full((), torch.nan)
+    return (found - found.mean(0)).square().sum(1).mean().float()
+
+
 def _clips(one: torch.Tensor, other: torch.Tensor) -> None:
     if one.shape != other.shape or len(one) < 2:
         raise ValueError(

@@ -211,3 +211,23 @@ def test_differences_are_taken_pair_by_pair(pairs, swaps, tmp_path):
     assert "http" not in text.replace("http-equiv", "")
     assert "Differences to “source”" in text
     assert len(pd.read_csv(page.parent / "scores.csv")) == 4 * 4
+
+
+# ---------------------------------------------------------------------------------------------------------- clips
+
+
+def test_clips_tell_how_steady_the_person_is(tmp_path):
+    """One person's frames are nearer to each other than frames of which every other one shows somebody else."""
+    frames = metrics.SETS["clips"].frames
+    card = benchmark.export(tmp_path / "pairs", "clips", 4, 128, **QUICK)
+    assert frames > 4
+    for name, mixed in (("steady", False), ("mixed", True)):
+        (tmp_path / name).mkdir()
+        for row, pair in enumerate(card.names):
+            role = "target" if mixed and row % 2 else "truth"
+            (tmp_path / name / f"{pair}.png").write_bytes((tmp_path / "pairs" / role / f"{pair}.png").read_bytes())
+    report = benchmark.score(tmp_path / "pairs", {name: tmp_path / name for name in ("steady", "mixed")}, **FEW)
+    spread = report.summary["identity_spread"]
+    assert spread["steady"] == pytest.approx(spread["true swap"], rel=0.2)  # landmarks are the target's
+    assert spread["mixed"] > 2 * spread["steady"]
+    assert "id. spread in clips" in report.save(tmp_path / "out").read_text("utf-8")
