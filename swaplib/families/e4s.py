@@ -54,6 +54,7 @@ from torch import nn
 from swaplib.faces import E4S as REGIONS
 from swaplib.faces import Faces, members, relabel
 from swaplib.families.base import Codes, Family, Part
+from swaplib.families.masks import is_one_of, recompose
 from swaplib.generators.stylegan2 import StyleGAN2
 from swaplib.judges import perceptual
 from swaplib.judges.identity import Identity, IdentityLinear
@@ -153,7 +154,7 @@ def _numbers(*names: str) -> list[int]:
 
 
 def _in(labels: torch.Tensor, *names: str) -> torch.Tensor:
-    return torch.isin(labels, torch.tensor(_numbers(*names), device=labels.device, dtype=labels.dtype))
+    return is_one_of(labels, REGIONS, names)
 
 
 def swap_mask(source: torch.Tensor, target: torch.Tensor, hair_first: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
@@ -162,24 +163,9 @@ def swap_mask(source: torch.Tensor, target: torch.Tensor, hair_first: bool = Tru
     Painted one over the other: the target's neck, ears, earrings and hair; the source's inner face, except on the
     target's background; the target's glasses. hair_first: if False, hair comes after the inner face.
     """
-    nothing = len(REGIONS)
-    canvas = torch.full_like(target, nothing)
-    background = target == 0
-
-    def paint(labels: torch.Tensor, where: torch.Tensor) -> None:
-        canvas[where] = labels[where]
-
-    paint(target, _in(target, "neck", "ears", "earring"))
-    if hair_first:
-        paint(target, _in(target, "hair"))
-    paint(source, _in(source, *INNER) & ~background)
-    if not hair_first:
-        paint(target, _in(target, "hair"))
-    paint(target, _in(target, "eye_glasses"))
-    holes = (canvas == nothing) & ~background
-    canvas[holes] = REGIONS.index("skin")
-    canvas[background] = 0
-    return canvas, holes
+    covered, hair = ("neck", "ears", "earring"), ("hair",)
+    below, above = ((*covered, *hair), ()) if hair_first else (covered, hair)
+    return recompose(source, target, REGIONS, INNER, below, (*above, "eye_glasses"))
 
 
 def transfer_hair_mask(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,8 @@ CVPR 2019, arXiv:1905.10346.
 
 Left and right are the picture's here, as in the paper and in Helen's labels: the left eye is the person's right one.
 A swap keeps mask and background of its target and takes eyes, mouth and skin; "swap+" (`swap_plus`) takes hair, too.
+In the target's mask a face is hardly the source's: `swap_recomposed` also takes the mask, which then is recomposed, as
+E4S does it, of the source's inner face and the target's rest.
 
 Where we differ from the paper, and why:
 - Layers are those of the authors' code, whose files load (`load_official`). Its batch normalisations have a momentum of
@@ -35,8 +37,8 @@ Where we differ from the paper, and why:
   though nothing draws them to a normal distribution, eyes and mouths of the mask are enlarged, and pictures are also
   compared by components and by a network's features, our classifying embedder's in the place of VGG's. Its sigmoids and
   softmaxes before losses that take logits are left out.
-- Of the settings in Table 1 we know that the first embeds the face as a whole and the second in components, like the
-  full model. We take the remaining difference, the unpaired half, to be the full model's alone (`Config.setting`).
+- How settings 1 and 2 of Table 1 concatenate codes and mask isn't said: each code is decoded to features over the
+  whole grid (`Config.setting`).
 - The demo's grid has half the picture's size, not a quarter: at 64 px, an eye's features are then 4 x 6 cells and can
   be placed to within 2 pixels. Its pixel losses weigh more, since means of squares send too little gradient at this
   scale beside a discriminator's; the parser, which costs as much as everything else, sees an eighth of the pictures,
@@ -55,6 +57,7 @@ from torch import nn
 
 from swaplib.faces import MGPE, Faces, members, one_hot, relabel
 from swaplib.families.base import Codes, Family, Part
+from swaplib.families.masks import recompose
 from swaplib.judges import perceptual
 from swaplib.judges.identity import IdentityLinear
 from swaplib.judges.parsing import Parser, label_faces, parsing_loss
@@ -76,6 +79,8 @@ class Config:
 
     size: int = 256
     embedding: Literal["local", "global"] = "local"  # §3.1: a code for each component, or one for the face
+    placed: bool = True  # §3.2: features lie where the mask shows their component; else each covers the whole grid
+    fused: bool = True  # §3.3: a network fuses face and background; else the background's pixels are pasted
     unpaired: bool = True  # §3.5: half of each batch are pairs of different faces, with discriminators of their own
     sampled: bool = False  # codes are drawn around their means in training, as in the released code
     enlarged: float = 1  # factor for eyes and mouth of the mask that generator and discriminators see
@@ -157,13 +162,14 @@ class Config:
         )  # fmt: skip
 
     def setting(self, number: Literal[1, 2]) -> Config:
-        """Return setting 1 or 2 of Table 1 (§4.1), which learn from pairs alone.
+        """Return setting 1 or 2 of Table 1 (§4.1): codes and mask concatenated, the background pasted.
 
-        Setting 1 embeds the face as a whole, 2 in components. Raises ValueError for another number.
+        Setting 1 embeds the face as a whole, 2 in components; the full model also places their features and fuses the
+        background. Raises ValueError for another number.
         """
         if number not in (1, 2):
             raise ValueError(f"the paper has settings 1 and 2 besides the full model, not {number!r}")
-        return replace(self, embedding="global" if number == 1 else "local", unpaired=False)
+        return replace(self, embedding="global" if number == 1 else "local", placed=False, fused=False)
 
     @property
     def components(self) -> dict[str, Region]:
@@ -200,6 +206,10 @@ LOCAL = {
 GLOBAL = {"face": Region(MGPE[1:])}
 SEEDS = {None: (2, 2), (32, 48): (2, 3), (80, 144): (5, 9)}
 """Box -> height and width of the coarsest map of its auto-encoder."""
+
+
+INNER = tuple(name for name in MGPE if name not in ("background", "hair"))
+"""Classes whose shape a recomposed mask takes from the source."""
 
 
 def find_region(mask: torch.Tensor, region: Region) -> torch.Tensor:
@@ -310,7 +320,8 @@ class Decoder(nn.Module):
 
 
 def _feature_decoder(config: Config, region: Region) -> Decoder:
-    """Build the decoder from a code to the component's features on the grid."""
+    """Build the decoder from a code to the component's features on the grid, or on all of it if none is placed."""
+    region = region if config.placed else replace(region, box=None)
     widths = _widths(config, region)
     doublings = len(widths) - config.halvings
     inputs = widths[-1] if doublings else config.features
@@ -367,11 +378,12 @@ class MaskGuided(Family):
         )
         self.swap_plus = tuple(names)
         self.swap_parts = tuple(name for name in names if name != "hair")
+        self.swap_recomposed = (*self.swap_parts, "mask")
         self.encoders = nn.ModuleDict({name: Encoder(config, region) for name, region in regions.items()})
         self.decoders = nn.ModuleDict({name: _feature_decoder(config, region) for name, region in regions.items()})
         self.image_decoders = nn.ModuleDict({name: _image_decoder(config, region) for name, region in regions.items()})
         features = len(regions) * config.features
-        self.generator = Generator(len(MGPE), config.width, config.halvings, config.blocks, features)
+        self.generator = Generator(len(MGPE), config.width, config.halvings, config.blocks, features, config.fused)
         self.discriminators = nn.ModuleDict({
             name: MultiscaleDiscriminator(len(MGPE) + 3, config.width_discriminators)
             for name in ("paired", "unpaired")[: 1 + config.unpaired]
@@ -401,6 +413,11 @@ class MaskGuided(Family):
     def decode(self, codes: Codes) -> torch.Tensor:
         return self.generator(self._seen(codes["mask"]), codes["background"], self.placed(codes).values())
 
+    def transfer(self, source: Codes, target: Codes) -> Codes:
+        """Return the source's components, and the target's mask with the shape of the source's inner face."""
+        mask, _ = recompose(source["mask"], target["mask"], MGPE, INNER, ("hair",))
+        return {**source, "mask": mask}
+
     def consumers(self) -> dict[str, list[torch.Tensor]]:
         """Return the first layer of each component's decoder."""
         return {name: [decoder.seed.weight.detach()] for name, decoder in self.decoders.items()}
@@ -424,7 +441,7 @@ class MaskGuided(Family):
         grid, found = self.config.size // stride, {}
         for name, region in self.regions.items():
             found[name] = self.decoders[name](codes[name])
-            if region.box is not None:
+            if region.box is not None and self.config.placed:
                 middle = (find_middles(codes["mask"], region) + stride // 2) // stride
                 found[name] = paste_boxes(found[name], place_boxes(middle, found[name].shape[-2:], grid), grid)
         return found

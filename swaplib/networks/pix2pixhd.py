@@ -36,10 +36,12 @@ class Generator(nn.Module):
 
     labels: classes, the first one the background. width: channels at full size, doubling with each halving. halvings:
     how often the mask is halved, down to the grid of the features. blocks: residual ones. features: channels of the
-    features that are given with the mask.
+    features that are given with the mask. fused: whether the last layers see the background; else it is pasted.
     """
 
-    def __init__(self, labels: int, width: int = 64, halvings: int = 2, blocks: int = 9, features: int = 0):
+    def __init__(
+        self, labels: int, width: int = 64, halvings: int = 2, blocks: int = 9, features: int = 0, fused: bool = True
+    ):
         super().__init__()
         widths = [width << k for k in range(halvings + 1)]
         pairs = list(pairwise(widths))
@@ -51,11 +53,10 @@ class Generator(nn.Module):
             body += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1), nn.BatchNorm2d(narrow), nn.ReLU()]
         self.mask_encoder = Sequential(*encoder)
         self.body = Sequential(*body)
-        self.background_encoder = Sequential(
-            nn.ReflectionPad2d(3), Conv2d(3, width, 7), nn.BatchNorm2d(width), nn.ReLU()
-        )
+        behind = Sequential(nn.ReflectionPad2d(3), Conv2d(3, width, 7), nn.BatchNorm2d(width), nn.ReLU())
+        self.background_encoder = behind if fused else None
         self.background_decoder = nn.Sequential(
-            nn.Conv2d(2 * width, width, 1), nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh()
+            nn.Conv2d((1 + fused) * width, width, 1), nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh()
         )
 
     def foreground(self, mask: torch.Tensor, features: list[torch.Tensor]) -> torch.Tensor:
@@ -67,6 +68,9 @@ class Generator(nn.Module):
         return self.background_encoder(background) * mask[:, :1]
 
     def forward(self, mask, background, features=()):  # (B, L, S, S), (B, 3, S, S), (B, F, G, G) … -> (B, 3, S, S)
+        if self.background_encoder is None:
+            shown = self.background_decoder(self.foreground(mask, list(features))).float()
+            return torch.where(mask[:, :1] > 0.5, background, shown)
         both = [self.foreground(mask, list(features)), self.behind(mask, background)]
         return self.background_decoder(torch.cat(both, 1)).float()
 

@@ -356,6 +356,18 @@ def test_a_swap_takes_appearance_and_keeps_mask_and_background(family):
 
 
 @torch.no_grad()
+def test_a_recomposed_swap_takes_the_shape_of_the_inner_face(family):
+    source, target = family.encode(FACES.mirror()), family.encode(FACES)
+    mask = family.mix(source, target, dict.fromkeys(family.swap_recomposed, 1.0))["mask"]
+    assert torch.equal(mask == 0, target["mask"] == 0), "the background stays the target's"
+    inner = (source["mask"] != 0) & (source["mask"] != MGPE.index("hair")) & (target["mask"] != 0)
+    assert torch.equal(mask[inner], source["mask"][inner])
+    own = family.mix(target, target, dict.fromkeys(family.swap_recomposed, 1.0))
+    assert all(torch.equal(own[name], target[name]) for name in own), "with itself, nothing changes"
+    assert family.swap(FACES.mirror(), FACES, dict.fromkeys(family.swap_recomposed, 1.0)).shape == FACES.images.shape
+
+
+@torch.no_grad()
 def test_faces_without_labels_are_parsed(family):
     unlabelled = Faces(FACES.images)
     parsed = replace(FACES, labels=family.parser.parse(FACES.images))
@@ -517,11 +529,13 @@ def test_the_settings_of_the_papers_comparison():
     assert [part.name for part in first.parts] == ["face", "mask", "background"]
     assert [part.name for part in second.parts] == [part.name for part in families.start("mask_guided", "smoke").parts]
     for family in (first, second):
-        assert list(family.discriminators) == ["paired"]
-        assert "adversarial_unpaired" not in family.phases()[0].losses(FACES)
-        assert list(family.phases()[1].losses(FACES)) == ["discriminator"]
+        assert list(family.discriminators) == ["paired", "unpaired"], "both settings learn from both kinds of pairs"
+        assert "adversarial_unpaired" in family.phases()[0].losses(FACES)
         with torch.no_grad():
-            assert family.eval().swap(FACES.mirror(), FACES).shape == FACES.images.shape
+            codes = family.eval().encode(FACES)
+            behind = (codes["mask"] == 0)[:, None].expand_as(FACES.images)
+            assert torch.equal(family.decode(codes)[behind], FACES.images[behind]), "the background is pasted"
+            assert {one.shape[-1] for one in family.placed(codes).values()} == {16}
     face = first.components(FACES.images, MASK)["face"]
     assert torch.equal(face, FACES.images * (MASK != 0)[:, None])
 
