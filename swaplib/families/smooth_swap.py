@@ -300,7 +300,11 @@ class SmoothSwap(Family):
         place = torch.arange(count)
         people, shots = self.config.group
         if not people:
-            return torch.cat([place[:1], place[1:].roll(-1)]), None
+            if count < 3:
+                raise ValueError(f"{count} pictures: give each process at least 3, one of which is a pair with itself")
+            # One face of the whole batch is paired with itself, however many processes share it.
+            first = not (torch.distributed.is_initialized() and torch.distributed.get_rank())
+            return torch.cat([place[:1], place[1:].roll(-1)]) if first else place.roll(-1), None
         if count % (people * shots):
             raise ValueError(
                 f"{count} pictures are no groups of {people} people in {shots} shots: train on data.Crossed"

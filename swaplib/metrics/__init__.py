@@ -11,6 +11,7 @@ from swaplib.metrics.identity import (
     OVERALL,
     estimate_pose,
     estimate_poses,
+    list_taught,
     score_identity,
     score_overall,
     self_consistency,
@@ -23,7 +24,7 @@ from swaplib.synthetic import HELD_OUT
 
 __all__ = (
     "HELD_OUT", "METRICS", "OVERALL", "SETS", "SIZE", "Metric", "PairSet", "Pairs", "Scorer", "absolute_error",
-    "draw_pairs", "estimate_pose", "estimate_poses", "evaluate", "face_region", "in_words", "measure", "ms_ssim",
-    "psnr", "score_details", "score_identity", "score_overall", "score_swaps", "self_consistency", "ssim",
+    "draw_pairs", "estimate_pose", "estimate_poses", "evaluate", "face_region", "in_words", "list_taught", "measure",
+    "ms_ssim", "psnr", "score_details", "score_identity", "score_overall", "score_swaps", "self_consistency", "ssim",
     "summarise", "table_markdown",
 )  # fmt: skip

@@ -42,6 +42,18 @@ def test_one_pair_of_a_batch_is_a_face_with_itself(family):
     torch.testing.assert_close(asked, wanted[[0, 2, 3, 1]])
 
 
+def test_the_whole_batch_has_one_self_pair(family, monkeypatch):
+    assert (family._pair(8)[0] == torch.arange(8)).tolist() == [True] + 7 * [False]
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    for rank, own in ((0, 1), (1, 0), (7, 0)):
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+        source, _ = family._pair(8)
+        assert int((source == torch.arange(8)).sum()) == own
+        assert sorted(source.tolist()) == list(range(8))
+    with pytest.raises(ValueError, match="at least 3"):
+        family._pair(2)
+
+
 def test_a_self_pair_is_reconstruction(family):
     """With a face's own identity and the picture unchanged, only the discriminator's term is left to improve."""
     codes = family.embedder(FACES.images)
