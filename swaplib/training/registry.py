@@ -116,7 +116,11 @@ class Registry(Generic[T]):
                 raise FileNotFoundError(_missing(name, preset))
         else:
             chosen = None
-        config = weights.read_config(file, kind) if chosen is None else chosen
+        config = chosen
+        if chosen is None:
+            config = weights.read_config(file, kind)
+            with torch.device("meta"):  # a config that asks for a giant is found out before there is one
+                weights.check_fit(self.build(name, config), file)
         model = self.build(name, config, frozen=self._taught_by(kind, config, file))
         return weights.load(model, file).to(device).eval()
 

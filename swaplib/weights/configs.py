@@ -27,8 +27,12 @@ class Saveable(Protocol):
 def as_config(found: Mapping[str, Any], kind: type[Saveable]) -> Any:
     """Return a config read from JSON as an object of the model's own class; newer fields get their defaults.
 
-    Raises ValueError for fields that the class doesn't know.
+    Raises ValueError for fields that the class doesn't know, and for values that no config of it can have.
     """
+    usual = to_plain(kind.Config())
+    for name, value in found.items():
+        if name in usual and not _is_like(value, usual[name]):
+            raise ValueError(f"the config says {name}={str(value)[:40]!r}, which {kind.name} can't be: copy it again")
     whole = fill_defaults(dict(found), kind.Config)
     unknown = whole.keys() - {item.name for item in fields(kind.Config)}
     if unknown:
@@ -39,6 +43,23 @@ def as_config(found: Mapping[str, Any], kind: type[Saveable]) -> Any:
 def to_plain(config: Any) -> dict[str, Any]:
     """Return a config as JSON would give it back, with lists for tuples."""
     return json.loads(json.dumps(asdict(config)))
+
+
+_LARGE, _LONG = 1 << 16, 256  # what nothing but numbers of steps or pictures exceeds; items in a list
+
+
+def _is_like(value: Any, usual: Any) -> bool:
+    """Return whether a value may stand in a config in the place of another: of its kind, and of no absurd size."""
+    if isinstance(usual, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(usual, (bool, int))
+    if isinstance(usual, (int, float)):
+        return isinstance(value, (int, float)) and abs(value) <= max(_LARGE, 64 * abs(usual))
+    if isinstance(usual, list):
+        alike = isinstance(value, list) and len(value) <= _LONG
+        return alike and all(_is_like(item, usual[0] if usual else item) for item in value)
+    if isinstance(usual, dict):
+        return isinstance(value, dict) and len(value) <= _LONG
+    return value is None or usual is None or isinstance(value, type(usual))
 
 
 def _tuples(value: Any) -> Any:

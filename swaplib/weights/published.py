@@ -34,7 +34,7 @@ from swaplib.networks.facevid2vid import FaceVid2Vid
 from swaplib.networks.stylegan2 import Generator
 from swaplib.provenance import replacing, sha256
 from swaplib.weights.catalogue import OFFICIAL, OfficialFile, official_markdown, official_text
-from swaplib.weights.files import Tensors, read_content
+from swaplib.weights.files import Tensors, check_finite, read_content
 from swaplib.weights.published_names import from_rosinality
 from swaplib.weights.unpickling import nvidia_networks, unpickle
 
@@ -54,7 +54,9 @@ def read(path: str | os.PathLike) -> dict[str, Tensors]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}: check the path")
     if path.suffix == ".safetensors":
-        return _converted(path)
+        networks = _converted(path)
+        check_finite((tensor for tensors in networks.values() for tensor in tensors.values()), path)
+        return networks
     found = unpickle(path) if path.suffix == ".pkl" else read_content(path)
     try:
         networks = nvidia_networks(found) if path.suffix == ".pkl" else _torch_file(found)
@@ -64,6 +66,7 @@ def read(path: str | os.PathLike) -> dict[str, Tensors]:
         raise ValueError(
             f"{path} holds no network that is known here: choose a file of StyleGAN2, pSp, e4e, E4S or FaceVid2Vid"
         )
+    check_finite((tensor for tensors in networks.values() for tensor in tensors.values()), path)
     return networks
 
 

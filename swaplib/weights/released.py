@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,6 +27,7 @@ from safetensors.torch import save_file
 
 from swaplib.provenance import commit, replacing, sha256, versions
 from swaplib.weights.configs import Saveable, as_config, describe_differences, fill_defaults, to_plain
+from swaplib.weights.files import check_finite
 
 FORMAT = 1
 FOLDER = Path(__file__).parent.parent / "checkpoints"
@@ -211,20 +213,37 @@ def load(model: Saveable, path: str | os.PathLike) -> Saveable:
                 f"it by name, which finds that one (families.load({model.name!r}, file=…))"
             )
     needed = _needed(model)
-    for what, names in {"lacks": needed.keys() - tensors.keys(), "has more:": tensors.keys() - needed.keys()}.items():
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise ValueError(f"{path} {what} {min(names)}{more}: it was made with another version of {model.name}")
-    for name, value in tensors.items():
-        if value.shape != needed[name].shape:
-            raise ValueError(
-                f"{path} has {name} as {tuple(value.shape)}, but {model.name} needs {tuple(needed[name].shape)}: it "
-                f"was made with another version of {model.name}"
-            )
+    _compare_shapes(path, {name: tuple(value.shape) for name, value in tensors.items()}, model)
     with torch.no_grad():
         for name, value in tensors.items():
             needed[name].copy_(value)
     return model.eval()
+
+
+def check_fit(model: Saveable, path: str | os.PathLike) -> None:
+    """Raise ValueError where a file's tensors are not a model's, without reading them.
+
+    model: may be on the device "meta", so that a file whose config asks for a giant costs nothing.
+    """
+    path = Path(path)
+    _read(path, tensors=False)
+    with safe_open(path, framework="pt") as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 no dict
+    _compare_shapes(path, shapes, model)
+
+
+def _compare_shapes(path: Path, shapes: dict[str, tuple[int, ...]], model: Saveable) -> None:
+    needed = {name: tuple(value.shape) for name, value in _needed(model).items()}
+    for what, names in {"lacks": needed.keys() - shapes.keys(), "has more:": shapes.keys() - needed.keys()}.items():
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise ValueError(f"{path} {what} {min(names)}{more}: it was made with another version of {model.name}")
+    for name, shape in shapes.items():
+        if shape != needed[name]:
+            raise ValueError(
+                f"{path} has {name} as {shape}, but {model.name} needs {needed[name]}: it was made with another "
+                f"version of {model.name}"
+            )
 
 
 def read_frozen(path: str | os.PathLike) -> dict[str, str]:
@@ -289,7 +308,27 @@ def _read(path: Path, tensors: bool = True) -> tuple[dict[str, Any], dict[str, t
     head = {key: metadata.get(f"swaplib.{key}") for key in ("format", "family", "config")}
     if None in head.values():
         raise ValueError(f"{path} is a safetensors file, but not one of swaplib's: choose another")
-    if int(head["format"]) > FORMAT:
+    if not re.fullmatch(r"[0-9]{1,4}", head["format"]) or int(head["format"]) > FORMAT:
         raise ValueError(f"{path} was written by a newer swaplib (format {head['format']}): update swaplib")
-    frozen = json.loads(metadata.get("swaplib.frozen", "{}"))
-    return {**head, "config": json.loads(head["config"]), "frozen": frozen}, values
+    check_finite(values.values(), path)
+    config, frozen = (
+        _read_json(text, path) for text in (head["config"], metadata.get("swaplib.frozen", "{}"))
+    )  # fmt: skip
+    if not all(isinstance(value, str) for value in frozen.values()):
+        raise ValueError(f"{path} has a damaged head: copy it again")
+    return {**head, "config": config, "frozen": frozen}, values
+
+
+def _read_json(text: str, path: Path) -> dict[str, Any]:
+    """Read a part of a file's head. Raises ValueError for what is no JSON object of plain numbers."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    try:
+        found = json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} has a damaged head: copy it again")
+    return found

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
+import warnings
 from collections import OrderedDict
 from pathlib import Path
 from types import ModuleType
@@ -19,12 +22,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from swaplib import generators
+from swaplib import generators, weights
 from swaplib.cli import app
 from swaplib.networks import psp
 from swaplib.networks.facevid2vid import FaceVid2Vid
 from swaplib.networks.stylegan2 import Discriminator, Generator
 from swaplib.weights import published, published_names
+from swaplib.weights.unpickling import unpickle
 
 CODES = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
 
@@ -402,6 +406,122 @@ def test_a_torch_file_that_runs_code_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"evil\.pt is damaged, or it holds code, .*\.system"):
         published.read(path)
     assert not marker.exists()
+
+
+class Given:
+    """Pickled as a call with these arguments, and a state that is set afterwards."""
+
+    def __init__(self, function, arguments, state=None):
+        self.function, self.arguments, self.state = function, arguments, state
+
+    def __reduce__(self):
+        return (self.function, self.arguments, self.state)[: 2 + (self.state is not None)]
+
+
+_make_array = np.empty(0).__reduce__()[0]
+_make_scalar = np.float32(1).__reduce__()[0]
+_PLAIN = (3, "<", None, None, None, -1, -1, 0)
+_OBJECTS = (3, "|", None, None, None, 8, 8, 63)  # says that it holds objects
+
+
+def _forged_array(code, kind_state, shape, data):
+    kind = Given(np.dtype, (code, False, True), kind_state)
+    return Given(_make_array, (np.ndarray, (0,), b"b"), (1, shape, kind, False, data))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        _forged_array("O8", _OBJECTS, (1,), b"A" * 8),
+        _forged_array("V8", (3, "|", None, ("a",), {"a": ("O", 0)}, 8, 8, 16), (1,), b"A" * 8),
+        _forged_array("f4", _PLAIN, (1 << 40,), b"A" * 8),
+        _forged_array("f4", _PLAIN, (-2, -1), b"A" * 8),
+        _forged_array("f4", _PLAIN, (2,), b"A" * 7),
+        _forged_array("f4", _PLAIN, (2,), [1.0, 2.0]),
+        Given(_make_scalar, (Given(np.dtype, ("O8", False, True), _OBJECTS), b"A" * 8)),
+        Given(_make_scalar, (Given(np.dtype, ("f8", False, True), _PLAIN), b"A")),
+        Given(_make_scalar, (Given(np.dtype, ("f8", False, True), _PLAIN), b"")),
+    ],
+)
+def test_arrays_of_anything_but_plain_numbers_are_refused(place, content):
+    path = place / "array.pkl"
+    path.write_bytes(pickle.dumps({"G_ema": content}, 2))
+    with pytest.raises(ValueError, match=r"array\.pkl"):
+        published.read(path)
+
+
+@given(st.sampled_from(["f2", "f4", "f8", "i4", "u1"]), st.sampled_from("<>"), st.lists(st.integers(1, 4), max_size=3))
+def test_plain_arrays_are_read_as_numpy_reads_them(place, code, order, shape):
+    array = np.arange(math.prod(shape)).reshape(shape).astype(f"{order if code != 'u1' else '|'}{code}")
+    path, content = place / "plain.pkl", [array, np.asfortranarray(array), array.flat[0]]
+    path.write_bytes(pickle.dumps(content))
+    for found, wanted in zip(unpickle(path), content, strict=True):
+        assert np.array_equal(found, wanted)
+        assert found.dtype == wanted.dtype
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x80\x02Nr\x00\x00\x00\x10.",  # twelve bytes that ask for a memo of 2^28 places
+        b"\x80\x02Np268435456\n.",
+        b"\x80\x04\x8e" + (1 << 40).to_bytes(8, "little") + b"a.",  # bytes of a length that isn't there
+        b"\x80\x05\x96" + (1 << 34).to_bytes(8, "little") + b"a.",
+        b"\x80\x04\x95" + (1 << 40).to_bytes(8, "little") + b"N.",
+        b"\x80\x05\x97.",  # a buffer from outside
+        b"\x80\x02\x82\x01.",
+        b"P1\n.",
+    ],
+)
+def test_lengths_that_a_file_doesnt_have_allocate_nothing(place, data):
+    path = place / "bomb.pkl"
+    path.write_bytes(data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"bomb\.pkl"):
+            published.read(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "stride"),
+    [
+        (0, (1000, 1000), (1000, 1)),
+        (4, (1,), (1,)),
+        (0, (4, 4), (0, 1)),
+        (-1, (2,), (1,)),
+        (0, (2,), (-1,)),
+        (0, (2, 2), (1,)),
+    ],
+)
+def test_tensors_beyond_their_own_data_are_refused(place, offset, size, stride):
+    path = place / "tensor.pkl"
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(action="ignore"):
+        torch.save(torch.ones(4).storage(), buffer, _use_new_zipfile_serialization=False)
+    storage = Given(torch.storage._load_from_bytes, (buffer.getvalue(),))
+    content = Given(torch._utils._rebuild_tensor_v2, (storage, offset, size, stride, False, OrderedDict()))
+    path.write_bytes(pickle.dumps({"G_ema": content}))
+    with pytest.raises(ValueError, match=r"tensor\.pkl asks for a tensor (beyond its own data|without a shape)"):
+        published.read(path)
+
+
+def test_numbers_that_are_none_and_web_pages_are_refused(tmp_path):
+    path = tmp_path / "weights.pt"
+    torch.save({"state_dict": {"a": torch.tensor([1.0, float("nan")])}}, path)
+    with pytest.raises(ValueError, match="not finite"):
+        weights.read_tensors(path)
+    path.write_text("\n<!DOCTYPE html><html><title>Google Drive - Virus scan warning</title>")
+    with pytest.raises(ValueError, match="is a web page, not weights: open its address in a browser"):
+        weights.read_tensors(path)
+    deep = [torch.ones(1)]
+    for _ in range(40):
+        deep = [deep]
+    torch.save({"state_dict": deep}, path)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        weights.read_content(path)
 
 
 _WORD = st.from_regex(r"[a-z_]{1,12}", fullmatch=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -236,6 +238,72 @@ def _head_cut(path):
 def test_damaged_and_foreign_files_are_refused(path, damage, sentence):
     damage(path)
     _unchanged_after_error(Small(SmallConfig()), path, sentence)
+
+
+def _with_head(path, **head):
+    known = {"format": "1", "family": "small", "config": json.dumps(weights.to_plain(SmallConfig()))}
+    save_file(load_file(path), path, {f"swaplib.{key}": value for key, value in {**known, **head}.items()})
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "[]",
+        "null",
+        "3",
+        "NaN",
+        '{"size": NaN}',
+        '{"size": Infinity}',
+        "[" * 100_000,
+        '{"a": ' * 5000,
+        "{",
+        "",
+        '"size"',
+    ],
+)
+def test_a_damaged_head_gets_a_sentence(path, config):
+    _with_head(path, config=config)
+    _unchanged_after_error(Small(SmallConfig()), path, "has a damaged head: copy it again")
+    with pytest.raises(ValueError, match="has a damaged head"):
+        weights.read_config(path, Small)
+
+
+@pytest.mark.parametrize("head", [{"format": "-1"}, {"format": "one"}, {"format": "9" * 5000}])
+def test_a_damaged_format_gets_a_sentence(path, head):
+    _with_head(path, **head)
+    with pytest.raises(ValueError, match="written by a newer swaplib"):
+        weights.read_config(path, Small)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"size": "8"}, {"size": None}, {"size": [8]}, {"widths": 4}, {"size": 10**9}, {"widths": [4] * 10_000}]
+)
+def test_a_config_of_other_values_is_refused_before_anything_is_built(path, changes):
+    _with_head(path, config=json.dumps({**weights.to_plain(SmallConfig()), **changes}))
+    with pytest.raises(ValueError, match=r"the config says (size|widths)=.* which small can't be"):
+        weights.read_config(path, Small)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(path, number):
+    tensors = load_file(path)
+    name = next(name for name, value in tensors.items() if value.is_floating_point())
+    tensors[name].view(-1)[0] = number
+    with safe_open(path, "pt") as file:
+        head = file.metadata()
+    save_file(tensors, path, head)
+    _unchanged_after_error(Small(SmallConfig()), path, "holds numbers that are not finite")
+
+
+def test_a_config_that_asks_for_a_giant_costs_nothing(tmp_path):
+    """Four bytes for each of its numbers would be more than any machine has."""
+    path = tmp_path / "giant.safetensors"
+    config = families.config("smooth_swap", "smoke")
+    giant = replace(config, width=60_000, discriminator_most=60_000)
+    head = {"format": "1", "family": "smooth_swap", "config": json.dumps(weights.to_plain(giant))}
+    save_file({"projection.weight": torch.zeros(1)}, path, {f"swaplib.{key}": value for key, value in head.items()})
+    with pytest.raises(ValueError, match=r"giant\.safetensors lacks .* made with another version of smooth_swap"):
+        families.load("smooth_swap", file=path)
 
 
 @dataclass(frozen=True)
