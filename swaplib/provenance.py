@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 from xml.sax.saxutils import escape
 
+from filelock import FileLock, Timeout
 from PIL import PngImagePlugin
 
 
@@ -32,6 +33,28 @@ def replacing(path: str | Path):
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+class Hold:
+    """Keeps other processes out of a folder until it is let go of, or until the process ends, however it ends."""
+
+    def __init__(self, folder: str | Path):
+        place = Path(tempfile.gettempdir()) / f"swaplib-{os.getuid() if hasattr(os, 'getuid') else os.getlogin()}"
+        place.mkdir(mode=0o700, exist_ok=True)
+        name = hashlib.sha256(os.fsencode(Path(folder).resolve())).hexdigest()[:32]
+        self.folder, self.lock = folder, FileLock(place / f"{name}.lock", timeout=0)
+
+    def __enter__(self) -> Hold:
+        try:
+            self.lock.acquire()
+        except Timeout:
+            raise ValueError(
+                f"another process works in {self.folder}: wait until it is done, or choose another folder"
+            ) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
 
 
 def write_text(path: str | Path, text: str) -> bool:

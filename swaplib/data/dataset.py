@@ -10,12 +10,13 @@ skipped.csv        pictures of the source folder that could not be used, and why
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any
 
@@ -27,7 +28,7 @@ from PIL import Image
 
 from swaplib import synthetic
 from swaplib.data import writer
-from swaplib.faces import CELEBA_ATTRIBUTES, Faces, from_uint8
+from swaplib.faces import CELEBA_ATTRIBUTES, CELEBAMASK_HQ, Faces, from_uint8
 
 # ---------------------------------------------------------------------------------------------- reading
 
@@ -44,7 +45,41 @@ def open(folder: str | os.PathLike) -> Dataset:
         raise ValueError(f"{folder} is no prepared data set (it has no card.json): make one from it with data.prepare")
     if not card.get("complete") or not (folder / "metadata.parquet").exists():
         raise ValueError(f"{folder} is not finished: run the same {card['made_by']} again, it goes on where it stopped")
-    return Dataset(folder, card, pd.read_parquet(folder / "metadata.parquet"))
+    try:
+        table = pd.read_parquet(folder / "metadata.parquet")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder / 'metadata.parquet'} is damaged ({error}): prepare the data set again") from error
+    if wrong := _find_fault(table, card):
+        raise ValueError(f"{folder} is damaged ({wrong}): prepare the data set again in an empty folder")
+    return Dataset(folder, card, table)
+
+
+def _find_fault(table: pd.DataFrame, card: dict[str, Any]) -> str | None:
+    """Return what is wrong with a data set's tables; None where they are as `prepare` and `render` write them."""
+    needed = ("file", "labels", "source", "subject", "split", "landmarks", "attributes", "licence")
+    missing = [name for name in needed if name not in table.columns]
+    if missing:
+        return f"metadata.parquet has no column {missing[0]}"
+    if not isinstance(card.get("settings"), dict) or not _is_size(card.get("size")):
+        return "card.json says neither settings nor size"
+    for name in ("file", "source", "subject", "split"):
+        if not table[name].map(lambda value: isinstance(value, str)).all():
+            return f"the column {name} holds more than text"
+    for name in ("file", "labels"):
+        for file in table[name].dropna():
+            path = PurePosixPath(file) if isinstance(file, str) else None
+            if path is None or path.is_absolute() or ".." in path.parts:
+                return f"the column {name} names {file!r}, which is no file of the set"
+    for name, length in (("landmarks", 136), ("attributes", len(CELEBA_ATTRIBUTES))):
+        if not table[name].dropna().map(lambda value, n=length: np.size(value) == n).all():
+            return f"the column {name} holds lists of another length than {length}"
+    return None
+
+
+def _is_size(size: Any) -> bool:
+    return (
+        isinstance(size, list) and len(size) == 2 and all(isinstance(edge, int) and 0 < edge < 65536 for edge in size)
+    )
 
 
 # A small data set's pictures are decoded once, not in every epoch.
@@ -107,9 +142,7 @@ class Dataset:
         known = {name: rows[name].notna().all() for name in ("labels", "landmarks", "attributes")}
         return Faces(
             self._images(rows["file"]),
-            labels=torch.stack([torch.from_numpy(self._picture(file, "L")) for file in rows["labels"]])
-            if known["labels"]
-            else None,
+            labels=torch.stack([self._label_map(file) for file in rows["labels"]]) if known["labels"] else None,
             landmarks=_stack(rows["landmarks"]).reshape(-1, 68, 2) if known["landmarks"] else None,
             attributes=_stack(rows["attributes"]) if known["attributes"] else None,
             identity=torch.tensor([self.identities.get(subject, -1) for subject in rows["subject"]]),
@@ -130,9 +163,20 @@ class Dataset:
     def _images(self, files: pd.Series) -> torch.Tensor:
         return torch.stack([from_uint8(self._picture(file, "RGB")) for file in files])
 
+    def _label_map(self, file: str) -> torch.Tensor:
+        labels = self._picture(file, "L")
+        if labels.max() >= len(CELEBAMASK_HQ):
+            raise ValueError(
+                f"{self.folder / file} holds the class {labels.max()}, and CelebAMask-HQ has {len(CELEBAMASK_HQ)}, "
+                "from 0 on: prepare the data set again, naming the order of its labels"
+            )
+        return torch.from_numpy(labels)
+
     def _picture(self, file: str, mode: str) -> np.ndarray:
         path = self.folder / file
         try:
+            if not path.is_file():  # a pipe, say, would wait for ever
+                raise FileNotFoundError(errno.ENOENT, "no such file")
             return _decoded(path, mode, path.stat().st_mtime_ns)
         except OSError as error:
             reason = error.strerror or error

@@ -20,6 +20,7 @@ from swaplib import photos
 from swaplib.data import writer
 from swaplib.data.layouts import LICENCES, Entry, Layout, read_labels, recognise
 from swaplib.photos import PhotoError
+from swaplib.provenance import Hold, sha256
 
 # ---------------------------------------------------------------------------------------------- photographs
 
@@ -107,18 +108,26 @@ def prepare(
     if out.resolve() == folder.resolve() or folder.resolve() in out.resolve().parents:
         raise ValueError(f"{out} lies in the folder of the pictures, {folder}: choose one outside")
     terms = LICENCES[found.name] if licence is None else licence
-    settings = {"source": folder.resolve().name, "layout": found.name, "kind": kind, "size": list(shape)}
+    # Folders of one name are not one folder; what stands in the card doesn't tell where they lie.
+    place = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:12]
+    settings = {
+        "source": f"{_readable(folder.resolve().name)} ({place})",
+        "layout": found.name,
+        "kind": kind,
+        "size": list(shape),
+    }
     settings |= {"labels": found.labels if labels else "", "face": face, "smallest": smallest}
     settings |= {"validation": validation, "licence": terms, "picture": picture}
     settings |= {"parsed": True} if parser else {}
     card = make_card("data.prepare", f"{found}, aligned as {kind}", shape, settings)
     job = _Job(folder, out, kind, size, smallest, settings["labels"], terms, validation, parser)
-    writer.start(out, card)
-    entries = [replace(entry, face=face) if face else entry for entry in found.entries[:limit]]
-    before = _work(job, found, entries, picture, jobs, backend, progress)
-    rows, skipped = _known(job)
-    table = pd.DataFrame([skipped[name] for name in sorted(skipped)], columns=["source", "cause", "reason"])
-    writer.finish(out, card, rows.values(), table)
+    with Hold(out):
+        writer.start(out, card)
+        entries = [replace(entry, face=face) if face else entry for entry in found.entries[:limit]]
+        before = _work(job, found, entries, picture, jobs, backend, progress)
+        rows, skipped = _known(job)
+        table = pd.DataFrame([skipped[name] for name in sorted(skipped)], columns=["source", "cause", "reason"])
+        writer.finish(out, card, rows.values(), table)
     return Report(out, str(found), len(rows), len(rows) - before, table, time.perf_counter() - began)
 
 
@@ -133,6 +142,7 @@ def _work(
     """Prepare the entries that are not done; return the number of faces that existed before."""
     rows, skipped = _known(job)
     names = _names(found, picture)
+    entries = [entry for entry in entries if _is_readable(job, entry.source)]
     todo = [entry for entry in entries if entry.source not in rows and entry.source not in skipped]
     if progress:
         resumed = f"; {len(entries) - len(todo):,} were done before" if len(todo) < len(entries) else ""
@@ -142,12 +152,33 @@ def _work(
     return len(rows)
 
 
+def _readable(name: str) -> str:
+    """Return a file's name as text; bytes of another encoding than the file system's are written out."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _is_readable(job: _Job, source: str) -> bool:
+    """Return whether a name is text, which tables can hold; record one that is not as skipped."""
+    shown = _readable(source)
+    if shown == source:
+        return True
+    reason = f"{shown} is no name in UTF-8: rename it"
+    record = {"source": shown, "cause": "name", "reason": reason}
+    writer.write_record(job.out, hashlib.sha256(os.fsencode(source)).hexdigest()[:32], record)
+    return False
+
+
+def _hash(path: Path) -> str:
+    return sha256(path)[:32]
+
+
 def _known(job: _Job) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
     """Return, by source, the rows of pictures that are done and unchanged, and the records of those skipped so far."""
 
     def current(row: dict[str, Any]) -> bool:
         try:
-            same = (job.folder / row["source"]).stat().st_size == row["source_bytes"]
+            path = job.folder / row["source"]
+            same = path.stat().st_size == row["source_bytes"] and _hash(path) == row.get("source_sha256")
         except FileNotFoundError:
             same = True  # what was prepared stays, even if its photo is gone
         return same and all((job.out / row[name]).exists() for name in ("file", "labels") if row[name])
@@ -217,6 +248,7 @@ def _align_one(job: _Job, entry: Entry) -> tuple[np.ndarray, np.ndarray | None, 
         "note": "; ".join(notes),
         "matrix": matrix.ravel().tolist(),
         "source_bytes": path.stat().st_size,
+        "source_sha256": _hash(path),
     }
     return photos.warp_photo(photo, matrix, shape), labels, row
 

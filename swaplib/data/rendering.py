@@ -15,6 +15,7 @@ from swaplib import synthetic
 from swaplib.data import writer
 from swaplib.data.preparation import make_card, split_of
 from swaplib.faces import to_uint8
+from swaplib.provenance import Hold
 
 SHARD = 32
 """Rendered faces that are made together."""
@@ -59,17 +60,18 @@ def render(
     what += f", {relatives} people to a skin" if relatives > 1 else ""
     what += f", {crossed} people to the same shots" if crossed > 1 else ""
     card = make_card("data.render", what, (size, size), settings)
-    writer.start(out, card)
-    rows = _rendered(out)
-    if len(rows) > count:
-        raise ValueError(f"{out} holds {len(rows):,} faces already, more than {count:,}: choose another folder")
-    shards = defaultdict(list)
-    for k in (k for k in range(count) if k not in rows):
-        shards[k // SHARD].append(k)
-    tasks = [delayed(_render_shard)(out, settings, wanted) for wanted in shards.values()]
-    bar = tqdm(total=count, initial=len(rows), unit="face", disable=not progress)
-    writer.run(out, tasks, jobs, backend, bar)
-    writer.finish(out, card, _rendered(out).values(), pd.DataFrame(columns=["source", "cause", "reason"]))
+    with Hold(out):
+        writer.start(out, card)
+        rows = _rendered(out)
+        if len(rows) > count:
+            raise ValueError(f"{out} holds {len(rows):,} faces already, more than {count:,}: choose another folder")
+        shards = defaultdict(list)
+        for k in (k for k in range(count) if k not in rows):
+            shards[k // SHARD].append(k)
+        tasks = [delayed(_render_shard)(out, settings, wanted) for wanted in shards.values()]
+        bar = tqdm(total=count, initial=len(rows), unit="face", disable=not progress)
+        writer.run(out, tasks, jobs, backend, bar)
+        writer.finish(out, card, _rendered(out).values(), pd.DataFrame(columns=["source", "cause", "reason"]))
     return out
 
 

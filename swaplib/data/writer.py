@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 WORK = ".unfinished"
 _COLUMNS = (
     "file", "labels", "source", "subject", "split", "landmarks", "attributes", "licence", "note", "matrix",
-    "source_bytes",
+    "source_bytes", "source_sha256",
 )  # fmt: skip
 
 

@@ -157,6 +157,7 @@ def _average_weights(run: Run) -> None:
 def _record_steps(run: Run) -> Iterator[Step]:
     """Take the steps that are left: log, save, show and stop around each of them."""
     if run.end:
+        run.let_go()
         return
     settings = run.settings
     bar = tqdm(total=settings.steps, initial=run.step, unit="step", disable=not (settings.progress and run.first))
@@ -188,6 +189,7 @@ def _record_steps(run: Run) -> Iterator[Step]:
             raise
         finally:
             run.model.eval()
+            run.let_go()
 
 
 def _log_row(step: Step) -> dict[str, Any]:

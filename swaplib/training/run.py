@@ -17,6 +17,7 @@ from lightning.fabric import Fabric
 from torch import nn
 
 from swaplib.faces import Faces
+from swaplib.provenance import Hold
 from swaplib.training import runtime
 from swaplib.training.model import Data, Model, Phase
 from swaplib.training.optimiser import make_adam
@@ -47,6 +48,7 @@ class Run:
     terms     phase -> names of its losses
     compute_losses   phase -> its losses of a batch; with several processes, through DDP
     saved     the step of the last checkpoint
+    hold      of the folder, which keeps other processes out of it
     """
 
     model: Model
@@ -60,6 +62,7 @@ class Run:
     terms: dict[str, list[str]]
     optimisers: dict[str, torch.optim.Optimizer]
     compute_losses: dict[str, Callable[[Faces], Losses]]
+    hold: Hold | None = None
     step: int = 0
     seconds: float = 0.0
     saved: int = -1
@@ -115,11 +118,17 @@ class Run:
         """Continue from the folder's checkpoint, or write the first one, so that a full disk is found now."""
         if self.folder is None:
             return
-        begun = (self.folder / CHECKPOINT).exists()
-        if self.fabric.broadcast(begun):  # the first process's answer: it writes the folder's first checkpoint below
-            self._continue()
-        else:
-            self.save()
+        if self.first:
+            self.hold = Hold(self.folder).__enter__()
+        try:
+            begun = (self.folder / CHECKPOINT).exists()
+            if self.fabric.broadcast(begun):  # the first process's answer: it writes the folder's first one below
+                self._continue()
+            else:
+                self.save()
+        except BaseException:
+            self.let_go()
+            raise
 
     # -- what a step needs
 
@@ -183,6 +192,11 @@ class Run:
             state = torch.tensor([asked, self.seconds], dtype=torch.float64, device=self.fabric.device)
             asked, self.seconds = self.fabric.all_reduce(state, reduce_op="max").tolist()
         return signal.Signals(int(asked)).name if asked else None
+
+    def let_go(self) -> None:
+        """Let other processes work in the folder again."""
+        if self.hold is not None:
+            self.hold.__exit__()
 
     # -- what it leaves
 

@@ -108,18 +108,38 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """Return a checkpoint's content. Nothing in the file is executed."""
+    """Return a checkpoint's content. Nothing in the file is executed.
+
+    Raises FileNotFoundError, and ValueError for a file that is damaged or holds something else.
+    """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no {path}: train with this folder first") from None
     except Exception as error:  # torch and pickle raise nearly anything for a damaged file
         raise ValueError(f"{path} is damaged or no checkpoint ({type(error).__name__}): choose another") from error
+    if not isinstance(found, dict) or any(not isinstance(found.get(key), kind) for key, kind in _CONTENT.items()):
+        raise ValueError(f"{path} is no checkpoint of swaplib's: choose another folder")
+    try:
+        config = json.loads(found["config"])
+    except (ValueError, RecursionError):
+        config = None
+    tensors = [*found["weights"].values(), *found["ema"].values()]
+    if not isinstance(config, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors):
+        raise ValueError(f"{path} is damaged: choose another folder")
+    return {**found, "config": config}
+
+
+_CONTENT = {
+    "family": str, "config": str, "settings": dict, "step": int, "seconds": (int, float), "weights": dict, "ema": dict,
+    "optimisers": dict,
+}  # fmt: skip
+"""What a checkpoint holds, and of which kind each is."""
 
 
 def config_of(path: Path) -> dict[str, Any]:
     """Return the config that a checkpoint was made with, as JSON gives it."""
-    return json.loads(_load(path)["config"])
+    return _load(path)["config"]
 
 
 def read(path: Path, model: Model) -> dict[str, Any]:
@@ -127,9 +147,7 @@ def read(path: Path, model: Model) -> dict[str, Any]:
     content = _load(path)
     if content["family"] != model.name:
         raise ValueError(f"{path} is a checkpoint of {content['family']}, not of {model.name}: choose another folder")
-    if differing := describe_differences(
-        fill_defaults(json.loads(content["config"]), type(model.config)), to_plain(model.config)
-    ):
+    if differing := describe_differences(fill_defaults(content["config"], type(model.config)), to_plain(model.config)):
         raise ValueError(f"{path} is of a {model.name} with {differing}: build the family like that")
     return content
 

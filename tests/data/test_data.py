@@ -25,6 +25,7 @@ from skimage.data import astronaut
 from swaplib import data, photos, synthetic
 from swaplib.data import layouts, writer
 from swaplib.faces import CELEBA_ATTRIBUTES, CELEBAMASK_HQ, Faces, from_uint8, relabel
+from swaplib.provenance import Hold
 
 PHOTO = np.ascontiguousarray(astronaut()[40:200, 140:300])
 SIZE = 48
@@ -542,6 +543,93 @@ def test_batches(prepared):
     for size, options in ((0, {}), (20, {"drop_last": True})):
         with pytest.raises(ValueError, match="choose another size"):
             next(faces.batches(size, **options))
+
+
+def test_another_picture_of_the_same_name_and_length_is_no_known_one(tmp_path):
+    """Neither is a folder of the same name the same folder: two people's p.jpg never become one face."""
+    for person, shift in (("a", 0), ("b", 8)):
+        (tmp_path / person / "images").mkdir(parents=True)
+        save(tmp_path / person / "images/p.png", np.roll(PHOTO, shift, 1))
+    assert prepare(tmp_path / "a/images", tmp_path / "out").faces == 1
+    with pytest.raises(ValueError, match=r"was made with .*choose another folder"):
+        prepare(tmp_path / "b/images", tmp_path / "out")
+    both = prepare(tmp_path / "a", tmp_path / "a_out"), prepare(tmp_path / "b", tmp_path / "b_out")
+    assert [report.faces for report in both] == [1, 1]
+    first = data.open(tmp_path / "a_out")[:].images
+    source = tmp_path / "a/images/p.png"
+    other = (tmp_path / "b/images/p.png").read_bytes()
+    longer = max(len(other), source.stat().st_size)
+    for path, content in ((source, source.read_bytes()), (tmp_path / "b/images/p.png", other)):
+        path.write_bytes(content + b"\0" * (longer - len(content)))  # of one length, as only the pixels differ
+    prepare(tmp_path / "a", tmp_path / "a_out")
+    source.write_bytes((tmp_path / "b/images/p.png").read_bytes())
+    assert prepare(tmp_path / "a", tmp_path / "a_out").done == 1
+    assert not torch.equal(data.open(tmp_path / "a_out")[:].images, first)
+
+
+def test_a_name_that_is_no_text_is_skipped_and_the_others_are_prepared(tmp_path):
+    (tmp_path / "in").mkdir()
+    save(tmp_path / "in/good.png")
+    name = os.fsencode(tmp_path / "in") + b"/caf\xe9.png"
+    with open(name, "wb") as file:
+        file.write((tmp_path / "in/good.png").read_bytes())
+    report = prepare(tmp_path / "in", tmp_path / "out")
+    assert report.faces == 1
+    assert report.skipped["cause"].tolist() == ["name"]
+    assert "caf\\xe9.png is no name in UTF-8: rename it" in report.skipped["reason"][0]
+    assert prepare(tmp_path / "in", tmp_path / "out").done == 0
+
+
+def test_two_processes_dont_work_in_one_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic, "render_faces", fake_faces)
+    with Hold(tmp_path / "out"), pytest.raises(ValueError, match=r"another process works in .*out: wait until it is"):
+        data.render(tmp_path / "out", 2, size=16, jobs=1, progress=False)
+    data.render(tmp_path / "out", 2, size=16, jobs=1, progress=False)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "card.json", "images", "labels", "metadata.parquet", "skipped.csv",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "sentence"),
+    [
+        ("file", "/etc/passwd", "names '/etc/passwd', which is no file of the set"),
+        ("file", "images/../../secret.png", "no file of the set"),
+        ("labels", "../labels.png", "no file of the set"),
+        ("file", 3, "the column file holds more than text"),
+        ("subject", None, "the column subject holds more than text"),
+        ("landmarks", [1.0, 2.0], "lists of another length than 136"),
+    ],
+)
+def test_damaged_tables_are_refused(tmp_path, prepared, column, value, sentence):
+    shutil.copytree(prepared, tmp_path / "set")
+    table = pd.read_parquet(tmp_path / "set/metadata.parquet").astype(object)
+    table.at[0, column] = value
+    if isinstance(value, int):
+        table[column] = value
+    table.to_parquet(tmp_path / "set/metadata.parquet")
+    with pytest.raises(ValueError, match=sentence):
+        data.open(tmp_path / "set")
+    table.drop(columns="split").to_parquet(tmp_path / "set/metadata.parquet")
+    with pytest.raises(ValueError, match="has no column split"):
+        data.open(tmp_path / "set")
+    (tmp_path / "set/metadata.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(ValueError, match=r"metadata\.parquet is damaged"):
+        data.open(tmp_path / "set")
+
+
+def test_unknown_classes_and_pipes_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic, "render_faces", fake_faces)
+    data.render(tmp_path / "out", 2, size=16, jobs=1, progress=False)
+    faces = data.open(tmp_path / "out")
+    labels = tmp_path / "out" / faces.metadata["labels"][0]
+    Image.fromarray(np.full((16, 16), 19, np.uint8)).save(labels)
+    with pytest.raises(ValueError, match=r"holds the class 19, and CelebAMask-HQ has 19, from 0 on"):
+        faces[0]
+    labels.unlink()
+    os.mkfifo(labels)
+    with pytest.raises(ValueError, match=r"can't be read"):
+        faces[0]
 
 
 def test_open_says_what_is_wrong(tmp_path, prepared):

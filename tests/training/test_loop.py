@@ -568,6 +568,37 @@ def test_a_folder_keeps_its_run(tmp_path):
         restore(Auto(ToyConfig()), tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1, 2], 3.0, {}, {"state_dict": {"w": torch.ones(1)}}, {"family": "auto"}, torch.ones(2),
+        {"family": "auto", "config": "[]", "settings": {}, "step": 1, "seconds": 0.0, "weights": {}, "ema": {},
+         "optimisers": {}},
+        {"family": "auto", "config": "{}", "settings": {}, "step": 1, "seconds": 0.0, "weights": {"w": 1.0}, "ema": {},
+         "optimisers": {}},
+    ],
+)  # fmt: skip
+def test_foreign_checkpoints_get_a_sentence(tmp_path, content):
+    torch.save(content, tmp_path / "checkpoint.pt")
+    for attempt in (
+        lambda: run(Auto(ToyConfig()), 4, tmp_path, resume=True),
+        lambda: restore(Auto(ToyConfig()), tmp_path),
+    ):
+        with pytest.raises(ValueError, match=r"checkpoint\.pt is (no checkpoint of swaplib's|damaged)"):
+            attempt()
+
+
+def test_two_runs_dont_work_in_one_folder(tmp_path):
+    steps = train(Auto(ToyConfig()), FACES, 4, folder=tmp_path, **PLAIN)
+    next(steps)
+    with pytest.raises(ValueError, match="another process works in"):
+        train(Auto(ToyConfig()), FACES, 8, folder=tmp_path, resume=True, **PLAIN)
+    steps.close()
+    assert sum(1 for _ in train(Auto(ToyConfig()), FACES, 4, folder=tmp_path, resume=True, **PLAIN)) == 3
+    assert not list(train(Auto(ToyConfig()), FACES, 4, folder=tmp_path, resume=True, **PLAIN))
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "log.csv"}
+
+
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     run(Auto(ToyConfig()), 3, tmp_path / "run")
 
