@@ -24,11 +24,11 @@ import numpy as np
 import pandas as pd
 import torch
 from cachetools import LRUCache, cached
-from PIL import Image
 
 from swaplib import synthetic
 from swaplib.data import writer
 from swaplib.faces import CELEBA_ATTRIBUTES, CELEBAMASK_HQ, Faces, from_uint8
+from swaplib.photos.reading import open_image
 
 # ---------------------------------------------------------------------------------------------- reading
 
@@ -86,7 +86,7 @@ def _is_size(size: Any) -> bool:
 @cached(LRUCache(2**30, getsizeof=lambda picture: picture.nbytes), lock=Lock())
 def _decoded(path: Path, mode: str, written: int) -> np.ndarray:
     """Read a picture as uint8, not to be changed; `written`, its file's time, makes a changed file be read again."""
-    with Image.open(path) as image:
+    with open_image(path, str(path)) as image:
         return np.array(image if image.mode == mode else image.convert(mode))
 
 

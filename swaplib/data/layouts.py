@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from swaplib.faces import CELEBA_ATTRIBUTES, CELEBAMASK_HQ, LABELS, label_table
-from swaplib.photos.reading import PhotoError
+from swaplib.photos.reading import PhotoError, open_image
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 # Names of CelebAMask-HQ's part masks in its classes' order: later parts cover earlier ones (its g_mask.py).
@@ -475,7 +474,7 @@ def _merge_parts(folder: Path, paths: tuple[str, ...]) -> np.ndarray:
 def read_index_map(path: Path) -> np.ndarray:
     """Read a label map stored as class numbers, uint8 (H, W): grey or palette, or grey stored as RGB."""
     try:
-        with Image.open(path) as image:
+        with open_image(path, str(path)) as image:
             values = np.array(image)
     except Exception as error:  # damaged files make Pillow's decoders raise a dozen kinds of exception
         raise PhotoError(f"the label map {path} can't be read ({error}): get a whole copy of it", "labels") from error

@@ -57,7 +57,7 @@ class Config:
     blocks: tuple[int, int, int, int] = (1, 1, 1, 1)  # of a narrow trunk's levels
     pooled: bool = False  # whether a narrow trunk halves its first maps, as ResNet-50 does
     augmented: bool = False  # the paper names no augmentation
-    attacked: float = 0  # pixels of every other picture are changed against the loss, by up to so many grey levels
+    attacked: float = 0  # by how many grey levels, at most, every other picture is changed against the loss
     contrast: float = 1  # weight of the loss
     temperature: float = 0.07  # τ, §5.1
     scale: float = 64  # s and m of the margin's loss

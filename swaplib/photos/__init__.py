@@ -22,10 +22,10 @@ from swaplib.photos.descriptors import describe
 from swaplib.photos.detection import Detection, Prepared, choose, detect, find, prepare
 from swaplib.photos.hull import rsgan_crops, rsgan_mask
 from swaplib.photos.parsing import Parser, parse
-from swaplib.photos.reading import PhotoError, load, read
+from swaplib.photos.reading import PhotoError, load, open_image, read
 
 __all__ = (
     "KINDS", "Detection", "Kind", "Parser", "PhotoError", "Prepared", "align", "alignment", "canvas", "choose",
-    "describe", "detect", "find", "load", "move", "parse", "paste_back", "prepare", "read", "resizing", "rsgan_crops",
-    "rsgan_mask", "warp", "warp_labels", "warp_photo",
+    "describe", "detect", "find", "load", "move", "open_image", "parse", "paste_back", "prepare", "read", "resizing",
+    "rsgan_crops", "rsgan_mask", "warp", "warp_labels", "warp_photo",
 )  # fmt: skip

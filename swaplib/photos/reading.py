@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
 
 MAX_PIXELS = 120_000_000
 """Larger pictures are refused: decoded, they would take more than 360 MB."""
 MAX_SIDE = 32_000
 """OpenCV's warps take no longer sides."""
+
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", *(("AVIF",) if features.check("avif") else ()))
+"""Formats that are read, whatever a file is called. Pillow knows more, some of which start other programs (EPS)."""
 
 
 class PhotoError(ValueError):
@@ -42,15 +46,15 @@ def read(picture: str | os.PathLike | Image.Image | np.ndarray) -> tuple[np.ndar
     if isinstance(picture, Image.Image):
         return _guarded(picture, "the picture")
     path = Path(picture)
+    if str(picture).startswith(("http:/", "https:/")):
+        raise PhotoError(f"{picture} is an address: download the picture first, and name the file", "missing")
     try:
+        if path.exists() and not path.is_file():
+            raise PhotoError(f"{path} can't be read (it is no file): name a picture file", "not a picture")
         if path.stat().st_size == 0:
             raise PhotoError(f"{path} is empty (0 bytes): get a whole copy of it", "empty")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of large pictures; `_guarded` refuses them
-            with Image.open(path) as image:
-                return _guarded(image, str(path))
-    except Image.DecompressionBombError:
-        raise PhotoError(_too_large(path, "over 178 million"), "huge") from None
+        with open_image(path, str(path)) as image:
+            return _guarded(image, str(path))
     except UnidentifiedImageError:
         return _read_tiff(path), []
     except FileNotFoundError:
@@ -58,6 +62,29 @@ def read(picture: str | os.PathLike | Image.Image | np.ndarray) -> tuple[np.ndar
     except OSError as error:
         reason = error.strerror or str(error)
         raise PhotoError(f"{path} can't be read ({reason}): check that it is a readable picture file") from error
+
+
+def open_image(file: str | os.PathLike | io.BytesIO, name: str, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+    """Open a picture of one of some formats, without decoding it yet.
+
+    Raises PhotoError for one that is too large or whose head is damaged, Pillow's UnidentifiedImageError for another
+    format, and OSError.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of large pictures; here they are refused
+            image = Image.open(file, formats=formats)
+    except Image.DecompressionBombError:
+        raise PhotoError(_too_large(name, "over 178 million"), "huge") from None
+    except OSError:
+        raise
+    except Exception as error:  # a head that decompresses to gigabytes, say
+        raise PhotoError(f"{name} is damaged ({error}): get a whole copy of it") from error
+    pixels = image.size[0] * image.size[1]
+    if pixels > MAX_PIXELS or max(image.size) > MAX_SIDE:
+        image.close()
+        raise PhotoError(_too_large(name, f"{pixels:,}"), "huge")
+    return image
 
 
 def _too_large(name: Any, pixels: str) -> str:
@@ -154,15 +181,28 @@ def _from_array(array: np.ndarray) -> np.ndarray:
 
 
 def _to_8_bits(array: np.ndarray) -> np.ndarray:
+    """Scale pixels of any kind to 0 … 255, in parts, so that memory doesn't hold them as floats all at once."""
     if array.dtype == np.uint8:
         return array
     is_float = array.dtype.kind == "f"
-    values = np.nan_to_num(array.astype(np.float64), posinf=0, neginf=0)
-    low, high = values.min(), values.max()
-    if is_float and -1 <= low < 0 and high <= 1:
-        values, high = (values + 1) / 2, 1  # [-1, 1], as everywhere in this package
-    elif low < 0:
-        values, high = values - low, high - low
-    scales = (*((1,) if is_float or array.dtype.kind == "b" else ()), 255, 4095, 65535)
-    full = next((scale for scale in scales if high <= scale), high)
-    return np.rint(values * (255 / full)).astype(np.uint8)
+    parts = np.array_split(array, max(1, array.size >> 22))
+    low, high = (float(one) for one in (min(_plain(p).min() for p in parts), max(_plain(p).max() for p in parts)))
+    if is_float and 1.001 < high < 32:
+        raise PhotoError(
+            f"its floats reach from {low:.4g} to {high:.4g}, which is no usual range: scale them to 0 … 1 or -1 … 1"
+        )
+    shift, full = 0.0, 1.0
+    if is_float and -1.001 <= low < 0 and high <= 1.001:  # [-1, 1], as everywhere in this package
+        shift, full = 1.0, 2.0
+    else:
+        shift = -low if low < 0 else 0.0
+        scales = (*((1.001,) if is_float or array.dtype.kind == "b" else ()), 255, 4095, 65535)
+        full = next((float(scale) for scale in scales if high + shift <= scale), high + shift)
+        full = 1.0 if full == 1.001 else full
+    done = [np.rint(((_plain(part) + shift) * (255 / full)).clip(0, 255)).astype(np.uint8) for part in parts]
+    return np.concatenate(done)
+
+
+def _plain(part: np.ndarray) -> np.ndarray:
+    """Return pixels as floats, those that are no numbers or infinite as 0."""
+    return np.nan_to_num(part.astype(np.float64), posinf=0, neginf=0)

@@ -35,7 +35,7 @@ from skimage.draw import polygon as polygon_pixels
 from skimage.segmentation import flood
 
 from swaplib.faces import CELEBAMASK_HQ, LABEL_COLOURS
-from swaplib.photos.reading import MAX_PIXELS, PhotoError
+from swaplib.photos.reading import MAX_PIXELS, PhotoError, open_image
 from swaplib.provenance import replacing, software
 
 Mask = np.ndarray | torch.Tensor
@@ -482,7 +482,7 @@ def load(path: str | os.PathLike, size: tuple[int, int] | None = None, colours: 
 
 def _read(file: io.BytesIO, name: str, size: tuple[int, int] | None, colours: bool) -> np.ndarray:
     try:
-        with Image.open(file) as image:
+        with open_image(file, name) as image:
             if image.format != "PNG":
                 raise PhotoError(f"{name} is no PNG but {image.format}, which may change labels: save it as PNG")
             if image.width * image.height > MAX_PIXELS:

@@ -146,11 +146,11 @@ class Renderer:
     def upload(self, name: str, content: bytes) -> Pick:
         """Take a picture file's bytes into this session. Raises PhotoError if they are no picture."""
         try:
-            with Image.open(io.BytesIO(content)) as image:
+            with photos.open_image(io.BytesIO(content), name) as image:
                 photos.load(image)
         except photos.PhotoError:
             raise
-        except (OSError, Image.DecompressionBombError) as error:
+        except OSError as error:
             raise photos.PhotoError(f"{name} can't be read as a picture: upload a JPEG or PNG file") from error
         digest = hashlib.sha256(content).hexdigest()
         self._uploads[digest] = content
@@ -259,7 +259,7 @@ class Renderer:
         elif isinstance(known := self._uploads.get(pick.sha256), Faces):
             return known, ""
         elif known is not None:
-            photo = Image.open(io.BytesIO(known))
+            photo = photos.open_image(io.BytesIO(known), pick.path)
         else:
             name = pick.path or "a picture"
             raise photos.PhotoError(f"{name} is not in this session: uploads are not kept, upload it (again)")

@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -200,6 +201,47 @@ def test_damaged_files_only_ever_raise_photo_errors(tmp_path, kind, data):
     else:
         assert array.dtype == np.uint8
         assert array.shape[2] == 3
+
+
+def test_other_formats_are_refused_whatever_they_are_called(tmp_path):
+    """Pillow would hand PostScript to another program."""
+    path = tmp_path / "portrait.jpg"
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(evil) (w) file\n%%EOF\n")
+    with pytest.raises(PhotoError, match=r"portrait\.jpg is not a picture in a known format") as caught:
+        photos.load(path)
+    assert caught.value.cause == "not a picture"
+
+
+@pytest.mark.parametrize("address", ["https://example.org/a.jpg", Path("https://example.org/a.jpg")])
+def test_addresses_are_not_paths(address):
+    with pytest.raises(PhotoError, match=r"https:/+example\.org/a\.jpg is an address: download the picture first"):
+        photos.load(address)
+
+
+@pytest.mark.parametrize(
+    ("array", "sentence"),
+    [
+        (np.linspace(0, 1.01, 3 * 64).reshape(8, 8, 3), "its floats reach from 0 to 1.01, which is no usual range"),
+        (np.linspace(0, 4, 3 * 64).reshape(8, 8, 3), "its floats reach from 0 to 4"),
+        (np.linspace(-2, 2, 3 * 64).reshape(8, 8, 3), "its floats reach from -2 to 2"),
+    ],
+)
+def test_floats_of_no_usual_range_are_refused(array, sentence):
+    with pytest.raises(PhotoError, match=sentence):
+        photos.load(array)
+
+
+def test_large_pictures_of_more_bits_need_little_more_memory_than_their_pixels():
+    array = np.full((3000, 4000), 30_000, np.uint16)
+    array[0, 0] = 65_535
+    tracemalloc.start()
+    try:
+        found = photos.load(array)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found[1, 1, 0] == 117
+    assert peak < 6 * array.nbytes, "as floats of 64 bits it would take 12 times as much, with its copies"
 
 
 # ---------------------------------------------------------------------------------------------- finding faces
