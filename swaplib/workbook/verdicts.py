@@ -194,15 +194,11 @@ def judge(
     verdicts = {name: decide(found[name], bound) for name, bound in bounds.items()}
     worst = min(verdicts.values(), key=ORDER.index)
     names = [name for name, verdict in verdicts.items() if verdict == worst]
-    return worst, _explain(worst, names, found)
-
-
-def _explain(verdict: Verdict, names: list[str], found: Mapping[str, Estimate]) -> str:
-    if verdict == "not testable here":
-        unknown = [name for name in names if math.isnan(found[name].low + found[name].high)]
-        if unknown:
-            return f"nothing tells how sure the number is: {'; '.join(unknown)}"
-        return f"the interval holds both answers: {'; '.join(names)}"
-    if verdict == "holds weakly":
-        return f"the interval holds the other answer, too: {'; '.join(names)}"
-    return "" if verdict == "holds" else "; ".join(names)
+    which = "; ".join(names) if len(bounds) > 1 else ""
+    unknown = any(math.isnan(found[name].low + found[name].high) for name in names)
+    reasons = {
+        "does not hold here": "",
+        "not testable here": "nothing tells how sure the number is" if unknown else "the interval holds both answers",
+        "holds weakly": "the interval holds the other answer, too",
+    }
+    return worst, ": ".join(part for part in (reasons[worst], which) if part) if worst in reasons else ""

@@ -192,6 +192,8 @@ def test_reasons_name_what_is_missing():
     assert judge({"a": wide, "b": sure}, bound)[1] == "the interval holds both answers: a"
     assert judge({"a": sure, "b": single}, bound)[1] == "nothing tells how sure the number is: b"
     assert judge({"a": sure, "b": Estimate(-1, -2, -0.5, 9)}, bound) == ("does not hold here", "b")
+    assert judge({"a": wide}, {"a": above(0)})[1] == "the interval holds both answers", "there is no other"
+    assert judge({"a": Estimate(-1, -2, -0.5, 9)}, {"a": above(0)}) == ("does not hold here", "")
     both = judge({"a": wide, "b": sure}, bound, trained=True, untestable="all swaps are at chance")[1]
     assert both.startswith("all swaps are at chance; one training of each kind")
 
