@@ -1,6 +1,7 @@
 """The claims ledger: what the five papers claim, how the workbook tests each claim, and the results.
 
-Each claim states its own test before any run: statistics, and the bounds that they must keep for the claim to hold.
+Each claim states its own test: statistics, and the bounds that they must keep for the claim to hold. Whoever adds one
+writes them down before the run; the bounds of these were first written when earlier results were known (`KNOWN`).
 Notebooks `record` the statistics with their intervals; the verdict follows from these by rule (`verdicts.judge`) and is
 nobody's to choose. `write` makes the table `claims.md` beside the figures; `refresh` updates what is committed. A claim
 that fails here is a finding; small scale and rendered faces are named as the reason only where a test shows that they
@@ -47,6 +48,10 @@ __all__ = (
 
 PAPERS = {"R": "RSGAN", "M": "MGPE", "S": "Smooth-Swap", "L": "LatentSwap", "E": "E4S", "N": "LatentSwap"}
 UNTESTED = "not yet tested"
+KNOWN = (
+    "Verdicts follow by rule from 95% intervals. Bounds and numbers of pairs were set when earlier results were known: "
+    "they bind the runs to come, and are weaker evidence about these. Each interval is a single one's, of many."
+)
 
 
 @dataclass(frozen=True)
@@ -451,7 +456,14 @@ def write() -> Path:
 def _write(root: Path, frame: pd.DataFrame) -> Path:
     frame = frame.reset_index()
     done = int((frame["verdict"] != UNTESTED).sum())
-    lines = ["# The claims ledger", "", f"{done} of {len(frame)} claims tested. The rest waits for its notebook.", ""]
+    lines = [
+        "# The claims ledger",
+        "",
+        f"{done} of {len(frame)} claims tested. The rest waits for its notebook.",
+        "",
+        KNOWN,
+        "",
+    ]
     lines += ["| " + " | ".join(frame.columns) + " |", "|---" * len(frame.columns) + "|"]
     for row in frame.itertuples(index=False):
         lines.append("| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) + " |")
