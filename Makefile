@@ -43,9 +43,13 @@ lab: $(READY)
 refresh: $(READY)
 	@rm -rf build/refreshed
 	$(BIN)/swaplib study comparison
+	$(BIN)/swaplib run 11_judges --set people=200 --figures build/refreshed
 	$(BIN)/swaplib run 20_rsgan --set pairs=1000 --figures build/refreshed
 	$(BIN)/swaplib run 20_rsgan --set pairs=200 --set world=wild --figures build/refreshed
+	$(BIN)/swaplib run 22_smooth_swap --set pairs=200 --figures build/refreshed
+	$(BIN)/swaplib run 25_e4s --set pairs=100 --figures build/refreshed
 	$(BIN)/swaplib run 31_directions --set name=rsgan --figures build/refreshed
+	$(BIN)/swaplib run 31_directions --set pairs=100 --figures build/refreshed
 	$(BIN)/swaplib run 32_inversion --set pairs=16 --figures build/refreshed
 	$(BIN)/swaplib run --update --figures build/refreshed
 

@@ -5,8 +5,8 @@
     swaplib study photographs celebahq --pairs 100 --lesson e4s
 
 The folder is a prepared dataset with landmarks, whose split "val" is used. All weights but rsgan's second file were
-trained on rendered faces only. The first table is RSGAN's Table 1, and its number of photographs is added to the entry
-that the notebook 20_rsgan made for R1.
+trained on rendered faces only. The first table is RSGAN's Table 1; its column `detected` is what the notebook 20_rsgan
+says of photographs beside claim R1.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import typer
 from swaplib import data, families, figures, latent, metrics, weights
 from swaplib.families import Family
 from swaplib.latent import reenactment
-from swaplib.workbook import claims
 
 COLUMNS = ["to_source", "to_target", "nearer_source", "detected", "reconstruction_error", "reconstruction_ms_ssim"]
 COLUMNS += ["twice_error", "twice_ms_ssim", "seconds"]
@@ -46,28 +45,11 @@ def e4s() -> dict[str, Family]:
     return systems | {"e4s, landmarks": latent.Driven(systems["e4s"], reenactment.load("landmarks"))}
 
 
-def enter(found: pd.DataFrame) -> None:
-    """Enter the photographs' share of swaps into R1's entry, replacing an earlier one.
-
-    Raises SystemExit where there is no entry yet.
-    """
-    made = found.groupby("system", sort=False)["reconstruction_error"].apply(lambda column: column.notna().mean())
-    typer.echo(f"share of pairs with a picture: {made.to_dict()}")
-    entry = claims.results().get("R1")
-    if entry is None:
-        raise SystemExit("R1 has no entry yet: run 20_rsgan on rendered pairs first, then this again")
-    rendered, pairs = entry["result"].partition("; of ")[0], found["pair"].nunique()
-    told = f"of {pairs} pairs of photographs {made['rsgan']:.1%} swapped, by landmarks {made['landmarks']:.1%}"
-    claims.record(
-        "R1", f"{rendered}; {told}", entry["spread"], entry["verdict"], entry["reason"], **entry["conditions"]
-    )
-
-
 class Lesson(NamedTuple):
     """One lesson's table.
 
     systems: makes them; table: its name in the gallery; paper: what it regenerates; who: for the caption; files: of
-    released weights, with their presets; then: is given the scores.
+    released weights, with their presets.
     """
 
     systems: Callable[[], dict[str, Family]]
@@ -75,13 +57,12 @@ class Lesson(NamedTuple):
     paper: str | None
     who: str
     files: tuple[tuple[str, str], ...]
-    then: Callable[[pd.DataFrame], None] = lambda found: None
 
 
 VARIANTS = {
     "rsgan": Lesson(
         rsgan, "rsgan/table1_photographs", "RSGAN Table 1", "RSGAN and its opponents",
-        (("vae_gan", "demo"), ("ali", "demo"), ("alpha_gan", "demo"), ("rsgan", "demo"), ("rsgan", "photo")), enter,
+        (("vae_gan", "demo"), ("ali", "demo"), ("alpha_gan", "demo"), ("rsgan", "demo"), ("rsgan", "photo")),
     ),
     "mask_guided": Lesson(
         mask_guided, "mask_guided/table_photographs", None, "Mask-Guided Portrait Editing and others",
@@ -111,7 +92,6 @@ def main(
     text = metrics.table_markdown(table, COLUMNS)
     used = [weights.find_released(*file) for file in chosen.files]
     figures.save_table(table[keep], chosen.table, chosen.paper, caption, markdown=text, checkpoints=used, seed=0)
-    chosen.then(found)
     typer.echo(metrics.table_markdown(table, ["to_source", "nearer_source", "detected", "twice_error"]))
 
 

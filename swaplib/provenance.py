@@ -114,11 +114,11 @@ def sha256(path: str | Path) -> str:
 
 
 def origin() -> dict[str, Any]:
-    """Return the notebook and its parameters: from the runner, or else only the notebook's name, from Jupyter."""
+    """Return the notebook, its parameters and which were set: from the runner, or else its name alone, from Jupyter."""
     if text := os.environ.get("SWAPLIB_RUN"):
         return json.loads(text)
     session = os.environ.get("JPY_SESSION_NAME")
-    return {"notebook": Path(session).stem if session else None, "parameters": {}}
+    return {"notebook": Path(session).stem if session else None, "parameters": {}, "set": {}}
 
 
 # ---------------------------------------------------------------------------------------------- synthetic pictures

@@ -3,6 +3,7 @@
     group_parts(family)                               coarse, middle, fine1, fine2 -> names of layers; else each part
     choose_amounts(group_parts(family), ["middle"])   amounts for `Family.mix`: a swap by groups
     measure_influence(family, source, target)         what each group changes alone, and all the others without it
+    measure_changes(family, source, target)           the same, pair by pair
     measure_channels(family, codes, part)             what each channel of one part changes
 
 Changes are measured by judges (`Judges.read`) and in pixels. Layers are parts named w00, w01, …: the codes of a
@@ -27,6 +28,8 @@ from swaplib.judges.panel import Reading
 Convention = Literal["nominal", "consumed", "each"]
 Groups = Mapping[str, Sequence[str]]
 """Name -> names of parts."""
+Changes = Mapping[tuple[str, str], Mapping[str, torch.Tensor]]
+"""(Group, "alone" or "all but"), and ("", "all") -> reading -> change of each pair, (B,)."""
 
 NAMES = ("coarse", "middle", "fine1", "fine2")
 """Maps of 4 and 8 pixels; of 16 and 32; of 64 and 128; larger ones (LatentSwap, arXiv:2402.18351, Fig. 10)."""
@@ -90,7 +93,6 @@ def choose_amounts(
 # ---------------------------------------------------------------------------------------------- influence
 
 
-@torch.no_grad()
 def measure_influence(
     family: Family,
     source: Faces | Codes,
@@ -101,9 +103,7 @@ def measure_influence(
 ) -> pd.DataFrame:
     """Measure what each group of parts changes in the target's picture when it comes from the source.
 
-    source, target: pairs of faces, or of codes. groups: as from `group_parts`, which is the default. batch: pairs
-    at a time. judges: who reads the pictures; our own released ones by default. Changes are distances from the picture
-    that the family makes of the target's own code. Columns:
+    The arguments, and what is raised, are those of `measure_changes`. Columns:
 
     group, swapped   "alone", or "all but": every other group instead
     reading, unit    as in `READINGS`; those without a judge are missing
@@ -111,8 +111,24 @@ def measure_influence(
     full             the same where all groups are swapped
     share, error     change / full, a ratio of means, and its standard error over the pairs (NaN for one pair)
     pairs            how many; fewer where a reading is undefined, such as hair on a bald head
+    """
+    return tabulate_changes(measure_changes(family, source, target, groups, batch, judges))
 
-    Raises ValueError where there are not as many sources as targets.
+
+@torch.no_grad()
+def measure_changes(
+    family: Family,
+    source: Faces | Codes,
+    target: Faces | Codes,
+    groups: Groups | None = None,
+    batch: int = 32,
+    judges: Judges | None = None,
+) -> Changes:
+    """Measure what each group of parts changes, pair by pair.
+
+    source, target: pairs of faces, or of codes. groups: as from `group_parts`, which is the default. batch: pairs
+    at a time. judges: who reads the pictures; our own released ones by default. Changes are distances from the picture
+    that the family makes of the target's own code. Raises ValueError where there are not as many sources as targets.
     """
     by = _chosen(family, groups)
     judges = Judges.released() if judges is None else judges
@@ -130,12 +146,16 @@ def measure_influence(
         still = _read(judges, family, family.mix(*pair, {}))
         for key, exchange in exchanges.items():
             found[key].append(_changes(judges, _read(judges, family, family.mix(*pair, exchange)), still))
-    changes = {key: {name: torch.cat([one[name] for one in chunks]) for name in chunks[0]}
-               for key, chunks in found.items()}  # fmt: skip
-    full = changes.pop(("", "all"))
+    return {key: {name: torch.cat([one[name] for one in chunks]) for name in chunks[0]}
+            for key, chunks in found.items()}  # fmt: skip
+
+
+def tabulate_changes(changes: Changes) -> pd.DataFrame:
+    """Return `measure_influence`'s table of what `measure_changes` found."""
+    full = changes["", "all"]
     return pd.DataFrame([
         {"group": group, "swapped": swapped, **_reading(name), **_ratio(values, full[name])}
-        for (group, swapped), one in changes.items() for name, values in one.items()
+        for (group, swapped), one in changes.items() if group for name, values in one.items()
     ])  # fmt: skip
 
 

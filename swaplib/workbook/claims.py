@@ -1,31 +1,57 @@
 """The claims ledger: what the five papers claim, how the workbook tests each claim, and the results.
 
-The claims and their tests are listed here. Notebooks `record` a number, its spread and a verdict; `write` makes the
-table `claims.md` beside the figures; `refresh` updates what is committed. A claim that fails here is a finding; small
-scale and rendered faces are named as the reason only where a test shows that they are.
+Each claim states its own test: statistics, and the bounds that they must keep for the claim to hold. Whoever adds one
+writes them down before the run; the bounds of these were first written when earlier results were known (`KNOWN`).
+Notebooks `record` the statistics with their intervals; the verdict follows from these by rule (`verdicts.judge`) and is
+nobody's to choose. `write` makes the table `claims.md` beside the figures; `refresh` updates what is committed. A claim
+that fails here is a finding; small scale and rendered faces are named as the reason only where a test shows that they
+are.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+import math
+import shlex
+from collections.abc import Collection, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import pandas as pd
 from filelock import FileLock
+from numpy.typing import ArrayLike
 
 from swaplib.figures import folder, layers
 from swaplib.figures.saving import read_entries
 from swaplib.provenance import commit, origin, write_text
+from swaplib.workbook.verdicts import (
+    Bound,
+    Estimate,
+    above,
+    below,
+    between,
+    bootstrap,
+    difference,
+    estimate,
+    judge,
+    rank_correlation,
+    ratio,
+    share,
+)
+
+__all__ = (
+    "CLAIMS", "PAPERS", "UNTESTED", "Claim", "Estimate", "bootstrap", "check", "difference", "estimate",
+    "rank_correlation", "ratio", "read_estimates", "record", "refresh", "results", "share", "table", "write",
+)  # fmt: skip
 
 PAPERS = {"R": "RSGAN", "M": "MGPE", "S": "Smooth-Swap", "L": "LatentSwap", "E": "E4S", "N": "LatentSwap"}
-Verdict = Literal["holds", "holds weakly", "does not hold here", "not testable here"]
-VERDICTS = ("holds", "holds weakly", "does not hold here", "not testable here")
 UNTESTED = "not yet tested"
+KNOWN = (
+    "Verdicts follow by rule from 95% intervals. Bounds and numbers of pairs were set when earlier results were known: "
+    "they bind the runs to come, and are weaker evidence about these. Each interval is a single one's, of many."
+)
 
 
 @dataclass(frozen=True)
@@ -33,163 +59,234 @@ class Claim:
     """One claim of a paper.
 
     id: first letter of the paper and a number; place: where the paper makes it; test: what the workbook measures;
-    notebooks: the numbers of those that do.
+    notebook: the number of the one that does; bounds: where each statistic must lie for the claim to hold, none where
+    there is no test yet; trained: whether it is about a difference between trainings.
     """
 
     id: str
     place: str
     claim: str
     test: str
-    notebooks: tuple[int, ...]
+    notebook: int
+    bounds: Mapping[str, Bound]
+    trained: bool = False
 
     @property
     def paper(self) -> str:
         return PAPERS[self.id[0]]
 
+    @property
+    def refuted(self) -> str:
+        """What would refute the claim, made of the bounds."""
+        same: dict[Bound, list[str]] = {}
+        for name, bound in self.bounds.items():
+            same.setdefault(bound, []).append(name)
+        named = {bound: ("one of " if len(names) > 1 else "") + ", ".join(names) for bound, names in same.items()}
+        return "; ".join(f"{names}: {bound.refuted}" for bound, names in named.items())
 
+
+RIVALS = ("VAE-GAN", "ALI", "α-GAN")
 CLAIMS = (
     Claim(
         "R1", "§4.1", "A swap comes out for every pair, where fitting a 3-D model fails on 18%.",
-        "Share of pairs with a result: 1,000 rendered and 500 photographed ones, for RSGAN and for `landmarks`.",
-        (20, 50),
+        "The share of swaps in which dlib finds a face.", 20,
+        {"swaps in which dlib finds a face": above(0.99)},
     ),
     Claim(
         "R2", "Table 1", "Of the generative networks, it carries the identity over best.",
-        "dlib's distance of the swap to its source, beside VAE-GAN, ALI and α-GAN trained for as long.", (20,),
+        "dlib's distance of the swap to its source, beside VAE-GAN, ALI and α-GAN trained for about as long.", 20,
+        {f"{name}'s distance less RSGAN's": above(0) for name in RIVALS}, trained=True,
     ),
     Claim(
         "R3", "Table 1", "It is the most consistent when swapped twice, although α-GAN reconstructs better.",
-        "Absolute error and MS-SSIM, of the reconstruction and of the face swapped there and back.", (20,),
+        "Absolute error of the face swapped there and back, and of the reconstruction, trained for about as long.",
+        20,
+        {f"{name}'s swap-twice error less RSGAN's": above(0) for name in RIVALS}
+        | {"RSGAN's reconstruction error less α-GAN's": above(0)}, trained=True,
     ),
     Claim(
         "R4", "Fig. 6", "An attribute edited in one region leaves the other region alone.",
-        "Change inside and outside of the region, attribute by attribute, with the regions known.", (20,),
+        "Attributes told to one region's encoders, as the paper edits: the change of that region over the other's.", 20,
+        {"change of the face over elsewhere when told to the face": above(2),
+         "change of elsewhere over the face when told to the hair": above(2)},
     ),
     Claim(
         "R5", "§3", "Trained without random codes, the composer ignores the face's code.",
-        "Identity of swaps, trained with and without the branch of random codes.", (20,),
+        "dlib's distance of the swap to its source, trained with and without the branch of random codes.", 20,
+        {"distance without random codes less that with them": above(0)}, trained=True,
     ),
     Claim(
         "R6", "§4.2", "Without the variational part it reconstructs a little better but can't be sampled from.",
-        "Both variants: reconstruction, and pictures from random codes.", (20,),
+        "The reconstruction error of both variants; no picture from random codes is measured.", 20,
+        {"reconstruction error of the variational one less the plain one's": above(0)}, trained=True,
     ),
     Claim(
         "R7", "§4.2", "An LSTM slows the training and helps nothing.",
-        "Losses over steps and final scores, with and without it.", (20,),
+        "Reconstruction error, and PSNR to the true swap inside the face, with and without it after equal training.",
+        20,
+        {"reconstruction error with an LSTM less that without": above(0),
+         "PSNR without an LSTM less that with": above(0)}, trained=True,
     ),
     Claim(
         "R8", "contribution 3", "Differing poses and light do not disturb the swap.",
-        "True-swap score over the known differences in yaw and in light of the pair.", (20, 50),
+        "SSIM to the true swap inside the face, against the known differences of the pair in yaw and in light.", 20,
+        {"rank correlation with the difference in yaw": above(-0.2),
+         "rank correlation with the difference in light": above(-0.2)},
     ),
     Claim(
         "M1", "§4.1, Table 1", "Embedding each component for itself keeps more of the source than one global code.",
-        "Settings 1, 2 and full: FID, and the distance to the source region by region.", (21,),
+        "Five codes (setting 2) against one (setting 1): error of a face put together from its own parts, region by "
+        "region; and the Fréchet distance of the full system against both.", 21,
+        {"error of one code less that of five in the worst region": above(0),
+         "Fréchet distance of setting 1 less the full one's": above(0),
+         "Fréchet distance of setting 2 less the full one's": above(0)}, trained=True,
     ),
     Claim(
         "M2", "§4.1", "The network that fuses the background leaves no traces along the border.",
-        "Gradients in a band along the mask's border against those elsewhere.", (21,),
+        "Gradients along the border of what the mask calls background, of the target's own: fused and pasted.", 21,
+        {"roughness pasted less fused": above(0)},
     ),
     Claim(
         "M3", "Table 2", "The parsing loss raises the agreement with the given mask from 0.946 to 0.977.",
-        "Agreement with and without that loss, according to a parser that did not train the family.", (21,),
+        "Agreement with and without that loss, according to a parser that did not train the family.", 21,
+        {"pixels found again with the loss less without": above(0), "F1 with the loss less without": above(0)},
+        trained=True,
     ),
     Claim(
         "M4", "Table 3", "A parser gains 0.8% from generated faces.",
-        "Its accuracy on labelled photographs, mean and spread over seeds.", (21,),
+        "Its accuracy on labelled photographs, in points, over seeds.", 21,
+        {"points that generated faces bring": above(0)}, trained=True,
     ),
     Claim(
         "M5", "Fig. 4", "From one mask come more diverse faces than from pix2pixHD or BicycleGAN.",
-        "Mean perceptual distance between pairs, with the agreement to the mask beside it.", (21,),
+        "Mean perceptual distance between pictures of one mask, with other faces' looks.", 21,
+        {"diversity less BicycleGAN's": above(0), "diversity less pix2pixHD's": above(0)}, trained=True,
     ),
     Claim(
         "M6", "Fig. 7", "Components can be exchanged one at a time.",
-        "Change outside of the exchanged component's region.", (21, 30),
+        "Change outside of the exchanged component's region and its margin over that within, for each.", 21,
+        {f"{part} outside over inside": below(0.1) for part in ("left_eye", "right_eye", "mouth", "skin", "hair")},
     ),
     Claim(
         "S1", "Table 2", "The contrastive embedder is far smoother than others that verify as well.",
-        "d_smooth over samples, over generated faces and along known paths between identities; AUC.", (11,),
+        "d_smooth of the smoother of two classifiers over the contrastive one's: by samples, and along known paths "
+        "between identities; the areas under the curve may differ by 0.02.", 11,
+        {"by samples at 0.25": above(1.5), "by samples at 0.5": above(1.5), "by path at 0.5": above(1.5)},
+        trained=True,
     ),
     Claim(
         "S2", "Figs 7, 8", "A smooth embedder lets the swapper learn faster and more steadily than ArcFace.",
-        "Identity and change losses over steps for a smooth and a margin embedder, at two weights.", (22,),
+        "After equal training, margin embedder less smooth one, at the worse of two weights: the share of the identity "
+        "loss that is left, the change loss, and identity-R by a third judge.", 22,
+        {"identity loss left": above(0), "change loss": above(0), "identity-R by a third judge": above(0)},
+        trained=True,
     ),
     Claim(
         "S3", "Table 1", "The shape of the face follows the source more than with other systems.",
-        "The shape judge's error to the source, and the known shape of the head on rendered pairs.", (22, 50),
+        "The shape judge's error to the known head of the source, on the same rendered pairs, in mm.", 22,
+        {"landmarks' error less Smooth-Swap's": above(0), "RSGAN's error less Smooth-Swap's": above(0)},
     ),
     Claim(
         "S4", "§6", "Expression and pose pay for it a little.",
-        "Errors of expression and pose to the target.", (22, 50),
+        "Errors of expression (mm) and pose (degrees) to the target, on the same pairs, beside a swap by landmarks.",
+        22,
+        {"error of expression less landmarks'": above(0), "error of pose less landmarks'": above(0)},
     ),
     Claim(
         "S5", "Fig. 9", "An interpolation passes through more distinct identities.",
-        "Number of distinct faces retrieved along 64 paths.", (11,),
+        "Distinct people retrieved at nine places along each of 64 paths, beside two classifiers.", 11,
+        {"people met less CE-Lin's": above(0), "people met less CE-Arc's": above(0)}, trained=True,
     ),
     Claim(
         "L1", "Table 1, Fig. 6", "λ trades the source for the target smoothly.",
-        "Identity, expression, pose and FID over λ.", (24,),
+        "From each λ to the next (1, 10, 100, 1000): whether the distance to the source rises and the errors of "
+        "expression, of pose and the Fréchet distance fall.", 24,
+        {"least rise of the distance to the source": above(0), "least fall of the error of expression": above(0),
+         "least fall of the error of pose": above(0), "least fall of the Fréchet distance": above(0)}, trained=True,
     ),
     Claim(
-        "L2", "Fig. 5", "Z can't hold the swap, W loses detail, W+ is best.", "The same sweep in all three spaces.",
-        (24,),
+        "L2", "Fig. 5", "Z can't hold the swap, W loses detail, W+ is best.",
+        "Distance to the source in all three spaces, at the λ (1, 10, 100) where they differ least.", 24,
+        {"distance in Z less that in W": above(0), "distance in W less that in W+": above(0)}, trained=True,
     ),
     Claim(
         "L3", "Fig. 7", "Without λ the code leaves the manifold, first by diffusion, later faster.",
-        "Slope of the drift in log-log axes with its confidence interval, early and late.", (24,),
+        "The exponent of the squared distance over steps, by regression in log-log axes.", 24,
+        {"exponent early": between(0.75, 1.25), "exponent late": above(1)},
     ),
     Claim(
         "L4", "§3", "The latent penalty settles near the identity loss over λ.",
-        "Their ratio at the end of the training, over λ.", (24,),
+        "λ times the penalty over the identity loss at the end of the training, for four λ.", 24,
+        {"smallest ratio": above(0.5), "largest ratio": below(2)}, trained=True,
     ),
     Claim(
         "L5", "Fig. 10", "Middle layers carry the identity, the next colours, the finest nothing that is seen.",
-        "What the judges answer to each group of layers, and to each layer.", (24, 30),
+        "The share of the swap's change of identity that the middle layers bring alone, less that of the largest other "
+        "group, by two embedders.", 30,
+        {"middle less the largest other by smooth": above(0), "middle less the largest other by margin": above(0)},
     ),
     Claim(
         "L6", "supplement", "Five layers are where a deeper mixer stops paying.",
-        "Loss and time with 2, 3, 5 and 7 layers.", (24,),
+        "The loss with 3, 5 and 7 layers after equal training.", 24,
+        {"gain from 3 to 5 layers": above(0), "gain from 3 to 5 less twice that from 5 to 7": above(0)}, trained=True,
     ),
     Claim(
         "L7", "Fig. 11", "InterFaceGAN's and GANSpace's edits work on swapped codes and keep the identity.",
-        "Change of the attribute against change of the identity along each direction.", (31,),
+        "Swaps nearer their source after an edit, less those before, for the direction that loses most; and how far "
+        "yaw turns the head, over how far pale skin does.", 31,
+        {"share nearer the source after less before": above(-0.05), "turn by yaw over turn by pale skin": above(2)},
     ),
     Claim(
         "L8", "Fig. 8", "Inverted photographs can be swapped too.",
-        "Identity and perceptual distance on photographs after pivotal tuning.", (32,),
+        "Rendered faces that the generator has never seen, inverted by pivotal tuning: cosine of the identity with the "
+        "picture's, and the share of swaps that the smooth embedder finds nearer their source.", 32,
+        {"cosine of identity when inverted": above(0.9), "swaps nearer their source": above(0.5)},
     ),
     Claim(
         "E1", "Table 1", "The perceptual loss and the encoder profit from several scales.",
-        "The ablations C and D.", (25,),
+        "Reconstruction by the full system less that by the ablations C and D.", 25,
+        {"SSIM less that of C": above(0), "SSIM less that of D": above(0), "RMSE of C less the full one's": above(0),
+         "RMSE of D less the full one's": above(0)}, trained=True,
     ),
-    Claim("E2", "§5", "50 steps of optimising the style are enough.", "Quality over steps.", (25,)),
+    Claim(
+        "E2", "§5", "50 steps of optimising the style are enough.",
+        "The share of the SSIM gained in 100 steps that 50 steps bring, face by face.", 25,
+        {"share of the gain": above(0.85)},
+    ),
     Claim(
         "E3", "Figs 12, 13", "The codes of the regions are disentangled.",
-        "Change outside of a region when its code changes, region by region.", (25, 30),
+        "Change outside of a region and its margin when its code changes over that inside, for each.", 25,
+        {f"{part} outside over inside": below(0.1)
+         for part in ("skin", "hair", "lip", "eyebrows", "eyes", "nose", "background")},
     ),
     Claim(
         "E4", "Fig. 8", "The source's skin tone is kept and covered faces are handled.",
-        "Distance of the skin's colour to source and target, tones known; pairs with glasses and hair over the face.",
-        (25, 50),
+        "The share of swaps with skin nearer in colour to the source's than to the target's; no covered faces.", 25,
+        {"skin nearer the source's": above(0.9)},
     ),
     Claim(
         "E5", "Fig. 13", "λ leads smoothly from the target to the source.",
-        "Whether the identity moves one way along λ, and by even steps.", (25,),
+        "The share of the steps of λ that lead nearer to the source, pair by pair; and the largest step over the mean.",
+        25, {"steps that lead nearer": above(0.9), "largest step over the mean one": below(2)},
     ),
     Claim(
         "E6", "§9", "A limitation: light and texture share a code.",
-        "Whose known light the swap shows, the source's or the target's.", (25,),
+        "The side of the light in the swap, regressed on the source's and the target's.", 25,
+        {"the source's coefficient": above(0.5)},
     ),
     Claim(
         "E7", "§8.4", "Tuning the generator on the clip reduces flicker.",
-        "Consistency over time before and after, against the true video.", (60,),
+        "Flicker inside the face against the true video, frame by frame of one clip.", 60,
+        {"flicker before less after": above(0)},
     ),
     Claim(
         "E8", "§7", "Reenactment does not touch the identity.",
-        "Identity distance between the source and its driven picture.", (25,),
+        "The distance of the source to itself, driven by landmarks, over that to another person.", 25,
+        {"share of the identity lost": below(0.25)},
     ),
     Claim(
         "N1", "Fig. 9", "The mixer carries over to StyleNeRF and stays consistent over views.",
-        "The swap's identity and colours over views.", (61,),
+        "The swap's identity and colours over views.", 61, {},
     ),
 )  # fmt: skip
 _BY_ID = {claim.id: claim for claim in CLAIMS}
@@ -213,33 +310,37 @@ def _read(root: Path) -> dict[str, dict[str, Any]]:
 
 def record(
     id: str,
-    result: float | str,
-    spread: float | str | None,
-    verdict: Verdict | bool,
-    reason: str = "",
+    statistics: Mapping[str, Estimate | ArrayLike],
+    text: str = "",
+    seeds: int = 1,
+    untestable: str = "",
     when: bool = True,
     **conditions: Any,
 ) -> None:
-    """Print a result, and enter it into the ledger (claims.json beside the figures), replacing an earlier one.
+    """Judge a claim by its statistics, print the verdict, and enter it into the ledger, replacing an earlier one.
 
-    result: our number, or a phrase with several. spread: standard deviation, interval or range. verdict: True stands
-    for "holds", False for "does not hold here". reason: required with "not testable here", welcome with the others.
-    when: whether the run was large enough to be entered; if not, its result is only printed. conditions: what the
-    number depends on (seed, pairs, preset).
-    Raises ValueError for an unknown claim or verdict and for a missing reason; several processes may record at once.
+    statistics: the claim's own, each an `Estimate` or the values of independent units, of which the mean is meant.
+    text: what else the run tells. seeds: trainings of each kind. untestable: why the run can't answer, or nothing.
+    when: whether it was large enough to be entered; if not, it is only printed. conditions: what the numbers depend on.
+    The ledger is claims.json beside the figures; several processes may record at once.
+    Raises ValueError for an unknown claim, and for other statistics than the claim's.
     """
-    if isinstance(verdict, (bool, np.bool_)):
-        verdict = "holds" if verdict else "does not hold here"
     if id not in _BY_ID:
         raise ValueError(f"unknown claim {id!r}: choose one of {', '.join(_BY_ID)}")
-    if verdict not in VERDICTS:
-        raise ValueError(f"unknown verdict {verdict!r}: choose one of {', '.join(VERDICTS)}")
-    if verdict == "not testable here" and not reason:
-        raise ValueError(f"claim {id}: say with reason=… why it is not testable here")
-    entry = {"result": result, "spread": spread, "verdict": verdict, "reason": reason, "conditions": conditions}
-    entry |= {"notebook": origin()["notebook"], "commit": commit()}
+    claim = _BY_ID[id]
+    if not claim.bounds:
+        raise ValueError(f"claim {id} has no bounds yet: state them before it is tested")
+    if set(statistics) != set(claim.bounds):
+        raise ValueError(f"claim {id} is about {', '.join(claim.bounds)}; got {', '.join(statistics)}")
+    found = {name: statistics[name] for name in claim.bounds}
+    found = {name: one if isinstance(one, Estimate) else estimate(one) for name, one in found.items()}
+    kept = {name: _plain(one) | {"bound": str(claim.bounds[name])} for name, one in found.items()}
+    entry = {"statistics": kept, "seeds": int(seeds), "untestable": untestable}
+    verdict, reason = judge(read_estimates(entry), claim.bounds, claim.trained, seeds, untestable)
+    entry |= {"verdict": verdict, "reason": reason, "text": text, "conditions": conditions}
+    entry |= {"notebook": origin()["notebook"], "command": _command(), "commit": commit()}
     json.dumps(entry)  # refuse a value that JSON can't hold before anything is touched
-    print(f"{id} {verdict}: {_number(result)}")
+    print(f"{id} {verdict}{_because(entry)}\n   {_result(entry)}")
     if when:
         with _writing(folder()) as ledger:
             ledger[id] = entry
@@ -253,6 +354,30 @@ def check(holds: bool, text: str) -> None:
     if not holds:
         raise AssertionError(f"the numbers no longer say so; look at them, and write another sentence: {text}")
     print(text)
+
+
+def read_estimates(entry: Mapping[str, Any]) -> dict[str, Estimate]:
+    """Return the statistics of a recorded entry."""
+    fields = ("value", "low", "high", "n")
+    return {
+        name: Estimate(*(math.nan if kept[field] is None else kept[field] for field in fields))
+        for name, kept in entry["statistics"].items()
+    }
+
+
+def _plain(found: Estimate) -> dict[str, Any]:
+    """Return an estimate for JSON, to six digits; what is unknown is None."""
+    kept = {name: value if name == "n" else float(f"{value:.6g}") for name, value in asdict(found).items()}
+    return {name: None if math.isnan(value) else value for name, value in kept.items()}
+
+
+def _command() -> str:
+    """Return the command that repeats the present run of a notebook."""
+    run = origin()
+    if run["notebook"] is None:
+        return ""
+    given = [f"--set {shlex.quote(f'{name}={value}')}" for name, value in run.get("set", {}).items()]
+    return " ".join(["swaplib run", run["notebook"], *given])
 
 
 @contextmanager
@@ -296,22 +421,31 @@ def _table(ledger: dict[str, dict[str, Any]]) -> pd.DataFrame:
 
 def _row(claim: Claim, entry: dict[str, Any] | None) -> dict[str, str]:
     row = {"id": claim.id, "paper": f"{claim.paper}, {claim.place}", "claim": claim.claim, "our test": claim.test}
-    row["notebook"] = ", ".join(map(str, claim.notebooks))
+    row["refuted by"] = claim.refuted
     if entry is None:
-        return row | {"result": "", "conditions": "", "verdict": UNTESTED}
-    spread = "" if entry["spread"] is None else f" ± {_number(entry['spread'])}"
-    if isinstance(entry["spread"], str):
-        spread = f" ({entry['spread']})"
-    because = {"": "", "not testable here": ", because "}.get(entry["verdict"], ": ") if entry["reason"] else ""
+        return row | {"result": "", "trainings": "", "conditions": "", "verdict": UNTESTED, "repeated by": ""}
     return row | {
-        "result": f"{_number(entry['result'])}{spread}",
+        "result": _result(entry),
+        "trainings": str(entry["seeds"]) if claim.trained else "",
         "conditions": ", ".join(f"{key} {value}" for key, value in entry["conditions"].items()),
-        "verdict": f"{entry['verdict']}{because}{entry['reason']}",
+        "verdict": f"{entry['verdict']}{_because(entry)}",
+        "repeated by": entry["command"] and f"`{entry['command']}`",
     }
 
 
-def _number(value: float | str) -> str:
-    return f"{value:.4g}" if isinstance(value, (int, float)) else value
+def _because(entry: Mapping[str, Any]) -> str:
+    joined = ", because " if entry["verdict"] == "not testable here" else ": "
+    return f"{joined}{entry['reason']}" if entry["reason"] else ""
+
+
+def _result(entry: Mapping[str, Any]) -> str:
+    """Say the statistics as a phrase: value [interval], units, then what else the run told."""
+    found = read_estimates(entry)
+    counts = {one.n for one in found.values()}
+    each = {name: f" (n {one.n})" if len(counts) > 1 else "" for name, one in found.items()}
+    text = "; ".join(f"{name} {one}{each[name]}" for name, one in found.items())
+    text += f"; n {counts.pop()}" if len(counts) == 1 else ""
+    return f"{text}. {entry['text']}" if entry["text"] else text
 
 
 def write() -> Path:
@@ -322,7 +456,14 @@ def write() -> Path:
 def _write(root: Path, frame: pd.DataFrame) -> Path:
     frame = frame.reset_index()
     done = int((frame["verdict"] != UNTESTED).sum())
-    lines = ["# The claims ledger", "", f"{done} of {len(frame)} claims tested. The rest waits for its notebook.", ""]
+    lines = [
+        "# The claims ledger",
+        "",
+        f"{done} of {len(frame)} claims tested. The rest waits for its notebook.",
+        "",
+        KNOWN,
+        "",
+    ]
     lines += ["| " + " | ".join(frame.columns) + " |", "|---" * len(frame.columns) + "|"]
     for row in frame.itertuples(index=False):
         lines.append("| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) + " |")

@@ -328,7 +328,7 @@ def _execute(
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     environment = {"SWAPLIB_FIGURES": str(pictures)}
-    environment["SWAPLIB_RUN"] = json.dumps({"notebook": book.stem, "parameters": full})
+    environment["SWAPLIB_RUN"] = json.dumps({"notebook": book.stem, "parameters": full, "set": values})
     environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
     start = time.perf_counter()
     bar = {"desc": f"{book.stem:<18}", "bar_format": "{desc} {bar:24} {n_fmt}/{total_fmt} cells  {elapsed}"}

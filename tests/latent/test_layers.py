@@ -200,6 +200,16 @@ def test_shares_are_ratios_of_mean_changes_of_the_pixels():
     assert other["share"] == corner["share"]
 
 
+def test_changes_are_known_pair_by_pair():
+    source, target = painted(9, 1), painted(9, 2)
+    changes = layers.measure_changes(PAINTED, source, target, batch=4, judges=layers.NOBODY)
+    moved = (source["corner"] - target["corner"]).abs().mean(1) / 2 / 4
+    torch.testing.assert_close(changes["corner", "alone"]["pixels"], moved)
+    assert ("", "all") in changes
+    table = layers.measure_influence(PAINTED, source, target, batch=4, judges=layers.NOBODY)
+    pd.testing.assert_frame_equal(layers.tabulate_changes(changes), table)
+
+
 def test_influence_takes_faces_of_any_size_and_tells_what_is_wrong(mixers):
     faces = drawn.faces(4, 48)
     table = layers.measure_influence(mixers, faces[:1], faces[1:2], judges=layers.NOBODY)

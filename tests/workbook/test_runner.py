@@ -263,7 +263,7 @@ SAVING = """import pandas as pd
 from swaplib import figures
 from swaplib.workbook import claims
 _ = figures.save_table(pd.DataFrame({'x': [seed]}), 'a/b')
-claims.record('R1', seed, None, 'holds')"""
+claims.record('R1', {'swaps in which dlib finds a face': seed}, pairs=1)"""
 
 
 def snapshot(root):
