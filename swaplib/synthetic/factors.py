@@ -79,7 +79,7 @@ def column(factors: Factors, group: str, name: str) -> torch.Tensor:
     return factors[group][:, columns()[group].index(name)]
 
 
-# What is no quantity: kinds, of which there are so many, and places on circles, with what goes once round.
+# What is no quantity: kinds, with their number, and places on circles, with what goes once round.
 _KINDS = {
     ("hair", "style"): len(HAIR_STYLES), ("background", "kind"): 4, ("body", "collar"): 3, ("body", "pattern"): 3
 }  # fmt: skip
