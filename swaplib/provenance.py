@@ -67,6 +67,11 @@ def write_text(path: str | Path, text: str) -> bool:
     return True
 
 
+def as_cell(text: Any) -> str:
+    """Return a text for a cell of a Markdown table: on one line, and with nothing in it that a browser would run."""
+    return escape(str(text)).replace("|", "\\|").replace("\n", " ")
+
+
 def versions() -> dict[str, str]:
     """Return the versions of swaplib and of the packages that determine its numbers and pictures."""
     names = ("swaplib", "torch", "numpy", "matplotlib", "scikit-image", "opencv-python-headless", "dlib-bin", "dlib")

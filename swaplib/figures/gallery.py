@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from html import escape
 from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
 
 from swaplib.figures.saving import folder, manifest, writing_manifest
-from swaplib.provenance import write_text
+from swaplib.provenance import as_cell, write_text
 
 HEAD = """# Figures and tables
 
@@ -30,12 +31,12 @@ def index() -> pd.DataFrame:
 def _line(name: str, entry: dict) -> str:
     """Write one row of the gallery: a small picture, the name with links to its files, and what it is."""
     first, *others = entry["files"]
-    short = name.rpartition("/")[2]
-    picture = f'<img src="{first}" alt="{short}" width="200">' if entry["kind"] == "figure" else "table"
+    short = as_cell(name.rpartition("/")[2])
+    picture = f'<img src="{escape(first)}" alt="{escape(short)}" width="200">' if entry["kind"] == "figure" else "table"
     links = [f"[{short}]({others[0] if entry['kind'] == 'table' else first})"]
     links += [f"[{Path(file).suffix[1:]}]({file})" for file in entry["files"] if Path(file).suffix in (".pdf", ".csv")]
     words = [entry["caption"] or "", entry["paper"] or "", entry["notebook"] or ""]
-    cells = [picture, " ".join(links), *(word.replace("|", "\\|").replace("\n", " ") for word in words)]
+    cells = [picture, " ".join(links), *map(as_cell, words)]
     return "| " + " | ".join(cells) + " |"
 
 

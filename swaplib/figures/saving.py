@@ -23,6 +23,7 @@ from PIL import Image
 from swaplib.figures.drawing import as_picture
 from swaplib.provenance import (
     DigitalSource,
+    as_cell,
     checkout,
     commit,
     origin,
@@ -254,9 +255,9 @@ def markdown_table(frame: pd.DataFrame) -> str:
     def cell(value: Any) -> str:
         if value is None or (isinstance(value, float) and np.isnan(value)):
             return "–"
-        return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value).replace("|", "\\|")
+        return f"{value:.4g}" if isinstance(value, (float, np.floating)) else as_cell(value)
 
-    head = [str(name) for name in frame.columns]
+    head = [as_cell(name) for name in frame.columns]
     rule = ["---:" if pd.api.types.is_numeric_dtype(kind) else ":---" for kind in frame.dtypes]
     body = [[cell(value) for value in row] for row in frame.itertuples(index=False)]
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *body))

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 
 from swaplib.figures import folder, layers
 from swaplib.figures.saving import read_entries
-from swaplib.provenance import commit, origin, write_text
+from swaplib.provenance import as_cell, commit, origin, write_text
 from swaplib.workbook.verdicts import (
     Bound,
     Estimate,
@@ -466,6 +466,6 @@ def _write(root: Path, frame: pd.DataFrame) -> Path:
     ]
     lines += ["| " + " | ".join(frame.columns) + " |", "|---" * len(frame.columns) + "|"]
     for row in frame.itertuples(index=False):
-        lines.append("| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) + " |")
+        lines.append("| " + " | ".join(map(as_cell, row)) + " |")
     write_text(root / "claims.md", "\n".join(lines) + "\n")
     return root / "claims.md"

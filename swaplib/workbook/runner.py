@@ -422,8 +422,16 @@ def headline(notebook: Path) -> tuple[str, str]:
     return title, next((line for line in lines if not line.startswith("#")), "")
 
 
+# Pages load nothing from elsewhere and send nothing; what stands in them as text stays text.
+_POLICY = (
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src 'self' file: data:; "
+    "style-src 'unsafe-inline'; base-uri 'self'{more}\">"
+)
+# The lessons' sliders are scripts in the page itself; formulas are set by MathJax.
+_FORMULAS = "; script-src 'unsafe-inline' https://cdnjs.cloudflare.com; font-src data: https://cdnjs.cloudflare.com"
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
+<html lang="en"><head><meta charset="utf-8">{policy}
+<meta name="viewport" content="width=device-width"><title>{title}</title>
 {head}<style>
 body {{ font: 16px/1.55 system-ui, sans-serif; color: #22272e; max-width: 54rem; margin: 2.5rem auto; padding: 0 1rem }}
 table {{ border-collapse: collapse; display: block; overflow-x: auto }}
@@ -447,16 +455,18 @@ def write_html(out: Path, pictures: Path) -> Path:
         page, _ = exporter.from_notebook_node(_without_widgets(nbformat.read(book, as_version=4)), name)
         page = re.sub(r'href="(?:\./)?(\d\d_\w+)\.ipynb', r'href="\1.html', page)
         page = page.replace("../figures/README.md", "figures.html")
+        page = page.replace("<head>", f"<head>{_POLICY.format(more=_FORMULAS)}", 1)
         with replacing(target / f"{book.stem}.html") as temporary:
             temporary.write_text(page, encoding="utf-8")
         title, sentence = headline(book)
         seconds = manifest["notebooks"].get(book.stem, {}).get("seconds", "–")
         rows.append(
             f'<tr><td><a href="{book.stem}.html">{html.escape(title)}</a></td><td>{html.escape(sentence)}</td>'
-            f'<td class="muted">{seconds}&nbsp;s</td></tr>'
+            f'<td class="muted">{html.escape(str(seconds))}&nbsp;s</td></tr>'
         )
     body = (
-        f"<h1>swaplib</h1><p>A workbook on face swapping in latent spaces, run with the {manifest['preset']} preset. "
+        f"<h1>swaplib</h1><p>A workbook on face swapping in latent spaces, run with the "
+        f"{html.escape(manifest['preset'])} preset. "
         f'<a href="figures.html">All figures and tables</a></p><table>{"".join(rows)}</table>'
     )
     _write_page(target / "index.html", "swaplib", body)
@@ -470,4 +480,5 @@ def write_html(out: Path, pictures: Path) -> Path:
 
 def _write_page(path: Path, title: str, body: str, head: str = "") -> None:
     with replacing(path) as temporary:
-        temporary.write_text(_PAGE.format(title=title, head=head, body=body), encoding="utf-8")
+        page = _PAGE.format(policy=_POLICY.format(more=""), title=html.escape(title), head=head, body=body)
+        temporary.write_text(page, encoding="utf-8")

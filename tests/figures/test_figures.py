@@ -416,6 +416,20 @@ def test_gallery_shows_every_figure_and_drops_lost_ones(folder):
     assert figures.index().loc["rsgan/one", "regenerates"] == "RSGAN Fig. 3"
 
 
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)> a | b\nc & d"
+
+
+def test_texts_stay_texts(folder):
+    """Captions, papers and cells of tables come from people's files, and are read in browsers."""
+    figures.save(curve(), "rsgan/one", paper=EVIL, caption=EVIL)
+    figures.save_table(pd.DataFrame({EVIL: [EVIL]}), "compare/two", caption=EVIL)
+    for text in (figures.write_gallery().read_text(), (folder / "compare/two.md").read_text()):
+        assert "<script" not in text
+        assert "onerror=alert(1)>" not in text
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+        assert "a \\| b c &amp; d" in text
+
+
 def test_the_committed_gallery_is_whole_and_small():
     root = checkout() / "figures"
     text = (root / "README.md").read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import nbformat
 import pytest
@@ -197,6 +198,15 @@ def test_html_copy_links_within_itself(done):
     assert 'href="20_second.html"' in page
     assert "seed 5 smoke" in page
     assert "<td" in (report.out / "html/figures.html").read_text()
+
+
+def test_pages_state_what_they_may_load(done):
+    _, _, report = done
+    for page in (report.out / "html").glob("*.html"):
+        policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page.read_text())[1]
+        assert policy.startswith("default-src 'none';")
+        assert "connect-src" not in policy
+        assert ("script-src" in policy) == page.name[0].isdigit(), "only lessons have scripts"
 
 
 def test_a_failing_cell_is_named_and_stops_the_run(folder, tmp_path):
