@@ -16,7 +16,7 @@ help:
 	@echo "make workbook   run the notebooks into build/, with their figures   (ARGS='--preset smoke' for a quick look)"
 	@echo "make check      lint, format, and the tests without the notebooks, in minutes   (WORKERS=8, ARGS='-k figures')"
 	@echo "make test       make check, and every notebook: as it stands, and with the smoke preset"
-	@echo "make lab        open the notebooks in JupyterLab"
+	@echo "make lab        open the notebooks in JupyterLab   (ARGS='--port 9000')"
 	@echo "make refresh    run everything, long runs too, and renew figures/ and notebooks/ where anything changed"
 	@echo "make clean      remove build/, .venv and compiled code"
 
@@ -37,7 +37,7 @@ test: lint
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 lab: $(READY)
-	$(BIN)/swaplib lab
+	$(BIN)/swaplib lab $(ARGS)
 
 # The last run shows what a reader gets from the defaults; it keeps the tables of the longer ones, under other names.
 refresh: $(READY)

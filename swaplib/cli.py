@@ -553,14 +553,17 @@ def _count(tensors: dict[str, Any]) -> int:
     return sum(tensor.numel() for tensor in tensors.values())
 
 
-@app.command()
-def lab() -> None:
-    """Open the notebooks in JupyterLab."""
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def lab(context: typer.Context) -> None:
+    """Open the notebooks in JupyterLab; its own options, such as --port 9000, are passed on."""
     from swaplib.workbook.runner import WorkbookError, root
 
     with _sentences(WorkbookError):
-        folder = root() / "notebooks"
-        os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", "--notebook-dir", str(folder)])
+        if hasattr(os, "geteuid") and os.geteuid() == 0 and "--allow-root" not in context.args:
+            raise ValueError("JupyterLab doesn't run as root: use another account, or say swaplib lab --allow-root")
+        # The checkout is its root, so that links from the notebooks to the figures lead there.
+        where = [f"--ServerApp.root_dir={root()}", "--LabApp.default_url=/lab/tree/notebooks/00_start.ipynb"]
+        os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *where, *context.args])
 
 
 if __name__ == "__main__":

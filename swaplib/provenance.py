@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import tempfile
+import uuid
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import metadata
@@ -21,15 +22,18 @@ from PIL import PngImagePlugin
 
 @contextmanager
 def replacing(path: str | Path):
-    """Yield a temporary path that becomes `path` if the block succeeds, and is removed if it fails."""
+    """Yield a temporary path that becomes `path` if the block succeeds, and is removed if it fails.
+
+    A new file gets the permissions that the process gives to files, an old one keeps its own.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}{path.suffix}")
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
-        temporary.chmod(0o644)
+        if path.exists():
+            temporary.chmod(path.stat().st_mode & 0o777)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from typer.testing import CliRunner
 
-from swaplib import cli, data, families, judges, provenance, weights
+from swaplib import cli, data, families, generators, judges, provenance, weights
 from swaplib.cli import app
 from swaplib.judges.perceptual import AlexNetDistance
 from swaplib.video import files
 from swaplib.weights import published
+from swaplib.weights.published_names import to_rosinality
 
 COMMANDS = ("swap", "prepare", "render", "train", "evaluate", "run", "study", "release", "info", "import", "lab")
 
@@ -334,3 +338,32 @@ def test_debugging_shows_the_traceback_of_expected_errors(monkeypatch, photo, tm
     monkeypatch.setenv("SWAPLIB_DEBUG", "1")
     with pytest.raises(ValueError, match="magic"):
         call("swap", photo, photo, "-o", tmp_path / "o.png", "--family", "magic")
+
+
+# ---------------------------------------------------------------------------------------------- JupyterLab
+
+
+def test_lab_passes_options_on_and_has_the_checkout_for_its_root(monkeypatch):
+    started = []
+    monkeypatch.setattr(os, "execv", lambda program, arguments: started.append(arguments))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert call("lab", "--port", "9000")[0] == 0
+    (arguments,) = started
+    assert arguments[1:3] == ["-m", "jupyterlab"]
+    assert f"--ServerApp.root_dir={provenance.checkout()}" in arguments
+    assert arguments[-2:] == ["--port", "9000"]
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert_sentence(call("lab"), "doesn't run as root", "--allow-root")
+    assert call("lab", "--allow-root")[0] == 0
+
+
+def test_import_on_a_full_disk_names_the_file(tmp_path, monkeypatch):
+    def full(tensors, path, metadata):
+        Path(path).write_bytes(b"half")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    source = tmp_path / "source.pt"
+    torch.save({"g_ema": to_rosinality(generators.build("stylegan2", "smoke").network.state_dict())[0]}, source)
+    monkeypatch.setattr("swaplib.weights.files.save_file", full)
+    assert_sentence(call("import", source, "-o", tmp_path / "out.safetensors"), "out.safetensors", "make room")
+    assert [path.name for path in tmp_path.iterdir()] == ["source.pt"]

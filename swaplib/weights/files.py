@@ -9,12 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 # ---------------------------------------------------------------------------------------------- others' files
 
 
 Tensors = dict[str, torch.Tensor]
 """Name -> tensor."""
+
+
+def save_tensors(tensors: Tensors, path: str | os.PathLike, metadata: dict[str, str], shown: str | os.PathLike) -> None:
+    """Write tensors as safetensors; raise OSError, with the name to be shown, where they can't be written."""
+    try:
+        save_file(tensors, path, metadata)
+    except (SafetensorError, OSError) as error:
+        raise OSError(f"could not write {shown} ({error}): make room or choose another folder") from error
 
 
 def read_content(path: str | os.PathLike) -> Any:

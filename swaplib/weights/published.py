@@ -26,7 +26,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from swaplib.networks import psp
@@ -34,7 +33,7 @@ from swaplib.networks.facevid2vid import FaceVid2Vid
 from swaplib.networks.stylegan2 import Generator
 from swaplib.provenance import replacing, sha256
 from swaplib.weights.catalogue import OFFICIAL, OfficialFile, official_markdown, official_text
-from swaplib.weights.files import Tensors, check_finite, read_content
+from swaplib.weights.files import Tensors, check_finite, read_content, save_tensors
 from swaplib.weights.published_names import from_rosinality
 from swaplib.weights.unpickling import nvidia_networks, unpickle
 
@@ -81,7 +80,7 @@ def convert(path: str | os.PathLike, out: str | os.PathLike) -> Path:
     networks = read(path)
     tensors = {f"{kind}.{name}": value.contiguous() for kind, part in networks.items() for name, value in part.items()}
     with replacing(out) as temporary:
-        save_file(tensors, temporary, {"swaplib.source": path.name, "swaplib.source_sha256": sha256(path)})
+        save_tensors(tensors, temporary, {"swaplib.source": path.name, "swaplib.source_sha256": sha256(path)}, out)
     return out
 
 

@@ -23,11 +23,10 @@ from typing import Any
 import torch
 import yaml
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from swaplib.provenance import commit, replacing, sha256, versions
 from swaplib.weights.configs import Saveable, as_config, describe_differences, fill_defaults, to_plain
-from swaplib.weights.files import check_finite
+from swaplib.weights.files import check_finite, save_tensors
 
 FORMAT = 1
 FOLDER = Path(__file__).parent.parent / "checkpoints"
@@ -128,7 +127,7 @@ def save(model: Saveable, path: str | os.PathLike, card: Card) -> Path:
     head = {"format": str(FORMAT), "family": model.name, "config": json.dumps(to_plain(model.config))}
     head["frozen"] = json.dumps(model.frozen_hashes())
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={f"swaplib.{key}": value for key, value in head.items()})
+        save_tensors(tensors, temporary, {f"swaplib.{key}": value for key, value in head.items()}, path)
         text = _card_text(model, path.name, temporary, card)  # a card that can't be written leaves no weights behind
     with replacing(path.with_suffix(".md")) as temporary:
         temporary.write_text(text, encoding="utf-8")

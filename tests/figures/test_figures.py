@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 
@@ -394,6 +395,24 @@ def test_pictures_in_other_formats_are_refused(tmp_path):
         figures.save_picture(pictures(1)[0], tmp_path / "a.bmp")
     with pytest.raises(ValueError, match="unknown digital source"):
         figures.save_picture(pictures(1)[0], tmp_path / "a.png", source="real")
+
+
+def test_saved_files_have_the_permissions_that_files_get_here(tmp_path):
+    before = os.umask(0o077)
+    try:
+        with replacing(tmp_path / "private.txt") as temporary:
+            temporary.write_text("new")
+        assert (tmp_path / "private.txt").stat().st_mode & 0o777 == 0o600
+        os.umask(0o022)
+        with replacing(tmp_path / "private.txt") as temporary:
+            temporary.write_text("newer")
+        assert (tmp_path / "private.txt").stat().st_mode & 0o777 == 0o600, "what was private stays so"
+        with replacing(tmp_path / "open.txt") as temporary:
+            temporary.write_text("new")
+        assert (tmp_path / "open.txt").stat().st_mode & 0o777 == 0o644
+    finally:
+        os.umask(before)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["open.txt", "private.txt"]
 
 
 # ---------------------------------------------------------------------------------------------- the gallery

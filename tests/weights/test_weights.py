@@ -149,7 +149,7 @@ def test_saving_is_all_or_nothing(family, path, monkeypatch):
         file.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("swaplib.weights.released.save_file", interrupted)
+    monkeypatch.setattr("swaplib.weights.files.save_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         weights.save(family, path, CARD)
     assert path.read_bytes() == before
