@@ -25,6 +25,8 @@ from swaplib.judges import fidelity
 from swaplib.provenance import replacing
 from swaplib.workbook import studies
 
+VARIANTS = ("parsing", "descriptors")
+"""What is measured."""
 Folders = Annotated[list[Path], typer.Argument(help="Prepared datasets of rendered faces.")]
 
 
@@ -37,11 +39,19 @@ def main(
 ) -> None:
     """Measure, and save the table."""
     torch.set_num_threads(1)
-    rows = [*compare_parsing(judges.load("parser", file=parser), rendered, masks, count)]
-    rows += compare_descriptors(rendered, photographs, count)
+    rows = [row for title in VARIANTS for row in measure(title, rendered, photographs, masks, parser, count)]
     with replacing(studies.results("worlds.csv")) as temporary:
         pd.DataFrame(rows).round(4).to_csv(temporary, index=False)
     typer.echo(pd.DataFrame(rows).round(4).to_string(index=False))
+
+
+def measure(
+    title: str, rendered: list[Path], photographs: list[Path], masks: Path, parser: Path, count: int
+) -> list[dict]:
+    """Return the rows of one of the two measures."""
+    if title == "parsing":
+        return compare_parsing(judges.load("parser", file=parser), rendered, masks, count)
+    return compare_descriptors(rendered, photographs, count)
 
 
 def compare_parsing(parser: judges.Parser, rendered: list[Path], masks: Path, count: int) -> list[dict]:
