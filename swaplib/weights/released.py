@@ -60,14 +60,15 @@ def find_released(name: str, preset: str, sha256: str | None = None) -> Path:
     """Find the weights of a model at a preset, or return the path that released ones would have.
 
     Your own take precedence over the released ones: those in the folders of `searching`, then in those that the
-    environment variable SWAPLIB_WEIGHTS lists. sha256: of the wanted file, which then takes precedence over all others.
+    environment variable SWAPLIB_WEIGHTS lists. sha256: of the wanted file, which then takes precedence over all others;
+    an earlier one may lie beside its successor, with the first eight digits in its name (identity_demo-a390efac).
     """
-    file = f"{name}_{preset}.safetensors"
     listed = filter(None, os.environ.get("SWAPLIB_WEIGHTS", "").split(os.pathsep))
-    every = [Path(folder) / file for folder in (*_searched.get(), *listed, FOLDER)]
+    files = [f"{name}_{preset}.safetensors", *([f"{name}_{preset}-{sha256[:8]}.safetensors"] if sha256 else ())]
+    every = [Path(folder) / file for folder in (*_searched.get(), *listed, FOLDER) for file in files]
     there = [path for path in every if path.exists()]
     wanted = [path for path in there if sha256 and file_sha256(path) == sha256]
-    return next(iter([*wanted, *there]), FOLDER / file)
+    return next(iter([*wanted, *there]), FOLDER / files[0])
 
 
 def file_sha256(path: str | os.PathLike) -> str:

@@ -55,6 +55,21 @@ def test_a_start_takes_the_weights_that_are_found(other_weights):
     assert not families.build("smooth_swap", "smoke").embedder.trained
 
 
+def test_an_earlier_file_is_found_beside_its_successor(other_weights):
+    """A system goes on with the judge that it was trained with, when there is a better one for others."""
+    family = families.start("smooth_swap", "smoke")
+    weights.save(family, other_weights / "smooth_swap_smoke.safetensors", CARD)
+    old, known = other_weights / "identity_smoke.safetensors", family.embedder.sha256
+    old.rename(other_weights / f"identity_smoke-{known[:8]}.safetensors")
+    weights.save(judges.build("identity", "smoke", seed=6), old, CARD)
+    loaded = families.load("smooth_swap", file=other_weights / "smooth_swap_smoke.safetensors")
+    assert loaded.embedder.sha256 == known
+    assert families.start("smooth_swap", "smoke").embedder.sha256 == weights.file_sha256(old) != known
+    (other_weights / f"identity_smoke-{known[:8]}.safetensors").unlink()
+    with pytest.raises(ValueError, match="and no other, which is not found"):
+        families.load("smooth_swap", file=other_weights / "smooth_swap_smoke.safetensors")
+
+
 def test_frozen_models_are_shared_and_read_once(monkeypatch):
     for registry in (judges.ALL, generators.ALL, families.ALL):
         monkeypatch.setattr(registry, "_shared", {})
@@ -111,7 +126,9 @@ def test_released_cards_name_their_frozen_models():
     for path in weights.FOLDER.glob("*.safetensors"):
         for keyword, sha256 in weights.read_frozen(path).items():
             known = weights.read_card(path)["frozen"][keyword]
-            assert known["sha256"] == sha256 == weights.file_sha256(weights.FOLDER / known["file"]), path.name
+            name, _, preset = known["file"].removesuffix(".safetensors").rpartition("_")
+            found = weights.find_released(name, preset, sha256)
+            assert known["sha256"] == sha256 == weights.file_sha256(found), path.name
 
 
 def test_a_frozen_model_may_be_replaced():
