@@ -55,8 +55,8 @@ def read(path: str | os.PathLike) -> dict[str, Tensors]:
     if path.suffix == ".safetensors":
         networks = _converted(path)
         check_finite((tensor for tensors in networks.values() for tensor in tensors.values()), path)
-        return networks
-    found = unpickle(path) if path.suffix == ".pkl" else read_content(path)
+        return _without_other_builds(networks, path)
+    found = unpickle(path) if path.suffix == ".pkl" else _unwrapped(read_content(path))
     try:
         networks = nvidia_networks(found) if path.suffix == ".pkl" else _torch_file(found)
     except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
@@ -66,7 +66,7 @@ def read(path: str | os.PathLike) -> dict[str, Tensors]:
             f"{path} holds no network that is known here: choose a file of StyleGAN2, pSp, e4e, E4S or FaceVid2Vid"
         )
     check_finite((tensor for tensors in networks.values() for tensor in tensors.values()), path)
-    return networks
+    return _without_other_builds(networks, path)
 
 
 def convert(path: str | os.PathLike, out: str | os.PathLike) -> Path:
@@ -88,13 +88,40 @@ def _converted(path: Path) -> dict[str, Tensors]:
     networks: dict[str, Tensors] = {}
     try:
         with safe_open(path, framework="pt") as file:
-            if "swaplib.source" not in (file.metadata() or {}):
-                raise ValueError(f"{path} wasn't made by swaplib import: choose another file")
-            for key in file.keys():  # noqa: SIM118 no dict
-                network, _, name = key.partition(".")
-                networks.setdefault(network, {})[name] = file.get_tensor(key)
+            keys = list(file.keys())
+            alone = any(key.startswith("synthesis.") for key in keys)  # a generator's tensors by their official names
+            if not alone and "swaplib.source" not in (file.metadata() or {}):
+                keys = [key for key in keys if key.startswith(("G_ema.", "G.", "D."))]
+                if not keys:
+                    raise ValueError(f"{path} holds no network by its official names: choose another file")
+            for key in keys:
+                network, _, name = ("G_ema", "", key) if alone else key.partition(".")
+                value = file.get_tensor(key)
+                networks.setdefault(network, {})[name] = value.float() if value.is_floating_point() else value
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged or no safetensors file ({error}): copy it again") from error
+    return networks
+
+
+def _unwrapped(found: Any) -> Any:
+    """Return a torch file's content without the prefix that `DataParallel` puts before all names."""
+    if not isinstance(found, Mapping):
+        return found
+    if found and all(isinstance(name, str) and name.startswith("module.") for name in found):
+        return {name.removeprefix("module."): value for name, value in found.items()}
+    return {name: _unwrapped(value) if isinstance(value, Mapping) else value for name, value in found.items()}
+
+
+def _without_other_builds(networks: dict[str, Tensors], path: Path) -> dict[str, Tensors]:
+    """Return networks of known builds. Raises ValueError for the cousins of StyleGAN2 that are not."""
+    for tensors in (networks[name] for name in ("G_ema", "G") if name in networks):
+        if "mapping.embed.weight" in tensors:
+            raise ValueError(f"{path} is a generator of labelled classes: only StyleGAN2 without labels is known")
+        if any(re.match(r"synthesis\.(L\d+_|input\.)", name) for name in tensors):
+            raise ValueError(f"{path} is a StyleGAN3: only StyleGAN2 is known, so choose one of its files")
+        shown = [len(value) for name, value in tensors.items() if name.endswith("torgb.weight")]
+        if shown and set(shown) != {3}:
+            raise ValueError(f"{path} makes pictures of {shown[0]} channels: only generators of colours are known")
     return networks
 
 
@@ -204,8 +231,10 @@ def _facevid2vid(tensors: Tensors, path: str | os.PathLike) -> FaceVid2Vid:
 def _torch_file(found: Any) -> dict[str, Tensors]:
     """Return the networks of a file by rosinality, pSp, e4e, E4S or FaceVid2Vid."""
     pieces = ("generator", "kp_detector", "he_estimator")
-    if all(piece in found for piece in pieces):
+    if all(found.get(piece) for piece in pieces):
         return {"facevid2vid": {f"{piece}.{name}": value for piece in pieces for name, value in found[piece].items()}}
+    if any(str(name).startswith("to_rgbs.") for name in found):  # a generator's state dict alone
+        return {"G_ema": from_rosinality(found)}
     if "g_ema" in found:
         networks = {"G_ema": from_rosinality(found["g_ema"], found.get("latent_avg"))}
         networks |= {"G": from_rosinality(found["g"], found.get("latent_avg"))} if "g" in found else {}

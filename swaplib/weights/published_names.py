@@ -137,18 +137,33 @@ def from_rosinality(tensors: Mapping[str, torch.Tensor], mean: torch.Tensor | No
     """
     discriminator = "final_conv.0.weight" in tensors
     if discriminator:
-        size = 4 << max(int(name.split(".")[1]) for name in tensors if name.startswith("convs."))
+        size = 4 << _last_number(tensors, "convs.")
         names = _official_names(size, discriminator)
     else:
-        size = 8 << max(int(name.split(".")[1]) for name in tensors if name.startswith("to_rgbs."))
+        size = 8 << _last_number(tensors, "to_rgbs.")
         depth = sum(bool(re.fullmatch(r"style\.\d+\.bias", name)) for name in tensors)
         names = [f"mapping.fc{k}.{piece}" for k in range(depth) for piece in ("weight", "bias")]
         names += _official_names(size, discriminator)
-    found = {name: _bare(name, tensors[rosinality_name(name, size)]) for name in names}
+    found = {}
+    for name in names:
+        theirs = rosinality_name(name, size)
+        if "noise_const" in name and theirs not in tensors:  # many files leave the noise out, which is random anyway
+            side = int(re.search(r"b(\d+)", name)[1])
+            found[name] = torch.zeros(side, side)
+        else:
+            found[name] = _bare(name, tensors[theirs])
     if not discriminator:
         w = found["mapping.fc0.weight"].shape[0]
         found["mapping.w_avg"] = torch.zeros(w) if mean is None else mean.reshape(w)
     return as_floats(found)
+
+
+def _last_number(tensors: Mapping[str, torch.Tensor], prefix: str) -> int:
+    """Return the highest number after a prefix. Raises KeyError where there is none, or none that a network has."""
+    found = {int(part) for name in tensors if name.startswith(prefix) and (part := name.split(".")[1]).isdecimal()}
+    if not found or max(found) > 10:
+        raise KeyError(f"{prefix}0" if not found else f"{prefix}{max(found)}")
+    return max(found)
 
 
 def _bare(name: str, value: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from swaplib import generators, weights
@@ -234,6 +235,62 @@ def test_rosinalitys_networks_give_the_same_numbers_here(tmp_path):
         }
     for key, value in found.items():
         torch.testing.assert_close(value, wanted[key], atol=1e-4 * float(wanted[key].abs().max()), rtol=0, msg=key)
+
+
+@pytest.mark.parametrize(
+    "form", ["whole", "alone", "parallel", "parallel alone", "without noise", "half", "averaged only", "other things"]
+)
+def test_rosinalitys_files_as_people_have_them(tmp_path, networks, form):
+    state, mean = published_names.to_rosinality(networks["G_ema"].state_dict())
+    if "parallel" in form:
+        state = {f"module.{name}": value for name, value in state.items()}
+    if form == "without noise":
+        state = {name: value for name, value in state.items() if not name.startswith("noises.")}
+    if form == "half":
+        state = {name: value.half() for name, value in state.items()}
+    content = state if "alone" in form else {"g_ema": state, "latent_avg": mean}
+    content |= {"args": {"size": 16}, "iter": 3} if form == "other things" else {}
+    torch.save(content, tmp_path / "wild.pt")
+    found = published.read(tmp_path / "wild.pt")["G_ema"]
+    for name, value in networks["G_ema"].state_dict().items():
+        if form == "without noise" and "noise_const" in name:
+            assert not found[name].any()
+        elif not ("alone" in form and name == "mapping.w_avg"):
+            torch.testing.assert_close(
+                found[name], value, atol=1e-3 if form == "half" else 0, rtol=2e-3 if form == "half" else 0
+            )
+    assert published.load_official(tmp_path / "wild.pt")["G_ema"](CODES).shape == (2, 3, 16, 16)
+
+
+def test_safetensors_with_official_names_are_read(tmp_path, networks):
+    state = networks["G_ema"].state_dict()
+    whole = {f"{name}.{key}": value for name, part in networks.items() for key, value in part.state_dict().items()}
+    for content in (state, whole):
+        save_file(content, tmp_path / "wild.safetensors")
+        same(published.read(tmp_path / "wild.safetensors")["G_ema"], networks["G_ema"])
+    save_file({"a": torch.ones(1)}, tmp_path / "wild.safetensors")
+    with pytest.raises(ValueError, match="holds no network by its official names"):
+        published.read(tmp_path / "wild.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (
+            {"mapping.embed.weight": torch.ones(6, 10)},
+            "is a generator of labelled classes: only StyleGAN2 without labels",
+        ),
+        ({"synthesis.L0_36_512.weight": torch.ones(1)}, "is a StyleGAN3: only StyleGAN2 is known"),
+        ({"synthesis.b16.torgb.weight": torch.ones(1, 8, 1, 1)}, "makes pictures of 1 channels|of 3 channels"),
+    ],
+)
+def test_cousins_are_called_by_their_names(tmp_path, networks, more, sentence):
+    state = networks["G_ema"].state_dict()
+    if "torgb" in next(iter(more)):
+        more = {name: value[:1].clone() for name, value in state.items() if name.endswith("torgb.weight")}
+    save_file({**state, **more}, tmp_path / "cousin.safetensors")
+    with pytest.raises(ValueError, match=sentence):
+        published.read(tmp_path / "cousin.safetensors")
 
 
 def test_a_generators_file_fills_the_model_of_its_size(tmp_path):
