@@ -60,7 +60,13 @@ from swaplib.judges import perceptual
 from swaplib.judges.identity import Identity, IdentityLinear
 from swaplib.judges.parsing import Parser, label_faces
 from swaplib.judges.perceptual import FeatureDistance
-from swaplib.networks.discriminators import discriminator_loss, generator_loss
+from swaplib.networks.discriminators import (
+    ProjectedDiscriminator,
+    discriminator_loss,
+    generator_loss,
+    hinge_generator_loss,
+    tell_apart,
+)
 from swaplib.networks.e4s import RegionEncoder, RegionMLPs, masked_synthesis
 from swaplib.networks.stylegan2 import Discriminator, Noise, gradient_penalty
 from swaplib.photos import blending
@@ -86,7 +92,10 @@ class Config:
     judges_preset: str = "paper"
     discriminator_base: int = 32768  # channels · size at most
     discriminator_most: int = 512  # channels at most
-    late: bool = False  # the adversarial loss joins after most of the training
+    projected: bool = False  # the discriminator sees the parser's features instead of pixels
+    late: bool = (
+        False  # the adversarial loss joins after most of the training, and where projected after its warming up
+    )
     # Weights of the losses, §2
     pixels: float = 1
     perceptual: float = 0.8
@@ -94,6 +103,7 @@ class Config:
     parsing: float = 0.1
     adversarial: float = 0.01
     discriminator: float = 1
+    accuracy: float = 0  # of the projected discriminator: logged, not learned from
     penalty: float = 0  # γ / 2 of R1; the code leaves it out
     discriminator_every: int = 15  # steps from one training of the discriminator to the next, code
     learning_rate: float = 1e-4
@@ -299,7 +309,10 @@ class E4S(Family):
         mean = self.generator.mapping.w_avg
         self.mlps = RegionMLPs(len(REGIONS), self.encoder.outputs, len(mean), config.masked)
         self.register_buffer("mean", mean.expand(self.generator.layers, -1).clone())
-        self.discriminator = Discriminator(config.size, config.discriminator_base, config.discriminator_most)
+        if config.projected:
+            self.discriminator = ProjectedDiscriminator(*parser.projected(config.size), config.discriminator_most)
+        else:
+            self.discriminator = Discriminator(config.size, config.discriminator_base, config.discriminator_most)
         self.generator.mapping.requires_grad_(False)
         for module, k in self.generator.synthesis.indexed():
             module.requires_grad_(k < config.masked)
@@ -393,13 +406,12 @@ class E4S(Family):
         learned = [*self.encoder.parameters(), *self.mlps.parameters(), *self.generator.parameters()]
         rate, betas = config.learning_rate, config.betas
         phases = [Phase("inversion", learned, self._losses, 1, rate, betas)]
+        if config.projected and config.discriminator:
+            learned = self.discriminator.trainable()
+            return [*phases, Phase("discriminator", learned, self._projected_losses, 1, rate, (0.0, 0.99))]
         if config.adversarial:
-            discriminator = [*self.discriminator.parameters()]
-            phases.append(
-                Phase(
-                    "discriminator", discriminator, self._discriminator_losses, config.discriminator_every, rate, betas
-                )
-            )
+            learned, every = [*self.discriminator.parameters()], config.discriminator_every
+            phases.append(Phase("discriminator", learned, self._discriminator_losses, every, rate, betas))
         return phases
 
     @classmethod
@@ -408,8 +420,12 @@ class E4S(Family):
             return [Stage("whole", config, 1.0, drops(0.1, 1 / 3))]
         if not config.late:
             return [Stage("whole", config, 1.0, cosine(1, 0.05))]
-        alone = replace(config, adversarial=0.0)
-        return [Stage("alone", alone, 0.7, cosine(1, 0.4)), Stage("whole", config, 0.3, cosine(0.4, 0.05))]
+        alone, whole = replace(config, adversarial=0.0), Stage("whole", config, 0.3, cosine(0.4, 0.05))
+        if not config.projected:
+            return [Stage("alone", alone, 0.7, cosine(1, 0.4)), whole]
+        alone = replace(alone, discriminator=0)
+        seeing = replace(config, adversarial=0.0)  # the discriminator begins alone
+        return [Stage("alone", alone, 0.65, cosine(1, 0.4)), Stage("seeing", seeing, 0.05, cosine(0.4, 0.4)), whole]
 
     def judge(self, images: torch.Tensor) -> dict[str, Any]:
         """Return what the losses compare in pictures: pixels, and what the frozen networks see."""
@@ -446,9 +462,20 @@ class E4S(Family):
         with torch.no_grad():
             wanted = self.judge(faces.images)
         losses = self.reconstruction(shown, wanted)
-        if self.config.adversarial:
+        if self.config.adversarial and self.config.projected:
+            losses["adversarial"] = hinge_generator_loss([self._judge(shown)])
+        elif self.config.adversarial:
             losses["adversarial"] = generator_loss([self.discriminator(shown)])
         return losses
+
+    def _judge(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the projected discriminator's logits (B, scales)."""
+        return self.discriminator(self.parser.project(images, self.config.size))
+
+    def _projected_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            shown = self._shown(faces)
+        return tell_apart(self._judge(faces.images), self._judge(shown))
 
     def _discriminator_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         with torch.no_grad():

@@ -59,8 +59,8 @@ from swaplib.networks.discriminators import (
     ProjectedDiscriminator,
     discriminator_loss,
     generator_loss,
-    hinge_discriminator_loss,
     hinge_generator_loss,
+    tell_apart,
 )
 from swaplib.networks.ncsnpp import NCSNPP
 from swaplib.networks.stylegan2 import Discriminator, gradient_penalty
@@ -353,9 +353,7 @@ class SmoothSwap(Family):
             swapped, wanted, truth = self._swapped(faces)
         # Where no truth is known, each true picture goes with the identity that it shows itself.
         shown = (faces.images, self.embedder(faces.images)) if truth is None else (truth, wanted)
-        real, fake = self._judge(*shown), self._judge(swapped, wanted)
-        right = torch.cat([real > 0, fake <= 0]).float().mean()
-        return {"discriminator": hinge_discriminator_loss(real, [fake]), "accuracy": right}
+        return tell_apart(self._judge(*shown), self._judge(swapped, wanted))
 
     def _discriminator_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         with torch.no_grad():

@@ -55,8 +55,8 @@ from swaplib.networks.discriminators import (
     ProjectedDiscriminator,
     discriminator_loss,
     generator_loss,
-    hinge_discriminator_loss,
     hinge_generator_loss,
+    tell_apart,
 )
 from swaplib.networks.stylegan2 import Discriminator, Generator, Noise, gradient_penalty, path_lengths
 from swaplib.training.model import FrozenModel, Phase, Stage, cosine
@@ -396,8 +396,7 @@ class StyleGAN2(Fillable, FrozenModel):
             shown = self.network.synthesis(self.network.plus(self._read(faces)[0]), self._noise)
         real, fake = self._judge(faces.images), self._judge(shown)
         self.augment.follow(real.mean(1))
-        right = torch.cat([real > 0, fake <= 0]).float().mean()
-        return {"discriminator": hinge_discriminator_loss(real, [fake]), "accuracy": right}
+        return tell_apart(real, fake)
 
     def _mapping_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         """Return the energy distance of mapped and read codes, less the read codes' own, constant term."""

@@ -99,6 +99,12 @@ def hinge_discriminator_loss(real: torch.Tensor, fakes: list[torch.Tensor]) -> t
     return F.relu(1 - real).mean() + sum(F.relu(1 + fake).mean() for fake in fakes)
 
 
+def tell_apart(real: torch.Tensor, fake: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the hinge loss of logits of true and of generated pictures, and the share of both that is told right."""
+    right = torch.cat([real > 0, fake <= 0]).float().mean()
+    return {"discriminator": hinge_discriminator_loss(real, [fake]), "accuracy": right}
+
+
 def hinge_generator_loss(fakes: list[torch.Tensor]) -> torch.Tensor:
     """Return −Σ D(x'), means of logits."""
     return -sum(fake.mean() for fake in fakes)

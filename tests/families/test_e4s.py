@@ -261,6 +261,24 @@ def test_a_regions_codes_change_what_they_reach_and_nothing_else():
             assert may[labels == region].all()
 
 
+def test_a_projected_discriminator_joins_late():
+    config = replace(families.config("e4s", "smoke"), projected=True, late=True)
+    alone, seeing, whole = families.kind("e4s").stages(config)
+    names = {
+        stage.name: [phase.name for phase in families.start("e4s", stage.config).phases()] for stage in (alone, seeing)
+    }
+    assert names == {"alone": ["inversion"], "seeing": ["inversion", "discriminator"]}
+    family = families.start("e4s", whole.config).train()
+    inversion, discriminator = family.phases()
+    faces = drawn.faces(4, 32, 0)
+    assert "adversarial" in inversion.losses(faces)
+    terms = discriminator.losses(faces)
+    assert set(terms) == {"discriminator", "accuracy"}
+    terms["discriminator"].backward()
+    assert all(one.grad is not None for one in discriminator.parameters)
+    assert all(one.grad is None for one in family.generator.parameters())
+
+
 # ---------------------------------------------------------------------------------------------- masks and textures
 
 
