@@ -11,15 +11,19 @@ import hashlib
 import json
 import os
 import shutil
+import signal
+import threading
 import uuid
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, parallel_config
+from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -100,18 +104,44 @@ def _write_card(out: Path, card: dict[str, Any]) -> None:
 
 
 def run(out: Path, tasks: Iterable[Any], jobs: int, backend: str | None, bar: tqdm) -> None:
-    """Run joblib's delayed tasks; each returns how many pictures it finished."""
+    """Run joblib's delayed tasks; each returns how many pictures it finished.
+
+    SIGTERM ends the worker processes, too, as Ctrl-C does. Raises OSError where the disk is full, or a worker is gone.
+    """
     # `Parallel` alone doesn't know joblib's external backends, such as dask.
     chosen = nullcontext() if backend is None else parallel_config(backend)
     try:
-        with bar, chosen:
-            for done in Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks):
-                bar.update(done)
+        with bar, chosen, _terminated_as_interrupted():
+            results = Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
+            try:
+                for done in results:
+                    bar.update(done)
+            except KeyboardInterrupt:
+                get_reusable_executor().shutdown(kill_workers=True)
+                raise
+    except TerminatedWorkerError as error:
+        raise OSError(
+            f"a worker process was killed, perhaps for lack of memory: run it again with fewer jobs; what is done in "
+            f"{out} is kept"
+        ) from error
     except OSError as error:
         why = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
         raise OSError(
             error.errno, f"could not write to {out} ({why}): make room, then run it again; what is done is kept"
         ) from error
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGTERM, in the main thread; other threads can't be asked to."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _hash_pictures(out: Path, table: pd.DataFrame) -> str:

@@ -21,6 +21,7 @@ import pytest
 import torch
 from PIL import Image
 from skimage.data import astronaut
+from tqdm.auto import tqdm
 
 from swaplib import data, photos, synthetic
 from swaplib.data import layouts, writer
@@ -372,6 +373,30 @@ def test_a_dask_cluster_gives_the_same(tmp_path):
     with distributed.LocalCluster(1, processes=False, dashboard_address=None) as cluster, distributed.Client(cluster):
         prepare(tmp_path / "in", tmp_path / "two", jobs=2, backend="dask")
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_sigterm_ends_the_workers_too(tmp_path):
+    code = "import sys; from swaplib import data; data.render(sys.argv[1], 100_000, size=64, jobs=2, progress=False)"
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "out")], start_new_session=True)
+    records, end = tmp_path / "out/.unfinished/records", time.monotonic() + 90
+    while not records.exists() or not list(records.glob("*.json")):
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    process.terminate()
+    assert process.wait(timeout=30) not in (0, None)
+    count = len(list((tmp_path / "out/images").glob("*.png")))
+    time.sleep(2)
+    assert len(list((tmp_path / "out/images").glob("*.png"))) == count
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # nobody is left in its group
+
+
+def test_a_worker_that_is_killed_gives_a_sentence(tmp_path):
+    (tmp_path / ".unfinished").mkdir()
+    tasks = [joblib.delayed(os._exit)(9)]
+    with pytest.raises(OSError, match=r"a worker process was killed, perhaps for lack of memory: .* fewer jobs"):
+        writer.run(tmp_path, tasks, 2, None, tqdm(disable=True))
 
 
 def test_killed_half_way_and_started_again(tmp_path):
