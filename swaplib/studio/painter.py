@@ -257,14 +257,15 @@ class Painter(App, Paintable):
 
     def _received(self, board: Board, content: Mapping[str, Any], buffers: Sequence[bytes]) -> None:
         """Handle a message of the board; answer it even after an error, so that the board shows the true mask."""
+        number = content.get("id") if isinstance(content, Mapping) else None
         with self._guarded():
-            if "edit" in content:
+            if isinstance(content, Mapping) and "edit" in content:
                 self._canvas.apply(Edit.from_record(content["edit"]))
-            elif content.get("do") in ("undo", "redo", "reset"):
+            elif isinstance(content, Mapping) and content.get("do") in ("undo", "redo", "reset"):
                 getattr(self._canvas, content["do"])()
             else:
                 raise ValueError(f"the board sent {content!r:.60}, which is no edit")
-        self._show_mask(content.get("id", self.board.seen))
+        self._show_mask(number if type(number) is int and 0 <= number < 1 << 53 else self.board.seen)
         if self.last_error is None:
             self._state = replace(self._state, edits=self._canvas.edits)
             self._draw_soon()

@@ -314,6 +314,15 @@ def test_a_bad_message_is_answered_and_told(app, content, message):
     assert app.last_error is None
 
 
+@pytest.mark.parametrize(
+    "content", [{"do": "undo", "id": "x"}, {"do": "undo", "id": -1}, {"do": "undo", "id": True}, [], "undo", None]
+)
+def test_a_message_without_a_number_keeps_the_boards_own(app, content):
+    say(app, do="reset", id=5)
+    app._received(app.board, content, [])
+    assert app.board.seen == 5
+
+
 def test_an_error_of_the_family_is_told(app, monkeypatch):
     monkeypatch.setattr(app.family, "decode", lambda codes: 1 / 0, raising=False)
     say(app, edit=STROKE, id=1)
