@@ -221,7 +221,8 @@ class Run:
         """Write the checkpoint: whole under another name, then renamed. Weights that are not finite are refused."""
         if self.folder is None or self.saved == self.step:
             return
-        for name, value in self.model.state_dict().items():
+        averaged = {f"the average of {name}": value for name, value in self.ema.state_dict().items()}
+        for name, value in {**self.model.state_dict(), **averaged}.items():
             if not torch.isfinite(value).all():
                 raise FloatingPointError(
                     f"{name} is no longer finite after step {self.step:,}, though the losses were: "

@@ -27,6 +27,7 @@ from swaplib.training.loop import train as train_stage
 from swaplib.training.model import Data, Model, Stage
 from swaplib.training.registry import Registry
 from swaplib.training.runtime import CHECKPOINT, config_of
+from swaplib.weights import describe_differences
 
 TRAINED = tuple(families.ALL.everything)
 """All models that can be trained: judges and generators first, since families learn from them."""
@@ -69,7 +70,7 @@ def follow(
     for stage, place in _places(name, config, folder, start):
         model = kinds.start(name, stage.config, seed)
         if known is not None:
-            model.init_from(known)
+            _begin_with(model, known)
         own = {"batch": config.batch, "schedule": stage.schedule, "flips": model.mirrored, "folder": place}
         own |= {"minutes": minutes and stage.share * minutes, "seed": seed}
         for step in train_stage(model, faces, steps and max(1, round(stage.share * steps)), **own, **settings):
@@ -78,6 +79,18 @@ def follow(
                 return
         known = kinds.start(name, stage.config)
         restore(known, place)
+
+
+def _begin_with(model: Model, known: Model) -> None:
+    """Let a model begin with another's weights. Raises ValueError where they are of another build."""
+    try:
+        model.init_from(known)
+    except (RuntimeError, LookupError) as error:
+        differing = describe_differences(weights.to_plain(known.config), weights.to_plain(model.config))
+        raise ValueError(
+            f"these weights to start from are of a {known.name} with {differing}, which this one can't begin with: "
+            "choose others"
+        ) from error
 
 
 def load_result(name: str, preset: str | Any, folder: str | os.PathLike) -> tuple[Model, dict[str, Any]]:

@@ -63,6 +63,13 @@ def test_a_stopped_run_goes_on_to_the_same_end(config, tmp_path):
     assert all(torch.equal(wanted[name], found[name]) for name in wanted)
 
 
+def test_weights_that_cant_be_begun_with_are_told(tmp_path):
+    config = judges.config("parser", "smoke")
+    start = judges.build("parser", replace(config, width=8))
+    with pytest.raises(ValueError, match=r"of a parser with width=8 \(here 4\), which this one can't begin with"):
+        next(recipes.follow("parser", config, FACES, tmp_path, steps=2, start=start, **PLAIN))
+
+
 def test_a_start_leaves_out_the_stages_of_smaller_pictures(config, tmp_path):
     start = families.build("rsgan", config, seed=7)
     seen = {stage.name: step for stage, step in recipes.follow(
