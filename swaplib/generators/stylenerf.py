@@ -70,7 +70,8 @@ _AXES = ((0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))  # from the renderer
 class Config(Build):
     """Sizes, as in `Build`, and loss weights: the official configuration stylenerf_ffhq at 1024 px."""
 
-    most_judge: int = 512  # channels of the discriminator, at most
+    base_judge: int = 32768  # channels · size at most …
+    most_judge: int = 512  # … and channels at most, of the discriminator
     mixing: float = 0.9  # share of pictures whose later layers have another code
     # Weights of the losses. A lazy one counts for the steps in between.
     pupil: bool = False  # whether it learns from factors of rendered faces; else against a discriminator
@@ -95,6 +96,16 @@ class Config(Build):
     @classmethod
     def paper(cls) -> Config:
         return cls()
+
+    @classmethod
+    def released(cls, size: int = 256) -> Config:
+        """Return the official configuration at 256 px, whose file is published, or with another size at that of 1024.
+
+        size: pixels, a power of two.
+        """
+        if size != 256:
+            return cls(size=size)
+        return cls(size=256, base_judge=16384, penalty=4, learning_rate=2.5e-3, batch=64, steps=390_625)
 
     @classmethod
     def demo(cls) -> Config:
@@ -182,7 +193,7 @@ class StyleNeRF(Fillable, FrozenModel):
         self.mean = None if config.pupil else Mean()
         self.discriminator = None
         if not config.pupil:
-            self.discriminator = Discriminator(config.size, config.base, config.most_judge, config.volume)
+            self.discriminator = Discriminator(config.size, config.base_judge, config.most_judge, config.volume)
         if classifier is not None:
             self.frozen["distance"] = perceptual.feature_distance(classifier, own_size=True)
 
