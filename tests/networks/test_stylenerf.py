@@ -76,17 +76,18 @@ def test_a_steered_layer_is_stylegan2s_of_one_pixel():
     weight = torch.zeros(5, 6, 3, 3)
     weight[:, :, 1:2, 1:2] = ours.weight
     theirs.load_state_dict({**theirs.state_dict(), **ours.state_dict(), "weight": weight})
-    x, w = torch.randn(2, 6, 8, 8), torch.randn(2, 4)
-    torch.testing.assert_close(ours(x, w), theirs(x, w, "none"))
+    x, w = torch.randn(2, 8, 8, 6), torch.randn(2, 4)
+    maps = x.movedim(-1, 1)
+    torch.testing.assert_close(ours(x, w).movedim(-1, 1), theirs(maps, w, "none"))
     colours, shown = stylenerf.Steered(6, 3, 4, active=False), ToRGB(6, 4)
     shown.load_state_dict(colours.state_dict())
-    torch.testing.assert_close(colours(x, w), shown(x, w))
+    torch.testing.assert_close(colours(x, w).movedim(-1, 1), shown(maps, w))
 
 
 def test_a_pixels_quarters_see_the_neighbours_beside_them():
-    x = torch.zeros(1, 1, 3, 3)
-    x[..., 0, 1], x[..., 1, 2] = 2, 4  # above and to the right of the middle
-    quarters = stylenerf.corners(x)[0, 0, 2:4, 2:4]
+    x = torch.zeros(1, 3, 3, 1)
+    x[:, 0, 1], x[:, 1, 2] = 2, 4  # above and to the right of the middle
+    quarters = stylenerf.corners(x)[0, 2:4, 2:4, 0]
     assert quarters.tolist() == [[1, 3], [0, 2]]
 
 
@@ -204,8 +205,8 @@ def test_early_and_late_sums_agree_where_what_follows_is_linear(generator, train
     seen: Seen = synthesis.march(ws, look_from(20.0).expand(2), grid(8), code)
     found, wanted = synthesis._early(seen, ws), [0, 0]
     for hidden, weights, (field, own) in zip(*seen[:2], synthesis._fields(ws), strict=True):
-        for k, shown in enumerate(field.show(hidden.flatten(2), own)):
-            wanted[k] = wanted[k] + (shown.unflatten(2, weights.shape[1:]) * weights[:, None]).sum(-1)
+        for k, shown in enumerate(field.show(hidden, own)):
+            wanted[k] = wanted[k] + (shown * weights[..., None]).sum(2)
     for ours, sums in zip(found, wanted, strict=True):
         torch.testing.assert_close(ours, sums, atol=1e-5, rtol=1e-4)
 
