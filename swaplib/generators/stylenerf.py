@@ -30,10 +30,10 @@ Where we differ from the paper, and why:
     factors ── pupil ── w ──┬── synthesis ── picture     L = log σ of pixels + log σ of features + β L_path
     pose, camera ── camera ─┘                            z ── mapping ── w', distributed as the w of the faces
 
-  Several pictures of a person (`swaplib render --shots`) show him from several sides. The light's direction is given as
-  the head sees it. In the renderer shoulders and background do not turn with the head: the field behind, steered by w
-  in the demo, is therefore seen by a camera that stays (`still`), and may show both; the code doesn't say how the head
-  is turned on its shoulders, so the neck is a mean over poses.
+  Several shots of a person (`swaplib render --shots`) show the same head and skin from several sides, with other hair
+  and light. The light's direction is given as the head sees it. In the renderer shoulders and background do not turn
+  with the head: the field behind, steered by w in the demo, is therefore seen by a camera that stays (`still`), and may
+  show both; the code doesn't say how the head is turned on its shoulders, so the neck is a mean over poses.
 - In the demo density counts along a length of `unit`, and points are divided by `scale` before they are encoded: both
   spare the first thousands of steps.
 """
@@ -53,7 +53,7 @@ from swaplib.faces import Faces
 from swaplib.generators.stylegan2 import Mean, Recent
 from swaplib.judges import fidelity, perceptual
 from swaplib.judges.identity import IdentityLinear
-from swaplib.networks.cameras import Cameras, assemble, draw_cameras, look_from
+from swaplib.networks.cameras import Cameras, assemble, draw_cameras
 from swaplib.networks.discriminators import discriminator_loss, generator_loss
 from swaplib.networks.stylegan2 import gradient_penalty
 from swaplib.networks.stylenerf import Build, Discriminator, Generator
@@ -111,10 +111,11 @@ class Config(Build):
     def demo(cls) -> Config:
         """Return sizes for a CPU: 64 px, of which 32 are rendered."""
         return cls(
-            size=64, base=2048, most=32, z=128, w=128, depth=4, volume=32, features=32, hidden=48, blocks=4,
-            hidden_back=32, blocks_back=3, code=0, still=True, octaves=5, scale=0.125, unit=0.02, near=0.94, far=1.13,
+            size=64, base=2048, most=32, z=128, w=128, depth=4, volume=32, features=32, hidden=64, blocks=4,
+            hidden_back=32, blocks_back=3, code=0, still=True, octaves=5, scale=0.125, unit=0.02, angle=13,
+            rise=-0.0055, near=0.94, far=1.13,
             samples=6, samples_back=2, density_noise=0, pupil=True, judges_preset="demo", consistency=1,
-            consistency_every=8, last_rate=0.05, batch=16, steps=60_000,
+            consistency_every=8, last_rate=0.05, batch=16, steps=40_000,
         )  # fmt: skip
 
     @classmethod
@@ -212,6 +213,10 @@ class StyleNeRF(Fillable, FrozenModel):
         """
         return self.network.synthesis(ws, cameras).clamp(-1, 1)
 
+    def look_from(self, yaw: float | torch.Tensor = 0.0, pitch: float | torch.Tensor = 0.0) -> Cameras:
+        """Place usual cameras: degrees to the person's left, and up."""
+        return self.network.synthesis.look_from(yaw, pitch)
+
     def paint(self, ws: torch.Tensor) -> torch.Tensor:
         """Generate pictures from the front as others learn from them: not clamped."""
         return self.network.synthesis(ws)
@@ -248,7 +253,7 @@ class StyleNeRF(Fillable, FrozenModel):
     def preview(self, faces: Faces) -> torch.Tensor:
         """Show the same random codes every time, from the right, the front and the left: (3, B, 3, S, S)."""
         codes = self.sample(len(faces), 0, 0.7)
-        return torch.stack([self(codes, look_from(yaw)) for yaw in (-25, 0, 25)])
+        return torch.stack([self(codes, self.look_from(yaw)) for yaw in (-25, 0, 25)])
 
     @torch.no_grad()
     def report(self, dataset: Dataset) -> dict[str, float]:
@@ -307,12 +312,12 @@ class StyleNeRF(Fillable, FrozenModel):
 
     @classmethod
     def stages(cls, config: Config) -> list[Stage]:
-        whole = Stage("whole", config, 0.7 if config.pupil else 1.0, cosine(1, config.last_rate))
+        whole = Stage("whole", config, 0.5 if config.pupil else 1.0, cosine(1, config.last_rate))
         if not config.pupil:
             return [whole]
         # The layers of both sizes are the same: only rays are fewer.
         half = replace(config, size=config.size // 2, volume=config.volume // 2, base=config.base // 2)
-        return [Stage("half", half, 0.3), whole]
+        return [Stage("half", half, 0.5), whole]
 
     def init_from(self, other: StyleNeRF) -> None:
         """Copy all, the blocks of the smaller generator to those of this one, in their order."""

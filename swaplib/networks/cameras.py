@@ -77,22 +77,25 @@ def look_from(
     pitch: float | torch.Tensor = 0.0,
     radius: float | torch.Tensor = RADIUS,
     angle: float | torch.Tensor = ANGLE,
+    rise: float | torch.Tensor = 0.0,
 ) -> Cameras:
     """Place cameras that look at the origin, upright.
 
     yaw: degrees to the person's left; pitch: degrees up, within ±90; radius: distance from the origin; angle: field of
-    view, degrees. Numbers, or tensors (B,). Raises ValueError for a camera straight above or below, or further.
+    view, degrees; rise: how far each is then moved up, without being turned. Numbers, or tensors (B,). Raises
+    ValueError for a camera straight above or below, or further.
     """
-    values = (torch.as_tensor(value, dtype=torch.float32).reshape(-1) for value in (yaw, pitch, radius, angle))
-    yaw, pitch, radius, angle = torch.broadcast_tensors(*values)
+    values = (torch.as_tensor(value, dtype=torch.float32).reshape(-1) for value in (yaw, pitch, radius, angle, rise))
+    yaw, pitch, radius, angle, rise = torch.broadcast_tensors(*values)
     if (pitch.abs() >= 90).any():
         raise ValueError(f"pitch must lie between -90 and 90 degrees, got {float(pitch[pitch.abs().argmax()]):g}")
     around, above = torch.deg2rad(yaw % 360), torch.deg2rad(pitch)
     flat = above.cos()
     back = torch.stack([flat * around.cos(), flat * around.sin(), above.sin()], 1)
     right = torch.stack([-around.sin(), around.cos(), torch.zeros_like(around)], 1)
-    turn = torch.stack([right, torch.linalg.cross(back, right), back], 2)
-    return assemble(turn, back * radius[:, None], torch.tan(torch.deg2rad(angle) / 2))
+    up = torch.linalg.cross(back, right)
+    places = back * radius[:, None] + up * rise[:, None]
+    return assemble(torch.stack([right, up, back], 2), places, torch.tan(torch.deg2rad(angle) / 2))
 
 
 def assemble(turns: torch.Tensor, places: torch.Tensor, fields: torch.Tensor) -> Cameras:

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from swaplib.networks import stylegan2
-from swaplib.networks.cameras import ANGLE, DEPTHS, Cameras, grid, look_from
+from swaplib.networks.cameras import ANGLE, DEPTHS, RADIUS, Cameras, grid, look_from
 from swaplib.networks.resample import blur, double, half
 from swaplib.networks.stylegan2 import Conv, Linear, Mapping, batch_deviation
 
@@ -54,6 +54,8 @@ class Build:
     octaves: int = 10  # of the positional encoding
     scale: float = 1.0  # by which points are divided before it
     unit: float = 1.0  # length along which density counts
+    angle: float = ANGLE  # field of view of the usual camera, degrees …
+    rise: float = 0.0  # … and how far it is moved up (`cameras.look_from`)
     near: float = DEPTHS[0]  # where the head begins, seen from a camera at distance 1 …
     far: float = DEPTHS[1]  # … and where it ends; other cameras' ranges are shifted by their distance
     samples: int = 14  # along each ray, twice
@@ -350,11 +352,16 @@ class Synthesis(nn.Module):
         layers += [one for block in blocks for one in (block.conv0, block.conv1)]
         return [one.affine for one in (*layers, *(block.torgb for block in blocks[-1:]))]
 
+    def look_from(self, yaw: float | torch.Tensor = 0.0, pitch: float | torch.Tensor = 0.0) -> Cameras:
+        """Place usual cameras, by `cameras.look_from`: degrees, to the person's left and up."""
+        return look_from(yaw, pitch, RADIUS, self.build.angle, self.build.rise)
+
     def forward(self, ws, cameras=None, code=None):
         """Generate pictures.
 
-        cameras: one for each picture, or for all; from the front by default. code: (B, code), of what lies behind; in
-        training a random one by default, in evaluation nothing. Raises ValueError for cameras of another number.
+        cameras: one for each picture, or for all; the usual one from the front by default. code: (B, code), of what
+        lies behind; in training a random one by default, in evaluation nothing. Raises ValueError for cameras of
+        another number.
         """
         cameras, code = self._complete(ws, cameras, code)
         seen = self.march(ws, cameras, grid(self.volume).to(ws.device), code)
@@ -424,7 +431,7 @@ class Synthesis(nn.Module):
         """Return hidden layers (B, R, S, H) of what lies behind, and weights (B, R, S), 1 for each ray together."""
         build = self.build
         if build.still:
-            fixed = look_from(angle=ANGLE).to(ws.device).expand(len(ws))
+            fixed = self.look_from().to(ws.device).expand(len(ws))
             places, rays = fixed.places, fixed.rays(pixels)
         inverse = (1 - spread(build.samples_back, rays[..., 0], self.training)) * build.begin_back
         points = outside(places, rays, inverse)
@@ -459,7 +466,7 @@ class Synthesis(nn.Module):
         return sum(parts)
 
     def _complete(self, ws, cameras, code) -> tuple[Cameras, torch.Tensor | None]:
-        cameras = (look_from() if cameras is None else cameras).to(ws.device).expand(len(ws))
+        cameras = (self.look_from() if cameras is None else cameras).to(ws.device).expand(len(ws))
         if self.build.code and code is None:
             code = self.draw_code(len(ws), ws.device) if self.training else ws.new_zeros(len(ws), self.build.code)
         return cameras, code

@@ -96,6 +96,16 @@ def test_the_head_lies_in_the_range_of_the_demo():
     assert float(np.quantile(forward[above], 0.01)) > 1 - Config.demo().far
 
 
+def test_the_usual_camera_is_that_of_a_calm_face_from_the_front():
+    factors = synthetic.sample_factors(200, seed=1)
+    known = view(factors | {"pose": torch.zeros_like(factors["pose"])})
+    usual = generators.build("stylenerf", Config.demo()).look_from().expand(200)
+    points = network_points(torch.tensor([[0.0, 0, 0], [0.5, -0.6, 0.1]])).expand(200, -1, -1)
+    away = usual.project(points, 64) - known.project(points, 64)
+    assert away.mean(0).abs().max() < 0.3
+    torch.testing.assert_close(usual.matrices[0, :3, :3], known.matrices[0, :3, :3])
+
+
 # ---------------------------------------------------------------------------------------------- what a pupil is told
 
 

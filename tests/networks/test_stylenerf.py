@@ -117,6 +117,13 @@ def test_yaw_is_to_the_right_of_the_picture_and_pitch_up():
     )
 
 
+def test_a_risen_camera_looks_the_same_way():
+    low, high = look_from(20.0, 10.0), look_from(20.0, 10.0, rise=0.1)
+    torch.testing.assert_close(high.matrices[:, :3, :3], low.matrices[:, :3, :3])
+    moved = torch.einsum("bij,bi->bj", low.matrices[:, :3, :3], high.places - low.places)
+    torch.testing.assert_close(moved, torch.tensor([[0, 0.1, 0]]), atol=1e-6, rtol=0)
+
+
 @given(ANGLES, st.floats(-80, 80), st.integers(1, 9))
 def test_rays_meet_the_pixels_that_they_belong_to(yaw, pitch, size):
     cameras = look_from(yaw, pitch)
