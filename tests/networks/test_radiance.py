@@ -1,4 +1,4 @@
-"""StyleNeRF: the official layout, cameras, and what volume rendering and early aggregation must keep to."""
+"""StyleNeRF's networks: the official layout, cameras, and what volume rendering and early sums must keep to."""
 
 from __future__ import annotations
 
