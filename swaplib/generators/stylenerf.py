@@ -27,13 +27,14 @@ Where we differ from the paper, and why:
   factors, without pose and camera, are mapped to its code w, and the picture is compared with what is generated for the
   camera that the face was rendered with:
 
-    factors ── pupil ── w ──┬── synthesis ── picture     L = log σ of pixels + log σ of features + β L_path
+    factors ── pupil ── w ──┬── synthesis ── picture     L = log σ of pixels, features, silhouettes, + β L_path
     pose, camera ── camera ─┘                            z ── mapping ── w', distributed as the w of the faces
 
   Several shots of a person (`swaplib render --shots`) show the same head and skin from several sides, with other hair
   and light. The light's direction is given as the head sees it. In the renderer shoulders and background do not turn
   with the head: the field behind, steered by w in the demo, is therefore seen by a camera that stays (`still`), and may
-  show both; the code doesn't say how the head is turned on its shoulders, so the neck is a mean over poses.
+  show both; the code doesn't say how the head is turned on its shoulders, so the neck is a mean over poses. Without the
+  silhouettes, that is the labels, fog before the camera may just as well show what lies behind.
 - In the demo density counts along a length of `unit`, and points are divided by `scale` before they are encoded: both
   spare the first thousands of steps.
 """
@@ -49,7 +50,7 @@ from torch import nn
 
 from swaplib import synthetic
 from swaplib.data import Dataset
-from swaplib.faces import Faces
+from swaplib.faces import CELEBAMASK_HQ, Faces
 from swaplib.generators.stylegan2 import Mean, Recent
 from swaplib.judges import fidelity, perceptual
 from swaplib.judges.identity import IdentityLinear
@@ -78,6 +79,7 @@ class Config(Build):
     judges_preset: str = "paper"
     read: float = 1  # of log σ of a pupil's pixels
     perceptual: float = 1  # … and of features
+    silhouette: float = 0.3  # … and of what the head covers
     mapping: float = 1
     adversarial: float = 1
     consistency: float = 2  # β, as in the official code
@@ -169,6 +171,18 @@ def view(factors: synthetic.Factors) -> Cameras:
     places = turns @ torch.stack([shift_x, shift_y, distance], 1)[..., None] / UNIT
     # A camera's own axes are the renderer's: right, up and backward.
     return assemble(turns, places[..., 0], half_width / distance)
+
+
+def head_mask(faces: Faces, size: int) -> torch.Tensor:
+    """Return the share of each pixel that is head, hair, glasses or neck, (B, 1, size, size), by the labels.
+
+    Raises ValueError for faces without labels.
+    """
+    if faces.labels is None:
+        raise ValueError("these faces have no labels, and this learns from them: train on rendered faces")
+    others = [CELEBAMASK_HQ.index(name) for name in ("background", "cloth")]
+    mask = ~torch.isin(faces.labels, torch.tensor(others, device=faces.labels.device, dtype=faces.labels.dtype))
+    return nn.functional.adaptive_avg_pool2d(mask[:, None].float(), size)
 
 
 # ------------------------------------------------------------------------------------------------------- generator
@@ -352,9 +366,13 @@ class StyleNeRF(Fillable, FrozenModel):
     # -- the pupil's losses
 
     def _pupil_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
-        """Return log σ of pixels and of features, which balance each other (Rybkin et al. 2021, arXiv:2006.13202)."""
-        shown = self.network.synthesis(self.network.plus(self._known(faces)), self.cameras(faces))
-        losses = {"read": (shown - faces.images).square().mean().log() / 2}
+        """Return log σ of pixels, features and silhouettes: so they balance each other (Rybkin et al. 2021, §3.2)."""
+        ws, cameras = self.network.plus(self._known(faces)), self.cameras(faces)
+        shown, covered = self.network.synthesis.cut_out(ws, cameras)
+        losses = {
+            "read": (shown - faces.images).square().mean().log() / 2,
+            "silhouette": (covered - head_mask(faces, covered.shape[-1])).square().mean().log() / 2,
+        }
         if "distance" in self.frozen:
             losses["perceptual"] = self.distance(shown, faces.images).mean().log() / 2
         return losses

@@ -363,10 +363,15 @@ class Synthesis(nn.Module):
         lies behind; in training a random one by default, in evaluation nothing. Raises ValueError for cameras of
         another number.
         """
+        return self.cut_out(ws, cameras, code)[0]
+
+    def cut_out(self, ws, cameras=None, code=None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Generate pictures as `forward` does; return also how much the head covers, (B, 1, volume, volume), 0 to 1."""
         cameras, code = self._complete(ws, cameras, code)
         seen = self.march(ws, cameras, grid(self.volume).to(ws.device), code)
         x, picture = (some.unflatten(1, (self.volume, -1)) for some in self._early(seen, ws))
-        return self._layers(x, picture.movedim(-1, 1), ws)
+        covered = 1 - seen.weights[-1].sum(-1).unflatten(1, (1, self.volume, -1))
+        return self._layers(x, picture.movedim(-1, 1), ws), covered
 
     def depth(self, ws, cameras=None, code=None) -> torch.Tensor:
         """Return depths along the view, (B, 1, volume, volume), in units of the camera's usual distance."""

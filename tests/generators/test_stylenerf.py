@@ -173,6 +173,19 @@ def test_a_short_training_shows_whom_the_factors_say_from_where_they_say(rendere
     assert missed.diagonal().mean() < 0.9 * missed.mean(), "a face's own picture is nearer than others'"
 
 
+def test_silhouettes_are_what_the_labels_say(pupil, rendered):
+    mask = stylenerf.head_mask(rendered, 16)
+    assert mask.shape == (8, 1, 16, 16)
+    assert mask[:, 0, 8, 8].eq(1).all()
+    assert mask[:, 0, 0, 0].mean() < 0.5
+    picture, covered = pupil.network.synthesis.cut_out(pupil.read(rendered))
+    assert torch.equal(picture, pupil.paint(pupil.read(rendered)))
+    assert covered.shape == mask.shape
+    assert -1e-5 < covered.min() <= covered.max() <= 1
+    with pytest.raises(ValueError, match="these faces have no labels, and this learns from them"):
+        stylenerf.head_mask(Faces(rendered.images), 16)
+
+
 def test_training_begins_with_half_the_pixels():
     half, whole = StyleNeRF.stages(Config.demo())
     assert (half.config.size, half.config.volume, whole.config) == (32, 16, Config.demo())
