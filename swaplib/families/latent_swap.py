@@ -28,6 +28,8 @@ Where we differ from the paper, and why:
   second.
 - Landmarks come from our own regressor, in pixels of a 224-px picture, as in the authors' code.
 - Pictures are encoded by a small encoder; the paper inverts them by optimisation (`swaplib.latent.inversion`).
+- With StyleNeRF (`generator`), whose 21 codes the paper swaps, too, pictures are seen from the front in training.
+  Without an encoder, codes are what the generator knows of rendered faces.
 """
 
 from __future__ import annotations
@@ -44,9 +46,9 @@ from swaplib.faces import Faces
 from swaplib.families.base import Codes, Family, Part
 from swaplib.generators.encoder import StyleEncoder
 from swaplib.generators.stylegan2 import StyleGAN2
+from swaplib.generators.stylenerf import StyleNeRF
 from swaplib.judges.identity import Identity, identity_loss
 from swaplib.judges.shape import Shape
-from swaplib.networks.stylegan2 import Noise
 from swaplib.training.model import Phase
 
 
@@ -55,7 +57,9 @@ class Config:
     """Networks by their presets, the mixer's build, and loss weights. Sections are the paper's."""
 
     size: int = 1024
+    generator: str = "stylegan2"  # one of `swaplib.generators`
     generator_preset: str = "paper"
+    encoder: str = "stylegan2_encoder"  # "": codes are read from the factors of rendered faces
     encoder_preset: str = "paper"
     embedder: str = "identity"
     judges_preset: str = "paper"
@@ -162,7 +166,10 @@ class LatentSwap(Family):
     official: ClassVar[tuple[str, ...]] = ("mixer",)
     counted: ClassVar[Mapping[str, str]] = {"latent_mixers_1024": "mixer"}
 
-    def __init__(self, config: Config, generator: StyleGAN2, encoder: StyleEncoder, embedder: Identity, form: Shape):
+    def __init__(
+        self, config: Config, generator: StyleGAN2 | StyleNeRF, embedder: Identity, form: Shape,
+        encoder: StyleEncoder | None = None,
+    ):  # fmt: skip
         super().__init__(config, generator=generator, encoder=encoder, embedder=embedder, form=form)
         made, layers = self.generator.config, self.generator.network.layers
         names = [f"w{k:02}" for k in range(layers)] if config.space == "w+" else [config.space]
@@ -175,18 +182,22 @@ class LatentSwap(Family):
 
     @classmethod
     def frozen_models(cls, config: Config) -> dict[str, tuple[str, str]]:
+        reads = {"encoder": (config.encoder, config.encoder_preset)} if config.encoder else {}
         return {
-            "generator": ("stylegan2", config.generator_preset),
-            "encoder": ("stylegan2_encoder", config.encoder_preset),
+            "generator": (config.generator, config.generator_preset),
+            **reads,
             "embedder": (config.embedder, config.judges_preset),
             "form": ("shape", config.judges_preset),
         }
 
     def encode(self, faces: Faces) -> Codes:
-        """Return the codes that the encoder reads, or raise ValueError in Z, whose mapping can't be inverted."""
+        """Return the codes that the encoder reads, or those that the generator knows of rendered faces.
+
+        Raises ValueError in Z, whose mapping can't be inverted, and as `read` of the generator does.
+        """
         if self.config.space == "z":
             raise ValueError("pictures have no code in Z, whose mapping can't be inverted: choose the space w or w+")
-        ws = self.encoder(faces.images)
+        ws = self.encoder(faces.images) if self.config.encoder else self.generator.read(faces)
         return self._named(ws if self.config.space == "w+" else ws.mean(1, keepdim=True))
 
     def transfer(self, source: Codes, target: Codes) -> Codes:
@@ -250,15 +261,12 @@ class LatentSwap(Family):
             drawn = torch.randn(2, count, self.generator.config.z, device=faces.images.device)
             same = torch.rand(count, 1, device=drawn.device) < config.same_pairs
             source, target = self._codes(drawn[0]), self._codes(torch.where(same, drawn[0], drawn[1]))
-            shown, given = (self._shown(self._plus(codes)) for codes in (source, target))
+            shown, given = (self.generator.paint(self._plus(codes)) for codes in (source, target))
             wanted, forms = self.embedder(shown), [self.form(one) for one in (shown, given)]
         ws = self._plus(self.mixer(source, target))
-        swapped = self._shown(ws)
+        swapped = self.generator.paint(ws)
         return {
             "identity": identity_loss(self.embedder(swapped), wanted),
             "latent": latent_loss(ws, self._plus(target)),
             "shape": shape_loss(self.form, self.form(swapped), *forms),
         }
-
-    def _shown(self, ws: torch.Tensor, noise: Noise = "random") -> torch.Tensor:
-        return self.generator.network.synthesis(ws, noise)

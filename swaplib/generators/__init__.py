@@ -5,12 +5,13 @@ from __future__ import annotations
 from swaplib import judges
 from swaplib.generators.encoder import StyleEncoder
 from swaplib.generators.stylegan2 import StyleGAN2
+from swaplib.generators.stylenerf import StyleNeRF
 from swaplib.training.model import FrozenModel
 from swaplib.training.registry import Registry
 
 __all__ = ["ALL", "NAMES", "TRAINED", "build", "config", "frozen", "kind", "load", "start"]
 
-ALL: Registry[FrozenModel] = Registry("generator", (StyleGAN2, StyleEncoder), below=(judges.ALL,))
+ALL: Registry[FrozenModel] = Registry("generator", (StyleGAN2, StyleEncoder, StyleNeRF), below=(judges.ALL,))
 NAMES = tuple(ALL)
 TRAINED = ALL.trained
 kind, config, build, start, load, frozen = ALL.kind, ALL.config, ALL.build, ALL.start, ALL.load, ALL.frozen

@@ -237,6 +237,10 @@ class StyleGAN2(Fillable, FrozenModel):
         """Generate pictures, clamped to [-1, 1], always with the same noise."""
         return self.network.synthesis(ws).clamp(-1, 1)
 
+    def paint(self, ws: torch.Tensor) -> torch.Tensor:
+        """Generate pictures as others learn from them: not clamped, with new noise."""
+        return self.network.synthesis(ws, "random")
+
     @torch.no_grad()
     def sample(self, count: int, seed: int = 0, truncation: float = 1.0, cutoff: int | None = None) -> torch.Tensor:
         """Draw random codes (count, layers, w), truncated as in `Generator.plus`."""

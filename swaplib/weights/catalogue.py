@@ -40,7 +40,7 @@ OFFICIAL: tuple[OfficialFile, ...] = (
         "ffhq.pkl, stylegan2-ffhq-config-f.pkl; 550000.pt",
         "NVlabs/stylegan2-ada-pytorch, NVlabs/stylegan2; rosinality/stylegan2-pytorch",
         None,
-        "a StyleGAN2 generator of the file's size",
+        "a StyleGAN2 generator of the file's size, or StyleNeRF's of its files below",
         'published.load_official("ffhq.pkl")["G_ema"]',
         "Nvidia Source Code License: not for commercial use; of 550000.pt not stated",
     ),
@@ -52,6 +52,16 @@ OFFICIAL: tuple[OfficialFile, ...] = (
         "generators: stylegan2",
         'generators.build("stylegan2", "paper").load_official("stylegan2-ffhq-config-f.pt")',
         "as above: converted from NVIDIA's",
+    ),
+    OfficialFile(
+        "stylenerf",
+        "ffhq_256.pkl, ffhq_512.pkl",
+        "facebookresearch/StyleNeRF",
+        128,
+        "generators: stylenerf",
+        'generators.build("stylenerf", generators.kind("stylenerf").Config.released(256))'
+        '.load_official("ffhq_256.pkl")',
+        "CC BY-NC 4.0 and Nvidia Source Code License: not for commercial use",
     ),
     OfficialFile(
         "e4e",

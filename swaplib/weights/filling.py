@@ -75,6 +75,10 @@ FILLINGS: Mapping[str, Filling] = {
         "a StyleGAN2 generator", published.read, names.from_stylegan2,
         'build stylegan2 with the size and channels of the file: "paper" is 1024 px',
     ),
+    "stylenerf": Filling(
+        "a StyleNeRF generator", published.read, names.from_stylenerf,
+        "build stylenerf with Config.released of the file's size",
+    ),
     "e4s": Filling("E4S", published.read, names.from_e4s, 'build the family at the preset "paper"'),
     "mask_guided": Filling(
         "Mask-Guided Portrait Editing's networks", _read_mask_guided, names.from_mask_guided,

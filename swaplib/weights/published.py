@@ -1,7 +1,8 @@
-"""Published checkpoints of StyleGAN2, of models built on it, and of FaceVid2Vid; nothing in them is executed.
+"""Published checkpoints of StyleGAN2, StyleNeRF, models built on them, and FaceVid2Vid; nothing in them is executed.
 
     read("ffhq.pkl")              NVIDIA's PyTorch pickles (stylegan2-ada-pytorch)   G, D, G_ema
     read("…config-f.pkl")         NVIDIA's TensorFlow pickles                        G, D, G_ema
+    read("ffhq_256.pkl")          StyleNeRF's pickles                                G, D, G_ema
     read("550000.pt")             rosinality's files                                 G_ema; G and D if present
     read("e4e_ffhq_encode.pt")    pSp's and e4e's files                              psp or e4e, G_ema
     read("….pth.tar")             FaceVid2Vid's file that E4S uses                   facevid2vid
@@ -28,7 +29,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from swaplib.networks import psp
+from swaplib.networks import psp, stylenerf
 from swaplib.networks.facevid2vid import FaceVid2Vid
 from swaplib.networks.stylegan2 import Generator
 from swaplib.provenance import replacing, sha256
@@ -63,7 +64,8 @@ def read(path: str | os.PathLike) -> dict[str, Tensors]:
         raise ValueError(f"{path} isn't laid out as a published checkpoint is ({error!r}): choose another") from error
     if not networks:
         raise ValueError(
-            f"{path} holds no network that is known here: choose a file of StyleGAN2, pSp, e4e, E4S or FaceVid2Vid"
+            f"{path} holds no network that is known here: choose a file of StyleGAN2, StyleNeRF, pSp, e4e, E4S or "
+            "FaceVid2Vid"
         )
     check_finite((tensor for tensors in networks.values() for tensor in tensors.values()), path)
     return _without_other_builds(networks, path)
@@ -142,7 +144,7 @@ def load_official(path: str | os.PathLike) -> Networks:
         networks = load_official("e4e_ffhq_encode.pt")
         pictures = networks["G_ema"].synthesis(networks["e4e"](images))
 
-    G_ema        the generator with averaged weights
+    G_ema        the generator with averaged weights, StyleGAN2's or StyleNeRF's
     e4e, psp     the encoder for it: pictures (B, 3, H, W) in [-1, 1], aligned "ffhq", which it resizes to 256 px, to
                  codes (B, layers, w), the file's mean code included
     facevid2vid  the reenactment network
@@ -168,7 +170,12 @@ def load_official(path: str | os.PathLike) -> Networks:
 
 
 def build(tensors: Tensors, path: str | os.PathLike) -> Generator:
-    """Build a generator of the size that its tensors have; the path appears in error messages."""
+    """Build a generator of the size that its tensors have; the path appears in error messages.
+
+    Raises ValueError for one of another build.
+    """
+    if "synthesis.fg_nerf.fc_in.weight" in tensors:
+        return _stylenerf(tensors, path)
     widths = {int(name.split(".")[1][1:]): len(value) for name, value in tensors.items() if "conv1.bias" in name}
     depth = sum(bool(re.fullmatch(r"mapping\.fc\d+\.bias", name)) for name in tensors)
     try:
@@ -179,6 +186,35 @@ def build(tensors: Tensors, path: str | os.PathLike) -> Generator:
     except (KeyError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} holds a generator of another build: only StyleGAN2's skip layout is known") from error
     return network.requires_grad_(False).eval()
+
+
+def _stylenerf(tensors: Tensors, path: str | os.PathLike) -> stylenerf.Generator:
+    """Build StyleNeRF's generator of the size that its tensors have."""
+    front, back = (_within(tensors, f"synthesis.{field}_nerf.") for field in ("fg", "bg"))
+    named = re.compile(r"synthesis\.b(\d+)\.conv1\.bias")
+    widths = {int(found[1]): len(value) for name, value in tensors.items() if (found := named.fullmatch(name))}
+    depth = sum(bool(re.fullmatch(r"mapping\.fc\d+\.bias", name)) for name in tensors)
+    try:
+        size, first = max(widths), min(widths)
+        w, z = tensors["mapping.fc0.weight"].shape
+        octaves = front["fc_in.weight"].shape[1] // 6
+        network = stylenerf.Generator(
+            stylenerf.Build(
+                size, size * widths[size], widths[first], z, w, depth, first // 2, len(front["feat_out.bias"]),
+                len(front["fc_in.bias"]), _count_blocks(front), len(back["fc_in.bias"]), _count_blocks(back),
+                back["fc_in.weight"].shape[1] - 8 * octaves, octaves=octaves,
+            )
+        )  # fmt: skip
+        network.load_state_dict(tensors)
+    except (LookupError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{path} holds a StyleNeRF of another build: only that of stylenerf_ffhq, at any size, is known"
+        ) from error
+    return network.requires_grad_(False).eval()
+
+
+def _count_blocks(field: Tensors) -> int:
+    return 1 + len({name.split(".")[1] for name in field if name.startswith("blocks.")})
 
 
 ENCODERS: dict[str, type[psp.Encoder]] = {"psp": psp.GradualStyleEncoder, "e4e": psp.Encoder4Editing}

@@ -214,8 +214,19 @@ def from_e4s(networks: Mapping[str, Tensors]) -> Networks:
 
 def from_stylegan2(networks: Mapping[str, Tensors]) -> Networks:
     """Rename what `published.read` returns for a generator's file, with the discriminator where the file has one."""
+    return _generator(networks, "synthesis.b4.const")
+
+
+def from_stylenerf(networks: Mapping[str, Tensors]) -> Networks:
+    """Return what `published.read` gives for StyleNeRF's file as it is: its names are ours."""
+    return _generator(networks, "synthesis.fg_nerf.fc_in.weight")
+
+
+def _generator(networks: Mapping[str, Tensors], known: str) -> Networks:
+    """Return generator and discriminator of a file whose generator has a tensor of that name."""
     places = {"G_ema": "network", "D": "discriminator"}
-    return {places[name]: networks[name] for name in places if name in networks} if "G_ema" in networks else {}
+    here = known in networks.get("G_ema", {})
+    return {places[name]: networks[name] for name in places if name in networks} if here else {}
 
 
 def from_latentswap(tensors: Mapping[str, torch.Tensor]) -> Networks:

@@ -1,4 +1,4 @@
-"""A reader of NVIDIA's pickles: an unpickler that knows only data.
+"""A reader of NVIDIA's pickles, and of StyleNeRF's in the same format: an unpickler that knows only data.
 
 The pickles carry the source text of their classes, which NVIDIA's loader executes; here it is never looked at. A pickle
 may name only the few things that weights need; the first other name ends the reading.
@@ -134,6 +134,32 @@ def _check_opcodes(file: _Bounded) -> None:
             raise _Refused(f"place {argument:,} of its memo")
 
 
+_CONTAINERS = ("torch.nn.modules.container.ModuleList", "torch.nn.modules.container.Sequential")
+_OPTIONS = (
+    *(f"omegaconf.{name}" for name in ("dictconfig.DictConfig", "listconfig.ListConfig", "base.ContainerMetadata")),
+    *(f"omegaconf.{name}" for name in ("base.Metadata", "nodes.AnyNode", "nodes.StringNode", "nodes.IntegerNode")),
+    *("omegaconf.nodes.FloatNode", "omegaconf.nodes.BooleanNode", "collections.defaultdict", "typing.Any"),
+    *(f"builtins.{name}" for name in ("dict", "list", "tuple", "str", "int", "float", "bool")),
+)
+"""What StyleNeRF's options are made of: read as empty boxes, whatever they are given."""
+
+
+class _Box(dict):
+    """Stands for a thing of which nothing is needed; it takes anything and keeps what it is told to."""
+
+    def __init__(self, *_: Any, **__: Any):
+        super().__init__()
+
+    def __setstate__(self, state: Any) -> None:
+        self["state"] = state
+
+    def append(self, _: Any) -> None:
+        pass
+
+    def extend(self, _: Any) -> None:
+        pass
+
+
 class _Reader(pickle.Unpickler):
     """An unpickler that knows only data."""
 
@@ -150,6 +176,9 @@ class _Reader(pickle.Unpickler):
             "torch._utils._rebuild_tensor_v2": lambda *given: _tensor(*given),
             "torch._utils._rebuild_parameter": lambda data, *_: data,
             "torch.storage._load_from_bytes": _storage,
+            **dict.fromkeys(_CONTAINERS, network),
+            # A kind for each file, so that no file can leave anything in it.
+            **dict.fromkeys(_OPTIONS, type("Box", (_Box,), {})),
             "numpy.dtype": _Kind,
             "numpy.ndarray": type("Array", (), {}),  # only named: `_reconstruct` makes it
             "_codecs.encode": lambda text, _: text.encode("latin1"),
@@ -193,5 +222,5 @@ def _state(module: Mapping[str, Any], prefix: str = "") -> Tensors:
     own = {**module["_parameters"], **module["_buffers"]}
     tensors = {prefix + name: value for name, value in own.items() if isinstance(value, torch.Tensor)}
     for name, inner in module["_modules"].items():
-        tensors |= _state(inner, f"{prefix}{name}.")
+        tensors |= {} if inner is None else _state(inner, f"{prefix}{name}.")
     return tensors

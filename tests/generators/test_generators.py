@@ -47,10 +47,10 @@ READING = replace(Config.smoke(), read=1)
     ("name", "preset"),
     [*((name, "smoke") for name in generators.NAMES), pytest.param("stylegan2", READING, id="stylegan2-reading")],
 )
-def test_losses_are_weights_of_the_config(name, preset, taught):
+def test_losses_are_weights_of_the_config(name, preset, taught, rendered):
     learner = generators.start(name, preset)
     for phase in learner.phases():
-        losses = phase.losses(FACES)
+        losses = phase.losses(rendered)
         assert set(losses) <= {field.name for field in fields(learner.config)}
         assert all(torch.isfinite(value) for value in losses.values())
 

@@ -13,6 +13,7 @@ import warnings
 from collections import OrderedDict
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import official
@@ -25,12 +26,15 @@ from typer.testing import CliRunner
 
 from swaplib import generators, weights
 from swaplib.cli import app
-from swaplib.networks import psp
+from swaplib.generators.stylenerf import Config as StyleNeRFConfig
+from swaplib.networks import psp, stylenerf
+from swaplib.networks.cameras import look_from
 from swaplib.networks.facevid2vid import FaceVid2Vid
 from swaplib.networks.stylegan2 import Discriminator, Generator
 from swaplib.weights import published, published_names
 from swaplib.weights.unpickling import unpickle
 
+CONTAINERS = (torch.nn.ModuleList, torch.nn.Sequential)
 CODES = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
 
 
@@ -71,7 +75,9 @@ class Persistent:
     def __init__(self, module: torch.nn.Module):
         buffers = {**module._buffers, "resample_filter": torch.ones(4, 4)}
         children = OrderedDict(
-            (name, Persistent(child)) for name, child in module._modules.items() if child is not None
+            (name, (bare if type(child) in CONTAINERS else Persistent)(child))
+            for name, child in module._modules.items()
+            if child is not None
         )
         state = {"training": False, "_parameters": OrderedDict(module._parameters), "_buffers": OrderedDict(buffers)}
         state |= {"_modules": children, "_init_args": (), "_init_kwargs": {"gain": np.float32(2)}}
@@ -124,6 +130,126 @@ def test_a_converted_file_holds_the_same(pickled, networks, tmp_path):
     assert "G_ema with" in result.stdout
     for name, tensors in published.read(out).items():
         same(tensors, networks[name])
+
+
+# ---------------------------------------------------------------------------------------------- StyleNeRF
+
+NERF = stylenerf.Build(
+    32, 256, 8, z=6, w=7, depth=2, volume=8, features=6, hidden=10, blocks=3, hidden_back=5, blocks_back=2, code=4,
+    octaves=3,
+)  # fmt: skip
+
+
+def bare(module: torch.nn.Module) -> torch.nn.Module:
+    """One of torch's own containers, which are pickled by the name of their class, with what is pickled in it."""
+    made = type(module).__new__(type(module))
+    children = OrderedDict((name, Persistent(one)) for name, one in module.named_children())
+    made.__dict__ = {"training": False, "_parameters": {}, "_buffers": {}, "_modules": children}
+    return made
+
+
+class DictConfig:
+    """OmegaConf's kind of dict, as far as pickles go."""
+
+    __module__ = "omegaconf.dictconfig"
+
+    def __init__(self, **content):
+        self.__dict__ = {"_metadata": {"element_type": Any, "object_type": dict}, "_content": content}
+
+
+class Camera:
+    """A part of the official network that is no module, pickled by its attributes."""
+
+    def __reduce__(self):
+        state = {"range_u": DictConfig(_list=[-0.3, 0.3]), "camera_matrix": torch.eye(4)[None], "fov": np.float32(12)}
+        return _reconstruct_persistent_obj, ({"type": "class", "class_name": "CameraRay", "state": state},)
+
+
+def nerf_pickle(path: Path, networks: dict[str, torch.nn.Module]) -> Path:
+    """A pickle of facebookresearch/StyleNeRF: as above, with torch's containers, options and a part that is none."""
+    content = {name: Persistent(network) for name, network in networks.items()}
+    for name in ("G", "G_ema"):
+        state = content[name].meta["state"]
+        state["encoder"], state["_init_kwargs"] = None, DictConfig(z_dim=6, mapping_kwargs=DictConfig(num_layers=2))
+        state["_modules"]["synthesis"].meta["state"]["C"] = Camera()
+    content["D"].meta["state"]["curr_status"] = (3, 3, 128, 256)
+    content |= {"training_set_kwargs": DictConfig(path="ffhq.zip"), "augment_pipe": None}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        throwaway(monkeypatch, "torch_utils.persistence", _reconstruct_persistent_obj=_reconstruct_persistent_obj)
+        throwaway(monkeypatch, "omegaconf.dictconfig", DictConfig=DictConfig)
+        path.write_bytes(pickle.dumps(content, 4))
+    return path
+
+
+@pytest.fixture(scope="module")
+def nerfs() -> dict[str, torch.nn.Module]:
+    torch.manual_seed(5)
+    made = {"G": stylenerf.Generator(NERF), "D": stylenerf.Discriminator(32, 256, 8, start=8)}
+    return {name: network.eval() for name, network in made.items()} | {"G_ema": stylenerf.Generator(NERF).eval()}
+
+
+def test_stylenerfs_pickles_are_read_and_built(tmp_path, nerfs):
+    path = nerf_pickle(tmp_path / "ffhq_32.pkl", nerfs)
+    found = published.read(path)
+    assert list(found) == ["G", "D", "G_ema"]
+    for name, tensors in found.items():
+        same(tensors, nerfs[name])
+    generator = published.load_official(path)["G_ema"]
+    assert isinstance(generator, stylenerf.Generator)
+    with torch.no_grad():
+        assert torch.equal(generator(CODES, look_from(20.0)), nerfs["G_ema"](CODES, look_from(20.0)))
+    assert not any(parameter.requires_grad for parameter in generator.parameters())
+    out = published.convert(path, tmp_path / "out.safetensors")
+    same(published.read(out)["G_ema"], nerfs["G_ema"])
+
+
+def test_stylenerfs_file_fills_the_model_of_its_size_and_no_other(tmp_path, nerfs):
+    path = nerf_pickle(tmp_path / "ffhq_32.pkl", nerfs)
+    sizes = {name: value for name, value in NERF.__dict__.items() if name != "size"}
+    config = StyleNeRFConfig(32, **sizes, base_judge=256, most_judge=8)
+    model = generators.build("stylenerf", config).load_official(path)
+    same(dict(model.network.state_dict()), nerfs["G_ema"])
+    same(dict(model.discriminator.state_dict()), nerfs["D"])
+    with pytest.raises(
+        ValueError, match=r"ffhq_32\.pkl holds a StyleNeRF generator, but of another build than this one"
+    ):
+        generators.build("stylenerf", "smoke").load_official(path)
+    with pytest.raises(ValueError, match=r"ffhq_32\.pkl doesn't hold a StyleGAN2 generator: choose stylegan2-ffhq"):
+        generators.build("stylegan2", "smoke").load_official(path)
+
+
+def test_other_builds_of_stylenerf_are_refused(tmp_path, nerfs, pickled):
+    tensors = {name: value for name, value in nerfs["G_ema"].state_dict().items() if "bg_nerf" not in name}
+    with pytest.raises(ValueError, match=r"ffhq\.pkl holds a StyleNeRF of another build: only that of stylenerf_ffhq"):
+        published.build(tensors, tmp_path / "ffhq.pkl")
+    with pytest.raises(ValueError, match=r"ffhq\.pkl doesn't hold a StyleNeRF generator: choose ffhq_256\.pkl"):
+        generators.build("stylenerf", "smoke").load_official(pickled)
+
+
+@pytest.mark.parametrize("kind", ["options", "container", "part"])
+def test_code_in_stylenerfs_pickle_is_refused(tmp_path, nerfs, kind):
+    """Wherever it lies: in what options hold, among torch's containers, in a part that is no module."""
+    marker = tmp_path / "executed"
+
+    class Evil:
+        def __reduce__(self):
+            return os.system, (f"touch {marker}",)
+
+    content = Persistent(nerfs["G_ema"])
+    state = content.meta["state"]
+    if kind == "options":
+        state["_init_kwargs"] = {"mapping_kwargs": [Evil()]}
+    elif kind == "part":
+        state["C"] = Evil()
+    else:
+        state["_modules"]["synthesis"].meta["state"]["_modules"]["fg_nerf"].meta["state"]["_modules"]["blocks"] = Evil()
+    path = tmp_path / "evil.pkl"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        throwaway(monkeypatch, "torch_utils.persistence", _reconstruct_persistent_obj=_reconstruct_persistent_obj)
+        path.write_bytes(pickle.dumps({"G_ema": content}))
+    with pytest.raises(ValueError, match=r"evil\.pkl asks for \w+\.system, which weights don't need"):
+        published.read(path)
+    assert not marker.exists()
 
 
 # ---------------------------------------------------------------------------------------------- NVIDIA, TensorFlow
