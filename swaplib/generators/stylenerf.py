@@ -378,8 +378,8 @@ class StyleNeRF(Fillable, FrozenModel):
         return losses
 
     def _consistency_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
-        faces = faces[: max(1, len(faces) // 4)]  # it costs as much as everything else
-        ws, cameras = self.network.plus(self._known(faces)), self.cameras(faces)
+        some = slice(max(1, len(faces) // 4))  # each sample along a ray passes all layers
+        ws, cameras = self.network.plus(self._known(faces)[some]), self.cameras(faces)[some]
         shown = self.network.synthesis(ws, cameras)
         return {"consistency": self.network.synthesis.path_loss(shown, ws, cameras)}
 
