@@ -30,10 +30,10 @@ def replacing(path: str | Path):
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}{path.suffix}")
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    usual = (path if path.exists() else temporary).stat().st_mode & 0o777
     try:
         yield temporary
-        if path.exists():
-            temporary.chmod(path.stat().st_mode & 0o777)
+        temporary.chmod(usual)  # some libraries write a file of their own in its place
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from dataclasses import dataclass, replace
 
@@ -125,6 +126,15 @@ def test_the_card_tells_programs_and_people(family, path):
     text = path.with_suffix(".md").read_text()
     for part in (CARD.data, CARD.command, CARD.notes, "| 21.53 | 82% |", "1,200 steps, 19,200 images, 30 minutes"):
         assert part in text
+
+
+def test_weights_may_be_read_by_whom_files_may_be_read_by(family, tmp_path):
+    mask = os.umask(0o027)
+    try:
+        path = weights.save(family, tmp_path / "small.safetensors", CARD)
+    finally:
+        os.umask(mask)
+    assert {file.stat().st_mode & 0o777 for file in (path, path.with_suffix(".md"))} == {0o640}
 
 
 def test_a_card_of_other_weights_is_noticed(family, path):
