@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from workbook import EVERY, classify
+from workbook import EVERY, make_looker
 
 from swaplib import benchmark, families
 
@@ -24,19 +24,6 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=60)
     parser.add_argument("--size", type=int, default=256)
     chosen = parser.parse_args()
-    spent: Counter[str] = Counter()
-    last = time.process_time()
-
-    def look(number, frame) -> None:
-        nonlocal last
-        stack = []
-        while frame is not None:
-            stack.append(f"{frame.f_code.co_filename}:{frame.f_code.co_name}")
-            frame = frame.f_back
-        now = time.process_time()
-        spent[classify(stack)] += now - last
-        last = now
-
     with tempfile.TemporaryDirectory() as folder:
         pairs, swaps = Path(folder) / "pairs", Path(folder) / "swaps"
         steps = {
@@ -46,9 +33,9 @@ def main() -> None:
             "score, gallery known": lambda: benchmark.score(pairs, {"landmarks": swaps}, jobs=1, progress=False),
         }
         for name, step in steps.items():
-            spent.clear()
-            last = began = time.process_time()
-            signal.signal(signal.SIGPROF, look)
+            spent: Counter[str] = Counter()
+            began = time.process_time()
+            signal.signal(signal.SIGPROF, make_looker(spent))
             signal.setitimer(signal.ITIMER_PROF, EVERY, EVERY)
             step()
             signal.setitimer(signal.ITIMER_PROF, 0)

@@ -52,19 +52,12 @@ def classify(stack: list[str]) -> str:
     return "other"
 
 
-def watch(folder: Path) -> None:
-    """Count the seconds of what this process does, in <folder>/<notebook>.<number>.json, until it ends."""
-    spent: Counter[str] = Counter()
-    run = json.loads(os.environ.get("SWAPLIB_RUN", '{"notebook": "runner"}'))
-    path = folder / f"{run['notebook']}.{os.getpid()}.json"
-
-    last = saved = 0.0
-
-    def save() -> None:
-        path.write_text(json.dumps(spent))
+def make_looker(spent: Counter[str]):
+    """Return a handler of signals that gives the time since its last call to the kind of work that it finds."""
+    last = time.process_time()
 
     def look(number, frame) -> None:
-        nonlocal last, saved
+        nonlocal last
         stack = []
         while frame is not None:
             stack.append(f"{frame.f_code.co_filename}:{frame.f_code.co_name}")
@@ -72,8 +65,26 @@ def watch(folder: Path) -> None:
         now = time.process_time()  # compiled code is not interrupted: one look may stand for many
         spent[classify(stack)] += now - last
         last = now
-        if now > saved + 0.5:  # a worker may be stopped without a word
-            saved = now
+
+    return look
+
+
+def watch(folder: Path) -> None:
+    """Count the seconds of what this process does, in <folder>/<notebook>.<number>.json, until it ends."""
+    spent: Counter[str] = Counter()
+    run = json.loads(os.environ.get("SWAPLIB_RUN", '{"notebook": "runner"}'))
+    path = folder / f"{run['notebook']}.{os.getpid()}.json"
+
+    note, saved = make_looker(spent), 0.0
+
+    def save() -> None:
+        path.write_text(json.dumps(spent))
+
+    def look(number, frame) -> None:
+        nonlocal saved
+        note(number, frame)
+        if time.process_time() > saved + 0.5:  # a worker may be stopped without a word
+            saved = time.process_time()
             save()
 
     def stop() -> None:

@@ -20,6 +20,19 @@ _HALF = {
 }  # fmt: skip
 
 
+class Pictures:
+    """As much of a dataset as a report asks for."""
+
+    def __init__(self, faces):
+        self.faces = faces
+
+    def __len__(self):
+        return len(self.faces)
+
+    def batches(self, size):
+        return (self.faces[first : first + size] for first in range(0, len(self), size))
+
+
 def faces(count: int, size: int = 64, seed: int = 0) -> Faces:
     """Random drawn faces with labels, landmarks, attributes and identities."""
     rng = np.random.default_rng(seed)

@@ -138,20 +138,20 @@ class Reader(nn.Module):
 
 
 class Pupil(nn.Module):
-    """Maps a rendered face's factors (`synthetic.flatten_factors`) to its w."""
+    """Maps rendered faces' factors to their codes in W, of w dimensions."""
 
-    def __init__(self, config: Config):
+    def __init__(self, w: int):
         super().__init__()
-        count, wide = synthetic.count_factors(), 2 * config.w
+        count, wide = synthetic.count_factors(), 2 * w
         self.normalise = nn.BatchNorm1d(count, affine=False, momentum=0.01)
         self.body = nn.Sequential(
-            nn.Linear(count, wide), nn.LeakyReLU(0.2), nn.Linear(wide, wide), nn.LeakyReLU(0.2),
-            nn.Linear(wide, config.w),
-        )  # fmt: skip
+            nn.Linear(count, wide), nn.LeakyReLU(0.2), nn.Linear(wide, wide), nn.LeakyReLU(0.2), nn.Linear(wide, w)
+        )
 
-    def forward(self, factors: torch.Tensor) -> torch.Tensor:  # (B, N) -> (B, w)
+    def forward(self, factors: synthetic.Factors) -> torch.Tensor:  # of B faces -> (B, w)
+        given = synthetic.flatten_factors(factors).to(self.normalise.running_mean.device)
         # Rare factors are hundreds of deviations from their mean: what is worn by one in a thousand.
-        return self.body(self.normalise(factors).clamp(-5, 5)).float()
+        return self.body(self.normalise(given).clamp(-5, 5)).float()
 
 
 class Mean(nn.Module):
@@ -214,7 +214,7 @@ class StyleGAN2(Fillable, FrozenModel):
             self.discriminator = Discriminator(config.size, config.base, config.most)
         self.augment = Augment(config.target, config.adaptation)
         self.mean = Mean()
-        self.pupil = Pupil(config) if config.pupil else None
+        self.pupil = Pupil(config.w) if config.pupil else None
         self.reader = Reader(config) if config.read and not config.pupil else None
         self.recent = Recent(config.w) if config.read else None
         if classifier is not None:
@@ -389,7 +389,7 @@ class StyleGAN2(Fillable, FrozenModel):
     def _known(self, faces: Faces) -> torch.Tensor:
         if faces.factors is None:
             raise ValueError("this generator reads factors, which only rendered faces have: train on rendered faces")
-        return self.pupil(synthetic.flatten_factors(faces.factors).to(faces.images.device))
+        return self.pupil(faces.factors)
 
     def _judge(self, images: torch.Tensor) -> torch.Tensor:
         """Return the projected discriminator's logits (B, scales) of pictures, changed as the augmentation does."""

@@ -51,7 +51,7 @@ from torch import nn
 from swaplib import synthetic
 from swaplib.data import Dataset
 from swaplib.faces import CELEBAMASK_HQ, Faces
-from swaplib.generators.stylegan2 import Mean, Recent
+from swaplib.generators.stylegan2 import Mean, Pupil, Recent
 from swaplib.judges import fidelity, perceptual
 from swaplib.judges.identity import IdentityLinear
 from swaplib.networks.cameras import Cameras, assemble, draw_cameras
@@ -131,22 +131,6 @@ class Config(Build):
 
 # ------------------------------------------------------------------------------------------------------- networks
 # Generator and discriminator are `swaplib.networks.stylenerf`, cameras `swaplib.networks.cameras`.
-
-
-class Pupil(nn.Module):
-    """Maps a rendered face's factors, except for pose and camera, to its w."""
-
-    def __init__(self, w: int):
-        super().__init__()
-        count, wide = synthetic.count_factors(), 2 * w
-        self.normalise = nn.BatchNorm1d(count, affine=False, momentum=0.01)
-        self.body = nn.Sequential(
-            nn.Linear(count, wide), nn.LeakyReLU(0.2), nn.Linear(wide, wide), nn.LeakyReLU(0.2), nn.Linear(wide, w)
-        )
-
-    def forward(self, factors: synthetic.Factors) -> torch.Tensor:  # -> (B, w)
-        given = synthetic.flatten_factors(steady(factors)).to(self.normalise.running_mean.device)
-        return self.body(self.normalise(given).clamp(-5, 5)).float()
 
 
 def steady(factors: synthetic.Factors) -> synthetic.Factors:
@@ -358,7 +342,7 @@ class StyleNeRF(Fillable, FrozenModel):
         """Return the codes (B, w) of rendered faces."""
         if self.pupil is None:
             raise ValueError("this generator did not learn from factors: find codes by projecting pictures")
-        return self.pupil(_factors(faces))
+        return self.pupil(steady(_factors(faces)))
 
     def _views(self, faces: Faces) -> Cameras:
         return draw_cameras(len(faces)) if faces.factors is None else self.cameras(faces)

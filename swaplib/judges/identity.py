@@ -151,7 +151,12 @@ def attack(images: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor], m
 
 def _scaled(change: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
     """Return each change (B, C, H, W) with a root mean square of `radius` (B, 1, 1, 1)."""
-    return change * (radius / change.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-12))
+    return change * (radius / root_mean_square(change))
+
+
+def root_mean_square(change: torch.Tensor) -> torch.Tensor:
+    """Return the size of each change (B, C, H, W), (B, 1, 1, 1), above 0."""
+    return change.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-12)
 
 
 def identity_loss(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:

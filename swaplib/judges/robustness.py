@@ -17,7 +17,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from swaplib.judges.identity import identity_loss
+from swaplib.judges.identity import identity_loss, root_mean_square
 
 Embedder = Callable[[torch.Tensor], torch.Tensor]
 """Images (B, 3, H, W) in [-1, 1] -> unit vectors (B, D)."""
@@ -38,8 +38,8 @@ def paint(
         change.requires_grad_()
         loss = 1 - (embedder((images + change).clamp(-1, 1)) * wanted).sum(1)
         (slope,) = torch.autograd.grad(loss.sum(), change)
-        change = change.detach() - stride * slope / _length(slope)
-        change = change * (radius / _length(change)).clamp(max=1)
+        change = change.detach() - stride * slope / root_mean_square(slope)
+        change = change * (radius / root_mean_square(change)).clamp(max=1)
     return (images + change).clamp(-1, 1)
 
 
@@ -52,8 +52,3 @@ def align(embedder: Embedder, images: torch.Tensor, truths: torch.Tensor, wanted
     images = images.detach().requires_grad_()
     (slope,) = torch.autograd.grad(len(images) * identity_loss(embedder(images), wanted), images)
     return F.cosine_similarity(-slope.flatten(1), (truths - images).detach().flatten(1))
-
-
-def _length(change: torch.Tensor) -> torch.Tensor:
-    """Return each change's root mean square, (B, 1, 1, 1)."""
-    return change.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-12)

@@ -42,6 +42,8 @@ class Config:
     size: int = 224  # pixels, as Deep3DFaceRecon's
     trunk: Literal["resnet50", "narrow"] = "resnet50"
     width: int = 64  # channels of a narrow trunk's first level
+    blocks: tuple[int, int, int, int] = (1, 1, 1, 1)  # of a narrow trunk's levels
+    pooled: bool = False  # whether a narrow trunk halves its first maps, as ResNet-50 does
     shapes: int = 80  # principal components
     expressions: int = 32
     points: int = 256  # on the face, besides the landmarks
@@ -98,7 +100,8 @@ class Shape(Judge):
 
     def __init__(self, config: Config):
         super().__init__(config)
-        self.trunk = resnet50() if config.trunk == "resnet50" else ResNet(Basic, (1,) * 4, config.width, pool=False)
+        narrow = config.trunk == "narrow"
+        self.trunk = ResNet(Basic, config.blocks, config.width, config.pooled) if narrow else resnet50()
         self.sizes = {"shape": config.shapes, "expression": config.expressions, "pose": 3, "camera": 3}
         self.head = nn.Linear(self.trunk.outputs, sum(self.sizes.values()))
         basis = load_basis(config.shapes, config.expressions, config.points)

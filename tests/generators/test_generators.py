@@ -70,22 +70,9 @@ def test_samples_follow_the_seed_and_the_truncation(generator):
     assert generator.preview(FACES).shape == (3, 4, 3, 32, 32)
 
 
-class Pictures:
-    """As much of a dataset as a report asks for."""
-
-    def __init__(self, faces):
-        self.faces = faces
-
-    def __len__(self):
-        return len(self.faces)
-
-    def batches(self, size):
-        return (self.faces[first : first + size] for first in range(0, len(self), size))
-
-
 def test_a_generator_is_nearer_to_its_own_pictures_than_to_others(generator):
-    own = Pictures(Faces(generator(generator.sample(40, seed=5))))
-    near, far = generator.report(own), generator.report(Pictures(drawn.faces(40, 64)))
+    own = drawn.Pictures(Faces(generator(generator.sample(40, seed=5))))
+    near, far = generator.report(own), generator.report(drawn.Pictures(drawn.faces(40, 64)))
     assert near["pictures"] == far["pictures"] == 40
     assert near["kernel"] < far["kernel"]
     assert near["frechet"] < far["frechet"]
@@ -94,7 +81,7 @@ def test_a_generator_is_nearer_to_its_own_pictures_than_to_others(generator):
 def test_an_encoder_is_measured_by_what_the_generator_shows(taught):
     encoder = generators.start("stylegan2_encoder", "smoke").eval()
     faces = drawn.faces(5, 48)
-    found = encoder.report(Pictures(faces))
+    found = encoder.report(drawn.Pictures(faces))
     with torch.no_grad():
         missed = encoder.generator(encoder(faces.resize(32).images)) - faces.resize(32).images
     assert found["pictures"] == pytest.approx(float(missed.abs().mean()) / 2, rel=1e-5)

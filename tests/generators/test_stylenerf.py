@@ -232,21 +232,8 @@ def test_the_paper_is_the_official_configuration():
     assert Config.released(512) == replace(Config.paper(), size=512)
 
 
-class Pictures:
-    """As much of a dataset as a report asks for."""
-
-    def __init__(self, faces):
-        self.faces = faces
-
-    def __len__(self):
-        return len(self.faces)
-
-    def batches(self, size):
-        return (self.faces[first : first + size] for first in range(0, len(self), size))
-
-
 def test_a_report_measures_random_pictures_and_those_shown_again(pupil, rendered):
-    found = pupil.report(Pictures(Faces.cat([rendered] * 5)))
+    found = pupil.report(drawn.Pictures(Faces.cat([rendered] * 5)))
     assert set(found) == {"frechet", "kernel", "pictures", "missed"}
     assert 0 < found["missed"] < 1
     assert found["pictures"] == 40

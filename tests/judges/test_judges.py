@@ -14,7 +14,7 @@ import torchmetrics
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swaplib import data, judges, synthetic, weights
+from swaplib import data, judges, provenance, synthetic, weights
 from swaplib.faces import BISENET, CELEBAMASK_HQ, Faces
 from swaplib.judges import identity, parsing, perceptual, robustness, shape, shape_model, smoothness
 from swaplib.judges.augment import augment
@@ -660,3 +660,11 @@ def test_a_gradient_that_points_to_the_truth_is_aligned():
     aligned = robustness.align(as_vectors, images, truths, as_vectors(truths))
     assert (aligned > 0.5).all()
     torch.testing.assert_close(robustness.align(as_vectors, images, truths, -as_vectors(truths)), -aligned)
+
+
+def test_weights_in_training_load_with_their_own_configs():
+    folder = provenance.checkout() / "studies" / "training"
+    for path in folder.glob("*.safetensors"):
+        judge = judges.load(path.stem.removesuffix("_demo"), file=path)
+        assert judge.config.size == 128, path.name
+        assert weights.read_card(path)["config"]["size"] == 128
