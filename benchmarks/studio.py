@@ -51,6 +51,7 @@ for k in range(20):
 print(json.dumps({"ahead": len(app.images["picture"]._sent), "spent": spent, "error": str(app.last_error or "")}))
 """
 BLOCK = "time.sleep(20)"
+TOGETHER = ".noUi-handle[aria-label='all together']"
 
 
 class Folders:
@@ -63,10 +64,10 @@ class Folders:
         return Path(tempfile.mkdtemp(prefix=name, dir=self.root))
 
 
-def press_keys(page, picture: str, handle: int, keys: list[str]) -> list[float]:
+def press_keys(page, picture: str, handle: str, keys: list[str]) -> list[float]:
     """Press keys on a slider, each when the picture has followed the last one; return milliseconds."""
     page.locator(picture).first.evaluate(browser.WATCH)
-    page.locator(".noUi-handle").nth(handle).focus()
+    page.locator(handle).first.focus()
     return [browser.press(page, key) for key in keys]
 
 
@@ -76,12 +77,14 @@ def time_family(name: str, preset: str, presses: int, root: Path) -> dict[str, l
     times = {}
     with browser.lab(cells, Folders(root)) as address, browser.opened(address, ".noUi-handle", "benchmark") as page:
         page.wait_for_timeout(3000)  # what a page does when it opens
-        times["floor"] = press_keys(page, "img.swaplib-floor", 0, ["ArrowLeft"] * presses)
-        times["drawn"] = press_keys(page, "img.swaplib-picture", -1, ["ArrowLeft"] * presses)
+        times["floor"] = press_keys(page, "img.swaplib-floor", ".noUi-handle", ["ArrowLeft"] * presses)
+        times["drawn"] = press_keys(page, "img.swaplib-picture", TOGETHER, ["ArrowLeft"] * presses)
         told = wait_for_frames(page)
         if told["ahead"] > 2:  # a slow family's studio draws nothing ahead
             browser.run_cell(page, 2)
-            times["kept"] = press_keys(page, "img.swaplib-picture", -1, ["ArrowRight", "ArrowLeft"] * (presses // 2))
+            times["kept"] = press_keys(
+                page, "img.swaplib-picture", TOGETHER, ["ArrowRight", "ArrowLeft"] * (presses // 2)
+            )
         if told["error"]:
             raise RuntimeError(f"{name}: {told['error']}")
     return times | {"kernel": told["spent"]}

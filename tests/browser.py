@@ -46,7 +46,8 @@ def lab(cells: Sequence[str], tmp_path_factory) -> Iterator[str]:
         port = free.getsockname()[1]
     options = {
         "ServerApp.ip": "127.0.0.1", "ServerApp.port": port, "ServerApp.port_retries": 0, "ServerApp.allow_root": True,
-        "ServerApp.open_browser": False, "ServerApp.root_dir": folder, "IdentityProvider.token": "test",
+        "ServerApp.open_browser": False,
+        "ServerApp.root_dir": folder, "LabApp.expose_app_in_browser": True, "IdentityProvider.token": "test",
     }  # fmt: skip
     command = [sys.executable, "-m", "jupyter", "lab", *(f"--{key}={value}" for key, value in options.items())]
     # Settings and workspaces of the person who runs the tests stay out of it; so does Jupyter's question about news.
@@ -59,7 +60,7 @@ def lab(cells: Sequence[str], tmp_path_factory) -> Iterator[str]:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
         try:
             _wait_for(f"http://127.0.0.1:{port}/api/status?token=test", server, own / "log")
-            yield f"http://127.0.0.1:{port}/doc/tree/studio.ipynb?token=test&reset"
+            yield f"http://127.0.0.1:{port}/lab/tree/studio.ipynb?token=test&reset"
         finally:
             server.terminate()
             server.wait(20)
@@ -77,11 +78,14 @@ def _wait_for(address: str, server: subprocess.Popen, log: Path, seconds: float 
 
 
 @contextmanager
-def opened(address: str, shown: str, name: str, height: int = 940) -> Iterator:
-    """The notebook's page, its first cell run, once an element that matches `shown` is there. name: of the app."""
+def opened(address: str, shown: str, name: str) -> Iterator:
+    """The notebook's page, its first cell run, once an element that matches `shown` is there. name: of the app.
+
+    JupyterLab's sidebar is open, as a person finds it.
+    """
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1160, "height": height})
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(90_000)
         page.goto(address)
         try:
@@ -130,6 +134,24 @@ def _run_first_cell(page, wanted: str, seconds: float = 180) -> None:
         if prompt.split() in ([], ["[", "]:"]):
             run_cell(page, 0)
         page.wait_for_timeout(500)
+
+
+def in_view(page, *elements) -> list[dict]:
+    """The boxes of elements on the screen, each of which must lie wholly inside the notebook's part of it."""
+    panel = page.locator(".jp-WindowedPanel-outer, .jp-Notebook").first.bounding_box()
+    boxes = [element.bounding_box() for element in elements]
+    for box in boxes:
+        assert panel["x"] <= box["x"], box
+        assert panel["y"] <= box["y"], box
+        assert box["x"] + box["width"] <= panel["x"] + panel["width"], box
+        assert box["y"] + box["height"] <= panel["y"] + panel["height"], box
+    return boxes
+
+
+def scroll_to(page, app: str = ".swaplib-app") -> None:
+    """Scroll the notebook so that an app begins at its top."""
+    page.locator(app).first.evaluate("app => app.scrollIntoView({block: 'start'})")
+    page.wait_for_timeout(300)
 
 
 def run_cell(page, index: int) -> None:

@@ -16,7 +16,21 @@ import numpy as np
 
 from swaplib import figures
 from swaplib.families import Codes, Family
-from swaplib.studio.controls import SMOOTH, App, Chooser, free, make_button, make_image, make_slider, words
+from swaplib.studio.controls import (
+    SMOOTH,
+    App,
+    Chooser,
+    Fold,
+    describe,
+    free,
+    make_box,
+    make_button,
+    make_icon,
+    make_image,
+    make_row,
+    make_slider,
+    words,
+)
 from swaplib.studio.renderer import (
     ALONG,
     Pick,
@@ -34,6 +48,8 @@ from swaplib.studio.screen import Screen, Upcoming, list_nearest, make_key
 
 AHEAD = 100
 """How many frames beside a resting slider are drawn ahead."""
+FEW = 6
+"""So many edits are shown when a studio opens; more are folded away."""
 PATH = 7
 """Pictures on the way from the target to the picture."""
 
@@ -151,11 +167,11 @@ class Studio(App):
 
     def _make_controls(self, files: list[str], reach: float) -> None:
         self._edge = int(np.clip(self.renderer.size, 256, 512))
-        widths = {"source": 128, "target": 128, "picture": self._edge, "true swap": self._edge, "path": PATH * 100 - 4}
-        self.images = {name: make_image(width, 96 if name == "path" else width) for name, width in widths.items()}
-        for name, image in self.images.items():
-            image.add_class(f"swaplib-{name.replace(' ', '-')}")
-        self.captions = {name: widgets.HTML() for name in self.images}
+        widths = {"source": 128, "target": 128, "true swap": 128, "path": PATH * 100 - 4}
+        self.images = {name: make_image(name, width, 96 if name == "path" else width) for name, width in widths.items()}
+        self.captions = {name: widgets.HTML() for name in (*self.images, "picture")}
+        for caption in self.captions.values():
+            caption.add_class("swaplib-caption")
         self.choosers = {
             role: Chooser(role, getattr(self.state, role), files, partial(self._pick, role),
                            partial(self.upload, role), self._rng)
@@ -175,43 +191,63 @@ class Studio(App):
     def _make_screen(self) -> Screen:
         order = list(self.sliders)
         return Screen(
-            width=self._edge, layout=make_image(self._edge, self._edge).layout,
-            sliders=[*self.sliders.values(), *self.edits.values(), self.along], groups=list(self.groups.values()),
+            width=self._edge, sliders=[*self.sliders.values(), *self.edits.values(), self.along],
+            groups=list(self.groups.values()),
             members=[[order.index(part) for part in parts] for parts in self.renderer.groups.values()],
         )  # fmt: skip
 
     def _layout(self) -> widgets.Widget:
-        wrap = widgets.Layout(flex_flow="row wrap", grid_gap="14px", align_items="flex-start")
-        shown = {name: [self.captions[name], image] for name, image in self.images.items()}
-        for role, chooser in self.choosers.items():
-            shown[role].append(chooser.box)
-        path = widgets.VBox(shown.pop("path"))
-        faces = widgets.HBox([widgets.VBox(column) for column in shown.values()], layout=wrap)
-        rows = [self._group_row(name) for name in self.groups]
-        rows += [self._part_row(name) for name in self.sliders] + [self._edit_row(name) for name in self.edits]
-        all_together = widgets.HBox([self.along, make_button("reset", "reset all together", self._reset_along)])
+        small = [widgets.VBox([self.captions[name], self.images[name]]) for name in ("source", "target", "true swap")]
+        picture = widgets.VBox([self.captions["picture"], self.images["picture"]])
+        stage = make_box("stage", picture, make_box("small", *small, across=True))
+        body = make_box("body", stage, make_box("controls", *self._rows()), across=True)
+        path = widgets.VBox([self.captions["path"], self.images["path"]])
+        return make_box("app", body, self.status, path, self.page)
+
+    def _rows(self) -> list[widgets.Widget]:
+        """Return all controls, in groups that fold."""
+        wrap = widgets.Layout(flex_flow="row wrap", grid_gap="2px")
         buttons = [
             make_button("plain swap", "the parts of a plain swap from the source", self.plain_swap),
             make_button("all from source", "every part from the source", self.everything),
             make_button("reset everything", "back to what the studio opened with", self.reset),
         ]
-        last = [all_together, path, widgets.HBox(self._files(), layout=wrap)]
-        scale = widgets.HTML("<b>parts</b>: 0 the target's, 1 the source's")
-        return widgets.VBox([faces, self.status, widgets.HBox(buttons), scale, *rows, *last])
+        self.folds = [
+            Fold("layers: 0 the target's, 1 the source's", [self._group_row(name) for name in self.groups]),
+            Fold("parts: 0 the target's, 1 the source's", [self._part_row(name) for name in self.sliders],
+                 folded=bool(self.groups)),
+            *self._edit_folds(),
+            Fold("faces and your own photographs",
+                 [widgets.HBox([one.box for one in self.choosers.values()], layout=wrap)], folded=True),
+            Fold("save and restore", [widgets.VBox(self._files())], folded=True),
+        ]  # fmt: skip
+        folds = [fold.box for fold in self.folds if fold.rows.children]
+        along = make_row(self.along, make_icon("↺", "reset all together", self._reset_along))
+        return [widgets.HBox(buttons, layout=wrap), along, *folds]
+
+    def _edit_folds(self) -> list[Fold]:
+        """Return the edits in a group for each part that their names begin with; open where they are few."""
+        named = {name: name.split(": ")[0] if ": " in name else "" for name in self.edits}
+        return [
+            Fold(f"edits of {words(part)}" if part else "edits",
+                 [self._edit_row(name) for name in named if named[name] == part], folded=len(self.edits) > FEW)
+            for part in dict.fromkeys(named.values())
+        ]  # fmt: skip
 
     def _part_row(self, name: str) -> widgets.HBox:
-        row = [self.sliders[name], make_button("reset", f"reset {name}", partial(self.reset_part, name))]
+        row = [self.sliders[name], make_icon("↺", f"reset {words(name)}", partial(self.reset_part, name))]
         if self.renderer.generative:
-            row.append(make_button("random", f"a random {name}", partial(self.randomize, name)))
-        return widgets.HBox(row)
+            row.append(make_icon("⚄", f"a random {words(name)}", partial(self.randomize, name)))
+        return make_row(*row)
 
     def _group_row(self, name: str) -> widgets.HBox:
-        button = make_button("reset", f"reset {name}", partial(self.reset_part, *self.renderer.groups[name]))
-        return widgets.HBox([self.groups[name], button])
+        button = make_icon("↺", f"reset {words(name)}", partial(self.reset_part, *self.renderer.groups[name]))
+        return make_row(self.groups[name], button)
 
     def _edit_row(self, name: str) -> widgets.HBox:
         slider = self.edits[name]
-        return widgets.HBox([slider, make_button("reset", f"reset {name}", lambda: setattr(slider, "value", 0.0))])
+        slider.description = words(name.split(": ")[-1])
+        return make_row(slider, make_icon("↺", f"reset {words(name)}", lambda: setattr(slider, "value", 0.0)))
 
     def _reset_along(self) -> None:
         self.along.value = 1.0
@@ -324,16 +360,32 @@ class Studio(App):
 
     def _tell(self) -> None:
         """Write captions and notes."""
-        texts = {name: name for name in self.images} | {"path": "the way from the target to the picture"}
+        texts = {name: name for name in self.captions} | {"path": "the way from the target to the picture"}
         if not (self.state.source.rendered and self.state.target.rendered):
-            texts["true swap"] = "true swap: not known for photographs"
+            texts["true swap"] = "true swap: unknown"
         for name, text in texts.items():
             self.captions[name].value = f"<b>{html.escape(text)}</b>"
+        self._name_pictures()
         notes = {role: self.renderer.note(getattr(self.state, role)) for role in self.choosers}
         told = [f"{role}: {note}" for role, note in notes.items() if note]
         how = {"smooth": "", "preview": ", small while a slider moves", "release": ", drawn when a slider is let go"}
         size = f"{self.renderer.size} pixels, {1000 * self.frame_seconds:.0f} ms a frame{how[self.pace]}"
         self._say(" · ".join([*told, size]))
+
+    def _name_pictures(self) -> None:
+        """Write what each picture shows, for those who don't see it."""
+        source, target = (describe(pick) for pick in (self.state.source, self.state.target))
+        moved = [f"{words(name)} {amount:.2f}" for name, amount in self.state.amounts.items() if amount]
+        moved += [f"{words(name)} {strength:+.2f}" for name, strength in self.state.strengths.items() if strength]
+        told = {
+            "picture": f"{self.family.name} takes from the source: {', '.join(moved) or 'nothing'}",
+            "source": f"source, {source}",
+            "target": f"target, {target}",
+            "true-swap": "true swap, what a perfect swap would show",
+            "path": f"{PATH} pictures on the way from the target to the picture",
+        }
+        self.page.told = {name: f"synthetic picture: {text}" if name != "source" and name != "target" else text
+                          for name, text in told.items()}  # fmt: skip
 
     def _still(self) -> np.ndarray:
         return still(self.renderer, self.state)

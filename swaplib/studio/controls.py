@@ -11,12 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import anywidget
 import ipywidgets as widgets
 import numpy as np
+import traitlets
 
 from swaplib import figures, synthetic
 from swaplib.provenance import replacing
 from swaplib.studio.renderer import KINDS, Pick, jpeg, resized
+from swaplib.studio.screen import read_shipped
 
 SMOOTH = 0.1
 """Seconds a frame may take to be drawn while a slider is dragged."""
@@ -30,19 +33,20 @@ class Chooser:
 
     def __init__(self, role: str, pick: Pick, files: Sequence[str], changed: Callable, received: Callable, rng):
         self.pick, self._changed, self._received, self._writing = pick, changed, received, False
-        self.kind = widgets.Dropdown(options=[(text, kind) for kind, text in KINDS.items()], **narrow("from"))
+        self.kind = widgets.Dropdown(options=[(text, kind) for kind, text in KINDS.items()], **labelled("from"))
         whole = {"min": 0, "max": 10**9, "continuous_update": False}
-        self.number = widgets.BoundedIntText(**whole, **narrow("number"))
-        self.seed = widgets.BoundedIntText(**whole, **narrow("seed"))
-        self.world = widgets.Dropdown(options=list(synthetic.WORLDS), **narrow("world"))
+        self.number = widgets.BoundedIntText(**whole, **labelled("number"))
+        self.seed = widgets.BoundedIntText(**whole, **labelled("seed"))
+        self.world = widgets.Dropdown(options=list(synthetic.WORLDS), **labelled("world"))
         self.path = widgets.Combobox(
-            options=files, placeholder="a picture file", continuous_update=False, **narrow("path")
+            options=files, placeholder="a picture file", continuous_update=False, **labelled("path")
         )
-        self.file = widgets.FileUpload(accept="image/*", description=f"upload a {role}")
+        self.file = widgets.FileUpload(accept="image/*", description=f"upload a {role}", layout=wide())
+        heading = widgets.HTML(f"<b>{role}</b>")
         self.random = widgets.Button(description="random", tooltip=f"random {role}: a rendered face drawn at random")
         self.reset = widgets.Button(description="reset", tooltip=f"reset {role}: as it was at first")
         for button in (self.random, self.reset):
-            button.layout.width = "5.7em"
+            button.layout.width = "auto"
         for control in (self.kind, self.number, self.seed, self.world, self.path):
             control.observe(self._read, "value")
         self.file.observe(self._take, "value")
@@ -50,7 +54,8 @@ class Chooser:
         self.reset.on_click(lambda _, first=pick: changed(first))
         self._rows = {"rendered": (self.number, self.seed, self.world), "file": (self.path,), "upload": (self.file,)}
         buttons = widgets.HBox([self.random, self.reset])
-        self.box = widgets.VBox([self.kind, *(row for rows in self._rows.values() for row in rows), buttons])
+        controls = [self.kind, *(row for rows in self._rows.values() for row in rows), buttons]
+        self.box = widgets.VBox([heading, *controls], layout=widgets.Layout(flex="1 1 14em", max_width="26em"))
         self.show(pick, force=True)
 
     def show(self, pick: Pick, force: bool = False) -> None:
@@ -88,6 +93,38 @@ class Chooser:
             self._received(upload["name"], bytes(upload["content"]))
 
 
+class Page(anywidget.AnyWidget):
+    """The look of an app, and the names that its widgets lack: an unseen widget inside the app's box.
+
+    told: name of a picture -> its alt text.
+    """
+
+    _esm = read_shipped("page.js")
+    _css = read_shipped("studio.css")
+    told = traitlets.Dict().tag(sync=True)
+
+    def __init__(self):
+        super().__init__(layout=widgets.Layout(display="none"))
+
+
+class Fold:
+    """A group of controls under a heading that opens and closes it. Show its `box`."""
+
+    def __init__(self, name: str, rows: Sequence[widgets.Widget], folded: bool = False):
+        self.name, self.rows = name, widgets.VBox(list(rows))
+        self.head = make_button("", f"open or close {name}", lambda: self.fold(not self.folded))
+        self.head.add_class("swaplib-fold")
+        self.box = widgets.VBox([self.head, self.rows])
+        self.fold(folded)
+
+    def fold(self, folded: bool) -> None:
+        """Close or open it."""
+        self.folded = folded
+        self.head.description = f"{'▸' if folded else '▾'} {self.name}"
+        self.rows.layout.display = "none" if folded else ""
+        (self.head.add_class if folded else self.head.remove_class)("swaplib-folded")
+
+
 class App:
     """An app over a family: a box of controls that only write its state, and pictures that follow.
 
@@ -104,9 +141,10 @@ class App:
     def __init__(self, folder: str | Path | None, name: str):
         self._folder, self._timer = folder, None
         self.last_error: Exception | None = None
-        self.status = widgets.HTML()
-        self.name = widgets.Text(name, description="name", style=STYLE, layout=widgets.Layout(width="20em"))
-        self.saved = widgets.Dropdown(description="saved", style=STYLE, layout=widgets.Layout(width="20em"))
+        self.page, self.status = Page(), widgets.HTML()
+        self.status.add_class("swaplib-status")
+        self.name = widgets.Text(name, description="name", style=STYLE, layout=wide())
+        self.saved = widgets.Dropdown(description="saved", style=STYLE, layout=wide())
 
     # Saving.
 
@@ -184,8 +222,8 @@ class App:
             self._say(str(error) or type(error).__name__, wrong=True)
 
     def _say(self, text: str, wrong: bool = False) -> None:
-        colour = "#a3261d" if wrong else figures.MUTED
-        self.status.value = f'<span role="status" style="color: {colour}">{html.escape(text, quote=False)}</span>'
+        kind = "swaplib-wrong" if wrong else "swaplib-told"
+        self.status.value = f'<span class="{kind}">{html.escape(text, quote=False)}</span>'
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
         """Show the controls where there is a kernel, and a still picture to readers without one."""
@@ -198,37 +236,69 @@ class App:
 
 # ---------------------------------------------------------------------------------------------- widgets
 
-STYLE = {"description_width": "8em"}
+STYLE = {"description_width": "4em"}
+
+
+def wide() -> widgets.Layout:
+    """Return the size of a control that fills its line, up to what names and paths need."""
+    return widgets.Layout(width="auto", max_width="26em")
 
 
 def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def narrow(text: str) -> dict[str, Any]:
-    """Return label and sizes of a narrow control; each needs its own layout, since it may be hidden."""
-    return {
-        "description": text,
-        "layout": widgets.Layout(width="12.5em"),
-        "style": {"description_width": "4em"},
-    }
+def describe(pick: Pick) -> str:
+    """Return what a picked face is, in words."""
+    if pick.rendered:
+        return f"rendered face {pick.number} of series {pick.seed}, world {pick.world}"
+    return f"{KINDS[pick.kind]} {Path(pick.path).name}"
+
+
+def labelled(text: str) -> dict[str, Any]:
+    """Return label and sizes of a control; each needs its own layout, since it may be hidden."""
+    return {"description": text, "layout": wide(), "style": STYLE}
 
 
 def make_slider(name: str, low: float, high: float) -> widgets.FloatSlider:
     return widgets.FloatSlider(
         value=low if low == 0 else 0.0, min=low, max=high, step=0.01, description=words(name), tooltip=words(name),
-        style=STYLE, layout=widgets.Layout(width="30em"),
+        style={"description_width": "6.6em"},
     )  # fmt: skip
 
 
-def make_image(width: int, height: int) -> widgets.Image:
-    size = {"width": f"{width}px", "height": f"{height}px"}
-    return widgets.Image(format="jpeg", width=width, height=height, layout=widgets.Layout(**size, flex="0 0 auto"))
+def make_row(*controls: widgets.Widget) -> widgets.HBox:
+    """Put a slider and its buttons on one line, which the slider fills."""
+    row = widgets.HBox(controls)
+    row.add_class("swaplib-row")
+    return row
+
+
+def make_box(name: str, *inside: widgets.Widget, across: bool = False) -> widgets.Box:
+    """Make a box that studio.css knows by its name."""
+    box = (widgets.HBox if across else widgets.VBox)(inside)
+    box.add_class(f"swaplib-{name}")
+    return box
+
+
+def make_image(name: str, width: int, height: int) -> widgets.Image:
+    """Make a picture of that many pixels; on the screen it is as wide as what it stands in."""
+    image = widgets.Image(format="jpeg", width=width, height=height)
+    image.add_class(f"swaplib-{name.replace(' ', '-')}")
+    return image
 
 
 def make_button(text: str, tooltip: str, action: Callable[[], None]) -> widgets.Button:
     button = widgets.Button(description=text, tooltip=tooltip, layout=widgets.Layout(width="auto"))
     button.on_click(lambda _: action())
+    return button
+
+
+def make_icon(text: str, tooltip: str, action: Callable[[], None]) -> widgets.Button:
+    """Make a button of one character; its tooltip is also its name."""
+    button = make_button(text, tooltip, action)
+    button.layout.width = None
+    button.add_class("swaplib-icon")
     return button
 
 

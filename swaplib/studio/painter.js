@@ -171,8 +171,8 @@ function render({ model, el }) {
   const widest = Math.max(Math.round(Math.max(height, width) / 3), 2);
   const size = range("brush", { min: 1, max: widest, step: 1 }, (value) => store("brush", value));
   const opacity = range("opacity", { min: 0, max: 1, step: 0.05 }, (value) => store("opacity", value));
-  const undo = press("↶ undo", "undo (Ctrl-Z)", () => send({ do: "undo" }));
-  const redo = press("↷ redo", "redo (Ctrl-Y)", () => send({ do: "redo" }));
+  const undo = press("↶", "undo (Ctrl-Z)", () => send({ do: "undo" }));
+  const redo = press("↷", "redo (Ctrl-Y)", () => send({ do: "redo" }));
   const reset = press("reset", "reset the mask: undo everything", () => send({ do: "reset" }));
   const grow = press("grow", "grow the chosen region by a pixel (+)", () => change({ do: "grow" }));
   const shrink = press("shrink", "shrink the chosen region by a pixel (-)", () => change({ do: "shrink" }));
@@ -187,17 +187,17 @@ function render({ model, el }) {
   const dense = window.devicePixelRatio || 1;
   canvas.width = Math.round(width * scale * dense);
   canvas.height = Math.round(height * scale * dense);
-  canvas.style.width = `${width * scale}px`;
-  canvas.style.height = `${height * scale}px`;
+  canvas.style.maxWidth = `${width * scale}px`;
   const row = (...children) => element("div", { className: "row" }, ...children);
   const chosen = element("b");
   const root = element(
     "div",
     // JupyterLab's own shortcuts (Z undoes a cell) stay out of the board.
     { className: "swaplib-board", "data-lm-suppress-shortcuts": "true" },
+    canvas,
     row(tools.box, element("span", { className: "gap" }), undo, redo, reset),
-    element("div", { className: "sheet" }, canvas, regions.box),
     row(size.box, opacity.box),
+    regions.box,
     row(element("span", {}, chosen, ":"), grow, shrink, ...arrows),
   );
   el.append(root);

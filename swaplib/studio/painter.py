@@ -23,7 +23,22 @@ from swaplib import figures
 from swaplib.faces import CELEBAMASK_HQ, LABEL_COLOURS, Faces
 from swaplib.families import Family
 from swaplib.studio import masks
-from swaplib.studio.controls import SMOOTH, STYLE, App, Chooser, free, make_button, make_image, make_slider, words
+from swaplib.studio.controls import (
+    SMOOTH,
+    App,
+    Chooser,
+    Fold,
+    describe,
+    free,
+    labelled,
+    make_box,
+    make_button,
+    make_icon,
+    make_image,
+    make_row,
+    make_slider,
+    words,
+)
 from swaplib.studio.masks import Canvas, Edit, Paintable, Point
 from swaplib.studio.painted import Painting, PaintRenderer, Reference, still, texture_part
 from swaplib.studio.renderer import Pick, jpeg, resized
@@ -215,45 +230,44 @@ class Painter(App, Paintable):
         self.board = Board(shape=list(self.mask.shape), edge=edge, brush=max(1, round(max(self.mask.shape) / 16)))
         self.board.on_msg(self._received)
         self.board.observe(lambda _: self._choose_region(), "region")
-        self.images = {"picture": make_image(edge, edge), "reference": make_image(96, 96)}
-        for name, image in self.images.items():
-            image.add_class(f"swaplib-{name}")
+        self.images = {"picture": make_image("picture", edge, edge), "reference": make_image("reference", 96, 96)}
+        self.images["reference"].layout.width = "96px"
         picks = {"face": self.state.face, "reference": self._lender}
         self.choosers = {
             role: Chooser(role, pick, files, partial(self._chosen, role), partial(self._uploaded, role), self._rng)
             for role, pick in picks.items()
         }
         self._lent = widgets.Dropdown(
-            options=[(words(name), name) for name in self.renderer.textures], description="part", style=_NARROW,
-            layout=widgets.Layout(width="15em"),
-        )  # fmt: skip
+            options=[(words(name), name) for name in self.renderer.textures], **labelled("part")
+        )
         self._lent.observe(lambda _: self._write_controls(), "value")
         self.strength = make_slider("strength", 0, 1)
-        self.strength.style, self.strength.layout.width = _NARROW, "20em"
         self.strength.observe(self._strengthened, "value")
         self.told = widgets.HTML()
-        self.mask_file = widgets.Text(
-            placeholder="a mask's PNG file", description="mask", continuous_update=False, style=STYLE,
-            layout=widgets.Layout(width="20em"),
-        )  # fmt: skip
+        self.mask_file = widgets.Text(placeholder="a mask's PNG file", continuous_update=False, **labelled("mask"))
 
     def _layout(self) -> widgets.Widget:
-        wrap = widgets.Layout(flex_flow="row wrap", grid_gap="14px", align_items="flex-start")
-        reset = make_button("reset", "reset strength: the part's own code", self._own_again)
-        lent = widgets.VBox([self._lent, widgets.HBox([self.strength, reset]), self.told])
+        wrap = widgets.Layout(flex_flow="row wrap", grid_gap="4px 14px", align_items="flex-start")
+        strength = make_row(self.strength, make_icon("↺", "reset strength: the part's own code", self._own_again))
+        lent = widgets.VBox([self._lent, strength, self.told], layout=widgets.Layout(flex="1 1 14em"))
         reference = widgets.HBox([lent, self.choosers["reference"].box, self.images["reference"]], layout=wrap)
-        face = widgets.VBox([widgets.HTML("<b>face</b>"), self.choosers["face"].box])
-        lender = widgets.VBox([widgets.HTML("<b>texture by reference</b>"), reference])
-        masks = [
+        files = [
             self.mask_file,
-            make_button("load mask", "of the file", self._load),
-            make_button("save mask", "as palette PNG", partial(self._save, self.save_mask)),
-            make_button("reset everything", "back to what the painter opened with", self._start_over),
+            widgets.HBox([
+                make_button("load mask", "of the file", self._load),
+                make_button("save mask", "as palette PNG", partial(self._save, self.save_mask)),
+            ]),
+            *self._files(),
+        ]  # fmt: skip
+        self.folds = [
+            Fold("texture by reference", [reference]),
+            Fold("face or your own photograph", [self.choosers["face"].box], folded=True),
+            Fold("save and restore", [widgets.VBox(files)], folded=True),
         ]
-        picture = widgets.VBox([widgets.HTML("<b>picture</b>"), self.images["picture"]])
-        top = widgets.HBox([self.board, picture], layout=wrap)
-        rows = [widgets.HBox(row, layout=wrap) for row in (masks, self._files())]
-        return widgets.VBox([top, self.status, widgets.HBox([face, lender], layout=wrap), *rows])
+        again = make_button("reset everything", "back to what the painter opened with", self._start_over)
+        beside = [self.images["picture"], self.status, widgets.HBox([again]), *(fold.box for fold in self.folds)]
+        body = make_box("body", make_box("half", self.board), make_box("half", *beside), across=True)
+        return make_box("app", body, self.page)
 
     def _received(self, board: Board, content: Mapping[str, Any], buffers: Sequence[bytes]) -> None:
         """Handle a message of the board; answer it even after an error, so that the board shows the true mask."""
@@ -356,6 +370,9 @@ class Painter(App, Paintable):
     def _draw(self) -> None:
         with self._guarded():
             self._show("picture", self.picture())
+            lent = self.state.references.get(self._lent.value)
+            told = f"synthetic picture: {self.family.name} follows the painted mask of {describe(self.state.face)}"
+            self.page.told = {"picture": told, "reference": describe(lent.face) if lent else ""}
             note, count = self.renderer.faces.note(self.state.face), len(self.edits)
             told = [note] if note else []
             told.append(f"{count} {'edit' if count == 1 else 'edits'} of the mask")
@@ -364,6 +381,3 @@ class Painter(App, Paintable):
 
     def _still(self) -> np.ndarray:
         return still(self.renderer, self.state)
-
-
-_NARROW = {"description_width": "5em"}

@@ -37,7 +37,7 @@ def page(tmp_path_factory):
     """The notebook, its cell run and the board alive."""
     with (
         browser.lab([OPEN, ASK], tmp_path_factory) as address,
-        browser.opened(address, ".swaplib-board canvas", "painter", height=1240) as page,
+        browser.opened(address, ".swaplib-board canvas", "painter") as page,
     ):
         page.locator("img.swaplib-picture").evaluate(WATCH)
         yield page
@@ -49,7 +49,8 @@ def python(page) -> dict:
 
 
 def at(page, x: float, y: float) -> tuple[float, float]:
-    """A point of the mask on the screen."""
+    """A point of the mask on the screen; running a cell scrolls the board away."""
+    page.locator(".swaplib-board canvas").scroll_into_view_if_needed()
     box = page.locator(".swaplib-board canvas").bounding_box()
     return box["x"] + (x + 0.5) / SIZE * box["width"], box["y"] + (y + 0.5) / SIZE * box["height"]
 
@@ -107,6 +108,21 @@ def test_the_board_draws_strokes_as_python_does(page):
         drawn = np.array(page.evaluate(script, [points.tolist(), width]), np.uint8).reshape(36, 50)
         wanted = masks.stroke(np.zeros((36, 50), np.uint8), 2, points, width)
         assert np.array_equal(drawn, wanted), (points, width)
+
+
+@pytest.mark.parametrize("width", [1280, 1000])
+def test_board_and_picture_stand_side_by_side(page, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    browser.scroll_to(page)
+    canvas, picture = page.locator(".swaplib-board canvas"), page.locator("img.swaplib-picture")
+    palette = page.locator(".swaplib-board .regions")
+    board, result, _ = browser.in_view(page, canvas, picture, palette)
+    assert board["x"] + board["width"] < result["x"]
+    assert abs(board["y"] - result["y"]) < 12
+    assert abs(board["width"] - result["width"]) < 16
+    assert result["width"] > 200
+    page.screenshot(path=BUILD / f"painter-{width}.png")
+    page.set_viewport_size({"width": 1280, "height": 900})
 
 
 def test_strokes_are_drawn_at_once_and_reach_mask_and_picture(page):

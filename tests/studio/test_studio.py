@@ -285,9 +285,39 @@ def test_every_control_has_a_label_and_every_slider_a_reset(generative, app):
         for control in controls:
             assert control.description.strip(), control
             assert control.tabbable is not False
-        resets = {w.tooltip for w in controls if isinstance(w, widgets.Button) and w.description == "reset"}
+        resets = {w.tooltip for w in controls if isinstance(w, widgets.Button) and w.tooltip.startswith("reset ")}
         for name in (*one.sliders, *one.edits, "all together", "source: as", "target: as"):
             assert any(tip.startswith(f"reset {name}") for tip in resets), name
+
+
+def test_sliders_stand_in_groups_that_fold(generative, tmp_path):
+    rsgan = studio.Studio(families.load("rsgan", "smoke"), folder=tmp_path)
+    groups = {fold.name: (len(fold.rows.children), fold.folded) for fold in rsgan.folds}
+    assert groups["parts: 0 the target's, 1 the source's"] == (4, False)
+    assert {name: what for name, what in groups.items() if name.startswith("edits")} == {
+        "edits of face": (sum(name.startswith("face: ") for name in rsgan.edits), True),
+        "edits of hair": (sum(name.startswith("hair: ") for name in rsgan.edits), True),
+    }
+    assert rsgan.edits["hair: Gray Hair"].description == "Gray Hair"
+    assert rsgan.edits["hair: Gray Hair"].tooltip == "hair: Gray Hair"
+    fold = next(fold for fold in generative.folds if fold.name == "edits")
+    assert not fold.folded
+    press(generative, "open or close edits")
+    assert fold.folded
+    assert fold.rows.layout.display == "none"
+    assert fold.head.description == "▸ edits"
+    press(generative, "open or close edits")
+    assert fold.rows.layout.display != "none"
+
+
+def test_every_picture_has_an_alt_text_that_follows(app):
+    assert set(app.page.told) == {name.replace(" ", "-") for name in app.images}
+    assert app.page.told["source"] == "source, rendered face 0 of series 0, world calm"
+    app.sliders["texture"].value = 0.25
+    assert "texture 0.25" in app.page.told["picture"]
+    assert app.page.told["picture"].startswith("synthetic picture: landmarks takes from the source")
+    app.choosers["target"].number.value = 8
+    assert app.page.told["target"] == "target, rendered face 8 of series 0, world calm"
 
 
 def press(app: studio.Studio, start: str) -> None:
@@ -388,7 +418,7 @@ def test_uploads(app, astronaut):
     assert app.state.target.kind == "upload"
     assert app.state.target.path == "a.png"
     assert app.images["true swap"].layout.visibility == "hidden"
-    assert "not known" in app.captions["true swap"].value
+    assert "true swap: unknown" in app.captions["true swap"].value
     assert "target: turned upright" in app.status.value
     kept = app.state
     chooser.file.value = (file | {"name": "b.png", "content": memoryview(b"no picture"), "size": 10},)

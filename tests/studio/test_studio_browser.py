@@ -43,6 +43,11 @@ def python(page) -> dict:
     return json.loads(browser.answer(page, 1))
 
 
+def handle(page, name: str):
+    """The handle of a slider."""
+    return page.get_by_role("slider", name=name, exact=True)
+
+
 def on_screen(page) -> str:
     """The hash of the picture's file in the browser."""
     return page.locator("img.swaplib-picture").evaluate("""async image => {
@@ -61,10 +66,32 @@ def look_ahead(page, frames: int) -> None:
     pytest.fail(f"not {frames} frames in half a minute")
 
 
+@pytest.mark.parametrize("width", [1280, 1000])
+def test_picture_and_sliders_are_in_view_together(page, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    browser.scroll_to(page)
+    handles = [page.get_by_role("slider", name=name, exact=True) for name in ("all together", "face", "hair")]
+    small = [page.locator(f"img.swaplib-{name}") for name in ("source", "target", "true-swap")]
+    picture, *sliders = browser.in_view(page, page.locator("img.swaplib-picture"), *handles, *small)[:4]
+    assert picture["width"] > 200
+    assert all(picture["x"] + picture["width"] < slider["x"] for slider in sliders)
+    heads = [page.get_by_role("button", name=f"edits of {part}") for part in ("face", "hair")]
+    for head in heads:
+        head.click()
+    last = page.get_by_role("slider", name="hair: ").last
+    last.focus()  # the sliders scroll, the picture stays
+    browser.in_view(page, page.locator("img.swaplib-picture"), last)
+    page.screenshot(path=BUILD / f"studio-{width}.png")
+    for head in heads:
+        head.click()
+    playwright.expect(last).to_be_hidden()
+    page.set_viewport_size({"width": 1280, "height": 900})
+
+
 def test_a_slider_moved_by_keyboard_changes_the_picture(page):
     picture, path = page.locator("img.swaplib-picture"), page.locator("img.swaplib-path")
     before = picture.get_attribute("src"), path.get_attribute("src")
-    page.locator(".noUi-handle").first.focus()
+    handle(page, "face").focus()
     delays = [browser.press(page, "ArrowLeft") for _ in range(30)]
     assert picture.get_attribute("src") != before[0]
     page.wait_for_function("old => document.querySelector('img.swaplib-path').src != old", arg=before[1])
@@ -78,7 +105,7 @@ def test_a_slider_moved_by_keyboard_changes_the_picture(page):
 def test_frames_drawn_ahead_are_shown_while_the_kernel_is_busy(page):
     look_ahead(page, 60)
     browser.run_cell(page, 2)
-    page.locator(".noUi-handle").first.focus()
+    handle(page, "face").focus()
     delays = [browser.press(page, key) for key in ["ArrowRight"] * 10 + ["ArrowLeft"] * 4]
     busy = page.locator(".jp-Notebook .jp-CodeCell").nth(2).locator(".jp-InputPrompt").first
     playwright.expect(busy).to_have_text("[*]:", timeout=1)
@@ -95,16 +122,16 @@ def test_frames_drawn_ahead_are_shown_while_the_kernel_is_busy(page):
 
 def test_no_stale_frame_stays(page):
     look_ahead(page, 60)
-    sliders = page.locator(".noUi-handle")
-    for k, key in ((2, "ArrowRight"), (0, "ArrowLeft"), (0, "ArrowRight"), (2, "ArrowLeft"), (0, "ArrowLeft")):
-        sliders.nth(k).focus()
+    moves = (("hair", "Right"), ("face", "Left"), ("face", "Right"), ("hair", "Left"), ("face", "Left"))
+    for name, way in moves:
+        handle(page, name).focus()
         for _ in range(5):
-            page.keyboard.press(key)
+            page.keyboard.press(f"Arrow{way}")
         page.wait_for_timeout(700)
         kernel = python(page)
         assert kernel["right"]
         assert kernel["frame"] == on_screen(page)
-    sliders.nth(0).focus()
+    handle(page, "face").focus()
     for key in ["ArrowLeft", "ArrowRight"] * 20 + ["ArrowLeft"]:  # too fast for the kernel
         page.keyboard.press(key)
     page.get_by_role("button", name="all from source").click()
@@ -116,15 +143,16 @@ def test_no_stale_frame_stays(page):
 
 
 def test_buttons_work_by_keyboard_and_errors_show_in_the_page(page):
-    handle = page.locator(".noUi-handle").first
-    handle.focus()
+    slider = handle(page, "face")
+    slider.focus()
     for _ in range(10):
         page.keyboard.press("ArrowLeft")
-    assert handle.get_attribute("aria-valuenow") != "1.0"
+    assert slider.get_attribute("aria-valuenow") != "1.0"
     reset = page.get_by_title("reset face", exact=True)
     reset.focus()
     page.keyboard.press("Enter")
-    page.wait_for_function("document.querySelector('.noUi-handle').getAttribute('aria-valuenow') == '1.0'")
+    playwright.expect(slider).to_have_attribute("aria-valuenow", "1.0")
+    page.get_by_role("button", name="faces and your own photographs").click()
     page.get_by_label("from", exact=True).first.select_option("photograph")
     page.get_by_label("path", exact=True).first.fill("nowhere.jpg")
     page.keyboard.press("Enter")

@@ -1,0 +1,60 @@
+// What the widgets of an app don't say by themselves: names for screen readers. The app's look is studio.css.
+
+// Write an attribute only where it differs, so that observing the app comes to rest.
+const put = (element, name, value) => {
+  if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+};
+
+function tell(root, told) {
+  for (const slider of root.querySelectorAll(".widget-hslider")) {
+    const label = slider.querySelector(".widget-label");
+    const name = label?.title || label?.textContent || "";
+    for (const handle of slider.querySelectorAll(".noUi-handle")) put(handle, "aria-label", name);
+    const number = slider.querySelector(".widget-readout");
+    if (number) put(number, "aria-label", `${name}: type a number`);
+    if (number) put(number, "role", "textbox");
+  }
+  for (const button of root.querySelectorAll("button.swaplib-icon")) put(button, "aria-label", button.title);
+  for (const button of root.querySelectorAll("button.swaplib-fold")) {
+    put(button, "aria-expanded", String(!button.classList.contains("swaplib-folded")));
+  }
+  for (const [name, text] of Object.entries(told)) {
+    for (const image of root.querySelectorAll(`img.swaplib-${name}`)) put(image, "alt", text);
+  }
+  for (const line of root.querySelectorAll(".swaplib-status")) {
+    put(line, "role", "status");
+    put(line, "aria-live", "polite");
+  }
+}
+
+export default {
+  render({ model, el }) {
+    let root = null;
+    let due = false;
+    const act = () => {
+      due = false;
+      if (root) tell(root, model.get("told"));
+    };
+    const soon = () => {
+      if (!due) requestAnimationFrame(act);
+      due = true;
+    };
+    const watcher = new MutationObserver(soon);
+    // The page takes this element up after it is made.
+    const begin = () => {
+      root = el.closest(".swaplib-app");
+      if (!root) return;
+      clearInterval(waiting);
+      watcher.observe(root, { childList: true, subtree: true, attributes: true, attributeFilter: ["class", "title"] });
+      act();
+    };
+    const waiting = setInterval(begin, 50);
+    model.on("change:told", soon);
+    model.send({ do: "begin" });
+    return () => {
+      clearInterval(waiting);
+      watcher.disconnect();
+      model.off("change:told", soon);
+    };
+  },
+};
