@@ -17,7 +17,7 @@ that keeps a label map among its parts; `PaintRenderer.render(painting)` is its 
 from __future__ import annotations
 
 from swaplib.studio.app import Studio
-from swaplib.studio.controls import SMOOTH
+from swaplib.studio.pace import SMOOTH
 from swaplib.studio.painted import Painting, PaintRenderer, Reference, texture_part
 from swaplib.studio.painter import Painter
 from swaplib.studio.renderer import KINDS, Pick, Renderer, Slider, State, plain_swap, still

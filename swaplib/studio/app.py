@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import random
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,7 +18,6 @@ import numpy as np
 from swaplib import figures
 from swaplib.families import Codes, Family
 from swaplib.studio.controls import (
-    SMOOTH,
     App,
     Chooser,
     Fold,
@@ -31,6 +31,7 @@ from swaplib.studio.controls import (
     make_slider,
     words,
 )
+from swaplib.studio.pace import Pace
 from swaplib.studio.renderer import (
     ALONG,
     Pick,
@@ -49,7 +50,7 @@ from swaplib.studio.screen import Screen, Upcoming, list_nearest, make_key
 AHEAD = 100
 """How many frames beside a resting slider are drawn ahead."""
 FEW = 6
-"""So many edits are shown when a studio opens; more are folded away."""
+"""More edits than that are folded when a studio opens."""
 PATH = 7
 """Pictures on the way from the target to the picture."""
 
@@ -63,8 +64,8 @@ class Studio(App):
     files: photographs to offer by name. folder: where pictures and states are saved; None: build/studio.
     reach: the edit sliders go from -reach to reach. seed: of the random buttons.
     last_error as in `App`. pace is "smooth", "preview" (small frames while a slider moves) or "release" (drawn when it
-    is released), by the time that a frame takes at the start, `frame_seconds`. While a slider of a smooth studio rests,
-    the frames beside it are drawn ahead and kept in the browser (`Screen`).
+    is released), by the time that the last frames took, `frame_seconds` (`Pace`). While a slider of a smooth studio
+    rests, the frames beside it are drawn ahead and kept in the browser (`Screen`).
     """
 
     State = State
@@ -86,7 +87,8 @@ class Studio(App):
         self._first = self._state = state or State(amounts=plain_swap(family), strengths=strengths)
         self._rng, self._writing, self._path_of = random.Random(seed), False, None
         self._last_moved: Slider | None = None
-        self.frame_seconds, self.pace, self._preview = 0.0, "smooth", self.renderer.size
+        self._drawn: Sequence[np.ndarray] | None = None
+        self.pacing, self._small = Pace(self.renderer.size, 0.0), False
         self._make_controls([str(path) for path in files], reach)
         self.box = self._layout()
         with self._guarded():
@@ -279,38 +281,55 @@ class Studio(App):
 
     # Drawing.
 
+    @property
+    def pace(self) -> str:
+        return self.pacing.name
+
+    @property
+    def frame_seconds(self) -> float:
+        return self.pacing.seconds
+
     def _measure(self) -> None:
-        """Choose the pace by the time that a frame takes here."""
+        """Choose the first pace by the time that a frame takes here."""
         self._list_saved()
-        self.frame_seconds = self.renderer.seconds(self.state)
-        if self.frame_seconds > SMOOTH:
-            self.pace = "release"
-            # Directions and random codes have the full size, so they fit no smaller picture.
-            free = self.family.any_size and not self.renderer.directions and not self.renderer.generative
-            for edge in (self.renderer.size // 2, self.renderer.size // 4) if free else ():
-                if edge >= 32 and self.renderer.seconds(self.state, size=edge) <= SMOOTH:
-                    self.pace, self._preview = "preview", edge
-                    break
+        size = self.renderer.size
+        # Directions and random codes have the full size, so they fit no smaller picture.
+        free = self.family.any_size and not self.renderer.directions and not self.renderer.generative
+        smaller = [edge for edge in (size // 2, size // 4) if free and edge >= 32]
+        seconds = self.renderer.seconds(self.state)
+        self.pacing = Pace(size, seconds, smaller, lambda edge: self.renderer.seconds(self.state, size=edge))
+        self._follow_pace()
+
+    def _follow_pace(self) -> None:
         for control in self._controls.values():
             control.continuous_update = self.pace != "release"
 
     def _frame(self, state: State, size: int | None = None) -> bytes:
-        return jpeg(resized(self.renderer.render(state, size), self._edge))
+        size = size or self.renderer.size
+        for pick in (state.source, state.target):
+            self.renderer.encode(pick, size)  # once for a face, so no part of what a frame takes
+        start = time.perf_counter()
+        frame = jpeg(resized(self.renderer.render(state, None if size == self.renderer.size else size), self._edge))
+        self.pacing.note(size, time.perf_counter() - start)
+        return frame
 
     def _draw(self) -> None:
         """Draw the frame of a moving slider: only the picture."""
         with self._guarded():
-            self.images["picture"].show(self._frame(self.state, self._preview), self._key(self.state))
+            edge = self.pacing.edge
+            self._small = edge < self.renderer.size
+            self.images["picture"].show(self._frame(self.state, edge), self._key(self.state))
 
     def _settle(self) -> None:
         """Draw what can wait until the slider rests: full size, other controls, faces, true swap, notes; then more."""
         with self._guarded():
-            if self.pace == "preview":
+            if self._small:
                 self.images["picture"].show(self._frame(self.state), self._key(self.state))
             self._write_controls()
             for role in self.choosers:
                 self._show(role, self.renderer.face(getattr(self.state, role)))
             self._show("true swap", self.renderer.true_swap(self.state))
+            self._follow_pace()
             self._tell()
             self._draw_path()
 
@@ -324,11 +343,12 @@ class Studio(App):
                 self._later(partial(self._draw_path, [*drawn, one]), 0.01)
         else:
             self.images["path"].value = jpeg(side_by_side(drawn, 96))
-            self._path_of = replace(self.state, along=1.0)
+            self._path_of, self._drawn = replace(self.state, along=1.0), drawn
             self._look_ahead()
 
     def _look_ahead(self) -> None:
-        """Offer the frames beside the slider that was moved last."""
+        """Keep how the studio looks, and offer the frames beside the slider that was moved last."""
+        self._keep_still()
         if self.pace == "smooth" and self._last_moved is not None:
             self.images["picture"].rest(self._upcoming)
 
@@ -388,4 +408,5 @@ class Studio(App):
                           for name, text in told.items()}  # fmt: skip
 
     def _still(self) -> np.ndarray:
-        return still(self.renderer, self.state)
+        path = self._drawn if self._path_of == replace(self.state, along=1.0) else None
+        return still(self.renderer, self.state, path=path)

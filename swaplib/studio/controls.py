@@ -15,14 +15,16 @@ import anywidget
 import ipywidgets as widgets
 import numpy as np
 import traitlets
+from IPython.display import display
 
 from swaplib import figures, synthetic
 from swaplib.provenance import replacing
 from swaplib.studio.renderer import KINDS, Pick, jpeg, resized
 from swaplib.studio.screen import read_shipped
 
-SMOOTH = 0.1
-"""Seconds a frame may take to be drawn while a slider is dragged."""
+_STILL = """<div class="swaplib-still swaplib-still-{key}"><style>
+.jp-OutputArea-child:has(.swaplib-still) + .jp-OutputArea-child > .jupyter-widgets:not(:has(*)) {{display: none}}
+</style><img alt="synthetic picture: {alt}" src="data:image/jpeg;base64,{picture}"></div>"""
 
 
 class Chooser:
@@ -96,15 +98,22 @@ class Chooser:
 class Page(anywidget.AnyWidget):
     """The look of an app, and the names that its widgets lack: an unseen widget inside the app's box.
 
-    told: name of a picture -> its alt text.
+    told: name of a picture -> its alt text. key: names the app's still picture, which is hidden while this is shown.
+    opened: whether a browser has shown the app.
     """
 
     _esm = read_shipped("page.js")
     _css = read_shipped("studio.css")
     told = traitlets.Dict().tag(sync=True)
+    key = traitlets.Unicode().tag(sync=True)
 
     def __init__(self):
         super().__init__(layout=widgets.Layout(display="none"))
+        self.key, self.opened = self.model_id, False
+        self.on_msg(self._received)
+
+    def _received(self, page: Page, content: Mapping[str, Any], buffers: Sequence[bytes]) -> None:
+        self.opened = True
 
 
 class Fold:
@@ -139,7 +148,7 @@ class App:
     images: dict[str, widgets.Image]
 
     def __init__(self, folder: str | Path | None, name: str):
-        self._folder, self._timer = folder, None
+        self._folder, self._timer, self._display = folder, None, None
         self.last_error: Exception | None = None
         self.page, self.status = Page(), widgets.HTML()
         self.status.add_class("swaplib-status")
@@ -225,12 +234,28 @@ class App:
         kind = "swaplib-wrong" if wrong else "swaplib-told"
         self.status.value = f'<span class="{kind}">{html.escape(text, quote=False)}</span>'
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+    # Two outputs: a still picture, which the page hides while it shows the controls, and the controls. So a notebook
+    # that was saved and is read without this kernel shows how the app was left.
+
+    def _ipython_display_(self) -> None:
         """Show the controls where there is a kernel, and a still picture to readers without one."""
-        bundle = dict(self.box._repr_mimebundle_(include=include, exclude=exclude))
-        bundle["text/plain"] = f"{type(self).__name__}({self.family.name})"
+        self._display = display(self._still_bundle(), raw=True, display_id=True)
+        view = self.box._repr_mimebundle_()
+        display({kind: view[kind] for kind in view if kind != "text/plain"}, raw=True)
+
+    def _keep_still(self) -> None:
+        """Replace the still picture by one of the present state, where a browser shows the app."""
+        if self._display is not None and self.page.opened:
+            self._display.update(self._still_bundle(), raw=True)
+
+    def _still_bundle(self) -> dict[str, str]:
+        bundle, failed = {"text/plain": f"{type(self).__name__}({self.family.name})"}, self.last_error
         with self._guarded():
-            bundle["image/jpeg"] = base64.b64encode(jpeg(self._still())).decode()
+            picture = base64.b64encode(jpeg(self._still())).decode()
+            alt = html.escape(f"{type(self).__name__} of {self.family.name}, as it was left")
+            bundle["image/jpeg"] = picture
+            bundle["text/html"] = _STILL.format(key=self.page.key, alt=alt, picture=picture)
+            self.last_error = failed
         return bundle
 
 

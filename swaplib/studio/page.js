@@ -1,4 +1,5 @@
-// What the widgets of an app don't say by themselves: names for screen readers. The app's look is studio.css.
+// What the widgets of an app don't say by themselves: names for screen readers. And while the app is shown, the still
+// picture beside it is not. The app's look is studio.css.
 
 // Write an attribute only where it differs, so that observing the app comes to rest.
 const put = (element, name, value) => {
@@ -49,11 +50,16 @@ export default {
       act();
     };
     const waiting = setInterval(begin, 50);
+    // The still picture beside the app is for readers without it.
+    const hiding = document.createElement("style");
+    hiding.textContent = `.swaplib-still-${model.get("key")} { display: none }`;
+    document.head.append(hiding);
     model.on("change:told", soon);
     model.send({ do: "begin" });
     return () => {
       clearInterval(waiting);
       watcher.disconnect();
+      hiding.remove();
       model.off("change:told", soon);
     };
   },

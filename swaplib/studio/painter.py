@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -24,7 +25,6 @@ from swaplib.faces import CELEBAMASK_HQ, LABEL_COLOURS, Faces
 from swaplib.families import Family
 from swaplib.studio import masks
 from swaplib.studio.controls import (
-    SMOOTH,
     App,
     Chooser,
     Fold,
@@ -40,6 +40,7 @@ from swaplib.studio.controls import (
     words,
 )
 from swaplib.studio.masks import Canvas, Edit, Paintable, Point
+from swaplib.studio.pace import Pace
 from swaplib.studio.painted import Painting, PaintRenderer, Reference, still, texture_part
 from swaplib.studio.renderer import Pick, jpeg, resized
 from swaplib.studio.screen import read_shipped
@@ -111,17 +112,22 @@ class Painter(App, Paintable):
         self.family, self.renderer = family, PaintRenderer(family, size)
         self._first = self._state = replace(state or Painting(), face=self._pick(face))
         self._canvas = Canvas(self.renderer.first_mask(self._state.face), self._state.edits)
-        self._rng, self._writing, self.frame_seconds = random.Random(seed), False, 0.0
+        self._rng, self._writing = random.Random(seed), False
+        self.pacing = Pace(self.renderer.faces.size, 0.0)
         self._lender = Pick(number=self._state.face.number + 1)
         self._make_controls([str(path) for path in files], edge)
         self.box = self._layout()
         with self._guarded():
             self._list_saved()
-            self.frame_seconds = self.renderer.seconds(self.state)
-            self.strength.continuous_update = self.frame_seconds <= SMOOTH
+            self.pacing = Pace(self.renderer.faces.size, self.renderer.seconds(self.state))
         self._choose_region()
         self._show_face()
         self._follow()
+
+    @property
+    def frame_seconds(self) -> float:
+        """What the last frames took, in seconds."""
+        return self.pacing.seconds
 
     # The state and what changes it.
 
@@ -361,7 +367,7 @@ class Painter(App, Paintable):
 
     def _draw_soon(self) -> None:
         """Draw now; with a slow family, only when no stroke has come for a moment."""
-        if self.frame_seconds <= SMOOTH:
+        if self.pacing.name == "smooth":
             self._draw()
         else:
             self._say("drawing …")
@@ -369,7 +375,11 @@ class Painter(App, Paintable):
 
     def _draw(self) -> None:
         with self._guarded():
+            self.renderer.codes(self.state)  # encodings are made once, so they are no part of what a frame takes
+            start = time.perf_counter()
             self._show("picture", self.picture())
+            self.pacing.note(self.pacing.size, time.perf_counter() - start)
+            self.strength.continuous_update = self.pacing.name == "smooth"
             lent = self.state.references.get(self._lent.value)
             told = f"synthetic picture: {self.family.name} follows the painted mask of {describe(self.state.face)}"
             self.page.told = {"picture": told, "reference": describe(lent.face) if lent else ""}
@@ -378,6 +388,8 @@ class Painter(App, Paintable):
             told.append(f"{count} {'edit' if count == 1 else 'edits'} of the mask")
             told.append(f"{self.renderer.faces.size} pixels, {1000 * self.frame_seconds:.0f} ms a frame")
             self._say(" · ".join(told))
+        if self.page.opened and self.last_error is None:
+            self._later(self._keep_still, 1.0)
 
     def _still(self) -> np.ndarray:
         return still(self.renderer, self.state)

@@ -327,14 +327,17 @@ def side_by_side(images: Sequence[np.ndarray], edge: int, gap: int = 4) -> np.nd
     return np.concatenate(pieces[:-1], axis=1)
 
 
-def still(renderer: Renderer, state: State, edge: int = 192) -> np.ndarray:
-    """Draw what the studio shows, as one picture: source, target, picture, true swap; below them the path."""
+def still(renderer: Renderer, state: State, edge: int = 192, path: Sequence[np.ndarray] | None = None) -> np.ndarray:
+    """Draw what the studio shows, as one picture: source, target, picture, true swap; below them the path.
+
+    path: its seven pictures, where they have been drawn already.
+    """
     shown = {"source": renderer.face(state.source), "target": renderer.face(state.target)}
     shown["picture"] = renderer.render(state)
     if (truth := renderer.true_swap(state)) is not None:
         shown["true swap"] = truth
     top, width = side_by_side(list(shown.values()), edge), 4 * edge + 12
-    path = side_by_side(renderer.strip(state), (width - 24) // 7)
+    path = side_by_side(renderer.strip(state) if path is None else path, (width - 24) // 7)
     label = 20
     sheet = np.full((2 * label + edge + len(path), width, 3), 255, np.uint8)
     sheet[label : label + edge, : top.shape[1]] = top

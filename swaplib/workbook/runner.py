@@ -403,11 +403,18 @@ def _contents(notebook: nbformat.NotebookNode) -> list[tuple]:
 
 
 def _without_widgets(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Remove live widgets and their state, so that readers without a kernel see the still picture beside them."""
+    """Remove live widgets and their state, so that readers without a kernel see the still picture beside them.
+
+    Of the studio's still pictures, which are there both as HTML and by themselves, the picture is kept.
+    """
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+            if "swaplib-still" in output.get("data", {}).get("text/html", ""):
+                del output.data["text/html"]
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if output.get("data") != {}]
     return notebook
 
 

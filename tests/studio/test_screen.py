@@ -119,7 +119,8 @@ def test_what_moves_is_drawn_first(app, screen):
 
 def test_slow_studios_draw_nothing_ahead(app, screen):
     page = Page(screen)
-    app.pace = "release"
+    for _ in range(5):
+        app.pacing.note(app.renderer.size, 0.9)
     app.sliders["texture"].value = 0.5
     assert page.ask(3) == 0
 

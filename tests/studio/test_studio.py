@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import time
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
@@ -23,6 +24,7 @@ from swaplib.faces import from_uint8, to_uint8
 from swaplib.families import Family, Part
 from swaplib.photos import PhotoError
 from swaplib.studio import Pick, State
+from swaplib.studio.pace import Pace
 
 every = pytest.mark.parametrize("name", families.NAMES)
 FIRST, SECOND = Pick(number=0), Pick(number=1)
@@ -514,13 +516,86 @@ def test_where_no_small_picture_exists_slow_families_wait_for_release(monkeypatc
     assert not app.along.continuous_update
 
 
+def test_the_pace_follows_what_frames_take(tmp_path):
+    app = studio.Studio(families.load("landmarks", "smoke"), size=64, folder=tmp_path)
+    assert (app.pace, app.pacing.edge) == ("smooth", 64)
+    for _ in range(5):  # another program takes the processor
+        app.pacing.note(64, 0.15)
+    assert (app.pace, app.pacing.edge) == ("preview", 32)
+    app._settle()
+    assert "150 ms a frame, small while a slider moves" in app.status.value
+    for _ in range(5):
+        app.pacing.note(64, 0.01)
+    assert app.pace == "smooth"
+
+
+def test_a_pace_goes_down_as_far_as_needed_and_back_with_a_margin():
+    asked = []
+    pace = Pace(64, 0.3, [32, 16], lambda edge: asked.append(edge) or 0.3 * (edge / 64) ** 2)
+    assert (pace.name, pace.edge, pace.seconds) == ("preview", 32, 0.3)
+    for _ in range(5):
+        pace.note(32, 0.2)
+    assert (pace.name, pace.edge) == ("preview", 16)
+    assert asked == [32, 16]
+    for _ in range(5):
+        pace.note(16, 0.2)
+    for _ in range(5):
+        pace.note(64, 2.0)
+    assert (pace.name, pace.edge) == ("release", 64)
+    for seconds, name in ((0.09, "preview"), (0.07, "smooth"), (0.09, "smooth"), (0.11, "preview")):
+        for _ in range(5):
+            pace.note(64, seconds)
+        assert pace.name == name, seconds
+    assert asked == [32, 16], "measured once"
+    assert Pace(64, 0.3).name == "release"
+
+
+def test_one_slow_frame_changes_nothing():
+    pace = Pace(64, 0.05, [32], lambda edge: 0.01)
+    pace.note(64, 3.0)
+    pace.note(64, 3.0)
+    assert (pace.name, pace.seconds) == ("smooth", 0.05)
+
+
+def test_encoding_another_face_is_no_part_of_the_pace(app, monkeypatch):
+    encode, taken = app.family.encode, []
+    monkeypatch.setattr(app.family, "encode", lambda faces: (time.sleep(0.2), encode(faces))[1])
+    monkeypatch.setattr(app.pacing, "note", lambda edge, seconds: taken.append(seconds))
+    app.choosers["source"].number.value = 40
+    assert taken
+    assert max(taken) < 0.2
+
+
 # ---------------------------------------------------------------------------------------------- without a kernel
 
 
-def test_a_run_without_browser_leaves_a_picture(app):
-    bundle = app._repr_mimebundle_()
-    assert "application/vnd.jupyter.widget-view+json" in bundle
+class Displayed:
+    """Stands for IPython's display: keeps what is shown, and what replaces it."""
+
+    def __init__(self):
+        self.shown, self.updates = [], []
+
+    def __call__(self, bundle, raw, display_id=False):
+        self.shown.append(bundle)
+        return self if display_id else None
+
+    def update(self, bundle, raw):
+        self.updates.append(bundle)
+
+
+@pytest.fixture
+def displayed(monkeypatch) -> Displayed:
+    monkeypatch.setattr(studio.controls, "display", displayed := Displayed())
+    return displayed
+
+
+def test_a_run_without_browser_leaves_a_picture(app, displayed):
+    app._ipython_display_()
+    bundle, view = displayed.shown
+    assert set(view) == {"application/vnd.jupyter.widget-view+json"}
     assert bundle["text/plain"] == "Studio(landmarks)"
+    assert bundle["image/jpeg"] in bundle["text/html"]
+    assert 'alt="synthetic picture: Studio of landmarks' in bundle["text/html"]
     with Image.open(io.BytesIO(base64.b64decode(bundle["image/jpeg"]))) as image:
         assert image.format == "JPEG"
         sheet = from_uint8(np.array(image))
@@ -528,8 +603,19 @@ def test_a_run_without_browser_leaves_a_picture(app):
     corner = torch.nn.functional.interpolate(sheet[None, :, 20:212, :192], source.shape[-2:], mode="area")[0]
     assert (corner - source).abs().mean() < 0.06
     app.state = replace(app.state, amounts={"nose": 1.0})
-    assert "image/jpeg" not in app._repr_mimebundle_()
+    assert "image/jpeg" not in app._still_bundle()
     assert "no part 'nose'" in app.status.value
+
+
+def test_the_still_picture_follows_where_a_browser_shows_the_app(app, displayed):
+    app._ipython_display_()
+    app.sliders["texture"].value = 0.25
+    assert displayed.updates == [], "a run without a browser keeps what the cell showed"
+    app.page._received(app.page, {"do": "begin"}, [])
+    app.sliders["texture"].value = 0.75
+    assert displayed.updates[-1] == app._still_bundle()
+    assert displayed.updates[-1]["image/jpeg"] != displayed.shown[0]["image/jpeg"]
+    assert app.last_error is None
 
 
 def test_a_familys_own_directions_become_sliders(tmp_path):

@@ -170,3 +170,28 @@ def test_a_strip_moves_in_the_notebook(page):
     page.keyboard.press("Home")
     assert picture.get_attribute("src") != before
     assert slider.input_value() == "0"
+
+
+def test_saved_and_read_without_its_kernel_a_notebook_shows_the_last_still(page):
+    still, shown = page.locator(".swaplib-still img"), page.locator(".swaplib-app").first
+    playwright.expect(still).to_be_hidden()
+    before = still.get_attribute("src")
+    handle(page, "hair").focus()
+    page.keyboard.press("End")
+    page.wait_for_function("old => document.querySelector('.swaplib-still img').src != old", arg=before)
+    after = still.get_attribute("src")
+    playwright.expect(shown).to_be_visible()
+    page.evaluate("""async () => {
+        await jupyterapp.commands.execute("docmanager:save");
+        const { sessions } = jupyterapp.serviceManager;
+        await sessions.shutdownAll();
+    }""")
+    page.reload()
+    for button in page.locator(".jp-Dialog button.jp-mod-accept").all():
+        button.click()
+    playwright.expect(still).to_be_visible()
+    assert still.get_attribute("src") == after
+    page.wait_for_timeout(3000)
+    playwright.expect(page.get_by_text("Error displaying widget")).to_be_hidden()
+    browser.scroll_to(page, ".swaplib-still")
+    page.screenshot(path=BUILD / "studio-without-kernel.png")
