@@ -6,7 +6,7 @@ import html
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -14,8 +14,9 @@ from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
+import pandas as pd
 
-from swaplib import figures
+from swaplib import families, figures
 from swaplib.families import Codes, Family
 from swaplib.studio.controls import (
     App,
@@ -23,6 +24,7 @@ from swaplib.studio.controls import (
     Fold,
     describe,
     free,
+    labelled,
     make_box,
     make_button,
     make_icon,
@@ -31,6 +33,7 @@ from swaplib.studio.controls import (
     make_slider,
     words,
 )
+from swaplib.studio.explanation import explain, measure_shares
 from swaplib.studio.pace import Pace
 from swaplib.studio.renderer import (
     ALONG,
@@ -55,6 +58,34 @@ PATH = 7
 """Pictures on the way from the target to the picture."""
 
 
+PAST = 100
+"""How many steps can be undone."""
+Step = tuple[str, State]
+"""Which family is shown, and its state."""
+
+
+def list_released() -> dict[str, tuple[str, str]]:
+    """List the families that can be loaded: label -> name and preset, the demo's first."""
+    found = [(name, preset) for preset in ("demo", "paper", "smoke") for name in families.ready(preset)]
+    found += [(name, "photo") for name in families.ready("photo") if name in families.TRAINED]
+    return {f"{name}, {preset}": (name, preset) for name, preset in found}
+
+
+@dataclass
+class Bench:
+    """What the studio has of one family: its renderer, the state it begins with, sliders, and where they stand."""
+
+    renderer: Renderer
+    first: State
+    sliders: dict[str, widgets.FloatSlider]
+    groups: dict[str, widgets.FloatSlider]
+    edits: dict[str, widgets.FloatSlider]
+    screen: Screen | None = None
+    folds: list[Fold] = field(default_factory=list)
+    pacing: Pace | None = None
+    shares: pd.DataFrame | None = None
+
+
 class Studio(App):
     """The app. Show it as the last line of a cell; `state` may be read and set, `renderer` used by itself.
 
@@ -63,6 +94,8 @@ class Studio(App):
     their groups (`layers.group_parts`) moves them together.
     files: photographs to offer by name. folder: where pictures and states are saved; None: build/studio.
     reach: the edit sliders go from -reach to reach. seed: of the random buttons.
+    Other families take the place of the given one by `choose_family`; the faces stay. `undo` and `redo` go through
+    states and families.
     last_error as in `App`. pace is "smooth", "preview" (small frames while a slider moves) or "release" (drawn when it
     is released), by the time that the last frames took, `frame_seconds` (`Pace`). While a slider of a smooth studio
     rests, the frames beside it are drawn ahead and kept in the browser (`Screen`).
@@ -82,16 +115,24 @@ class Studio(App):
         seed: int = 0,
     ):
         super().__init__(folder, "studio")
-        self.family, self.renderer = family, Renderer(family, size, directions)
-        strengths = dict.fromkeys(self.renderer.directions, 0.0)
-        self._first = self._state = state or State(amounts=plain_swap(family), strengths=strengths)
-        self._rng, self._writing, self._path_of = random.Random(seed), False, None
+        self._rng, self._writing, self._path_of, self._small = random.Random(seed), False, None, False
         self._last_moved: Slider | None = None
         self._drawn: Sequence[np.ndarray] | None = None
-        self.pacing, self._small = Pace(self.renderer.size, 0.0), False
-        self._make_controls([str(path) for path in files], reach)
+        self._reach, self._released = reach, list_released()
+        self._opened = f"{family.name}, as opened"
+        self.along = make_slider(ALONG.name, 0, 1)
+        self.along.observe(partial(self._moved, ALONG), "value")
+        self._benches: dict[str, Bench] = {}
+        self._benches[self._opened] = self._set_up(Renderer(family, size, directions), state)
+        self._label, self._state = self._opened, self._benches[self._opened].first
+        self._past: list[Step] = []
+        self._future: list[Step] = []
+        self._present: Step = (self._label, self._state)
+        self._make_controls([str(path) for path in files])
         self.box = self._layout()
+        self._use(self._opened)
         with self._guarded():
+            self._list_saved()
             self._measure()
         self._write_controls()
         self._draw()
@@ -105,6 +146,11 @@ class Studio(App):
 
     @state.setter
     def state(self, state: State) -> None:
+        self._remember()
+        self._show_state(state)
+        self._remember()
+
+    def _show_state(self, state: State) -> None:
         self._state = state
         self._write_controls()
         self._draw()
@@ -118,7 +164,7 @@ class Studio(App):
 
     def reset(self) -> None:
         """Return to the initial state."""
-        self.state = self._first
+        self.state = self._bench.first
 
     def plain_swap(self) -> None:
         """Take the parts of a plain swap from the source, with no edits and no random codes."""
@@ -136,9 +182,157 @@ class Studio(App):
 
     def reset_part(self, *parts: str) -> None:
         """Reset parts to their initial amounts and to the source's own codes."""
-        amounts = self.state.amounts | {part: self._first.amounts.get(part, 0.0) for part in parts}
+        amounts = self.state.amounts | {part: self._bench.first.amounts.get(part, 0.0) for part in parts}
         drawn = {name: seed for name, seed in self.state.random.items() if name not in parts}
         self.state = replace(self.state, amounts=amounts, random=drawn)
+
+    def random_pair(self) -> None:
+        """Draw two rendered faces at random."""
+        drawn = (Pick("rendered", 0, number, self.choosers["source"].world.value)
+                 for number in self._rng.sample(range(10**6), 2))  # fmt: skip
+        self.state = replace(self.state, **dict(zip(("source", "target"), drawn, strict=True)))
+
+    def swap_roles(self) -> None:
+        """Make the source the target, and the target the source."""
+        self.state = replace(self.state, source=self.state.target, target=self.state.source)
+
+    def undo(self) -> None:
+        """Return to how it was before the last change."""
+        self._remember()
+        self._step(self._past, self._future)
+
+    def redo(self) -> None:
+        """Make the change again that was undone last."""
+        self._remember()
+        self._step(self._future, self._past)
+
+    def _remember(self) -> None:
+        """Note a change of state or family, so that it can be undone."""
+        here = (self._label, self._state)
+        if here != self._present:
+            self._past = [*self._past, self._present][-PAST:]
+            self._future, self._present = [], here
+        self._show_steps()
+
+    def _step(self, taken: list[Step], given: list[Step]) -> None:
+        if not taken:
+            return
+        given.append(self._present)
+        self._present = taken.pop()
+        label, state = self._present
+        self._use(label)
+        self._show_state(state)
+        self._show_steps()
+
+    def _show_steps(self) -> None:
+        self._undo.disabled, self._redo.disabled = not self._past, not self._future
+
+    # Families.
+
+    def choose_family(self, label: str) -> None:
+        """Show another family: a plain swap of the same faces. label: one of `which.options`.
+
+        A family that can't be loaded, or not show these faces, is reported, and nothing changes.
+        """
+        with self._guarded():
+            if label not in self.which.options:
+                raise ValueError(f"no family {label!r}: choose one of {', '.join(self.which.options)}")
+            if label not in self._benches:
+                self._say(f"loading {label} …")
+                self._benches[label] = self._set_up(Renderer(families.load(*self._released[label])))
+            bench = self._benches[label]
+            bench.renderer.share_uploads(self.renderer)
+            picks = {"source": self.state.source, "target": self.state.target}
+            state = replace(bench.first, **picks, along=self.state.along)
+            bench.renderer.render(state)
+            self._remember()
+            self._use(label)
+            self._state = state
+            self._measure()
+            self._remember()
+        self._write_controls()
+        if self.last_error is None:
+            self._draw()
+            self._later(self._settle)
+
+    def explain(self, group: str) -> None:
+        """Say in the status line what a part, or a group of layers, changes (`explanation`)."""
+        with self._guarded():
+            if self._bench.shares is None:
+                self._say(f"measuring what the parts of {self.family.name} change …")
+                self._bench.shares = measure_shares(self.family)
+            self._say(explain(self._bench.shares, group))
+
+    @property
+    def _bench(self) -> Bench:
+        return self._benches[self._label]
+
+    @property
+    def renderer(self) -> Renderer:
+        return self._bench.renderer
+
+    @property
+    def family(self) -> Family:
+        return self.renderer.family
+
+    @property
+    def sliders(self) -> dict[str, widgets.FloatSlider]:
+        return self._bench.sliders
+
+    @property
+    def groups(self) -> dict[str, widgets.FloatSlider]:
+        return self._bench.groups
+
+    @property
+    def edits(self) -> dict[str, widgets.FloatSlider]:
+        return self._bench.edits
+
+    @property
+    def folds(self) -> list[Fold]:
+        """The groups of controls, all of which can be closed."""
+        return [*self._bench.folds, *self._last_folds]
+
+    @property
+    def pacing(self) -> Pace:
+        return self._bench.pacing
+
+    @property
+    def _edge(self) -> int:
+        return int(np.clip(self.renderer.size, 256, 512))
+
+    def _set_up(self, renderer: Renderer, first: State | None = None) -> Bench:
+        """Make a family's sliders, which move the state as long as it is shown.
+
+        first: the state to begin with; None: a plain swap of the faces that the studio opened with.
+        """
+        if first is None:
+            opened = self._benches[self._opened].first if self._benches else State()
+            strengths = dict.fromkeys(renderer.directions, 0.0)
+            first = State(opened.source, opened.target, plain_swap(renderer.family), strengths)
+        bench = Bench(
+            renderer,
+            first,
+            {part.name: make_slider(part.name, 0, 1) for part in renderer.family.parts},
+            {name: make_slider(name, 0, 1) for name in renderer.groups},
+            {name: make_slider(name, -self._reach, self._reach) for name in renderer.directions},
+            pacing=Pace(renderer.size, 0.0),
+        )
+        kinds = {"amounts": bench.sliders, "groups": bench.groups, "strengths": bench.edits}
+        for kind, some in kinds.items():
+            for name, control in some.items():
+                control.observe(partial(self._moved, Slider(kind, name)), "value")
+        return bench
+
+    def _use(self, label: str) -> None:
+        """Put a family's sliders and screen into the box."""
+        self._label, bench = label, self._benches[label]
+        self._last_moved = self._path_of = None
+        if bench.screen is None:
+            bench.screen, bench.folds = self._make_screen(), self._slider_folds()
+        self.images["picture"] = bench.screen
+        self._place.children = [self.captions["picture"], bench.screen]
+        folds = [fold.box for fold in self.folds if fold.rows.children]
+        self._controls_box.children = [*self._top, *folds]
 
     def upload(self, role: str, name: str, content: bytes) -> None:
         """Take a picture file as source or target; it stays in this session only."""
@@ -167,8 +361,7 @@ class Studio(App):
 
     # Controls.
 
-    def _make_controls(self, files: list[str], reach: float) -> None:
-        self._edge = int(np.clip(self.renderer.size, 256, 512))
+    def _make_controls(self, files: list[str]) -> None:
         widths = {"source": 128, "target": 128, "true swap": 128, "path": PATH * 100 - 4}
         self.images = {name: make_image(name, width, 96 if name == "path" else width) for name, width in widths.items()}
         self.captions = {name: widgets.HTML() for name in (*self.images, "picture")}
@@ -179,16 +372,10 @@ class Studio(App):
                            partial(self.upload, role), self._rng)
             for role in ("source", "target")
         }  # fmt: skip
-        self.sliders = {part.name: make_slider(part.name, 0, 1) for part in self.family.parts}
-        self.groups = {name: make_slider(name, 0, 1) for name in self.renderer.groups}
-        self.edits = {name: make_slider(name, -reach, reach) for name in self.renderer.directions}
-        self.along = make_slider(ALONG.name, 0, 1)
-        kinds = {"amounts": self.sliders, "groups": self.groups, "strengths": self.edits}
-        self._controls = {Slider(kind, name): one for kind, some in kinds.items() for name, one in some.items()}
-        self._controls[ALONG] = self.along
-        for slider, control in self._controls.items():
-            control.observe(partial(self._moved, slider), "value")
-        self.images["picture"] = self._make_screen()
+        self.which = widgets.Dropdown(options=[self._opened, *self._released], **labelled("family"))
+        self.which.observe(self._chosen, "value")
+        self._undo = make_icon("↶", "undo", self.undo)
+        self._redo = make_icon("↷", "redo", self.redo)
 
     def _make_screen(self) -> Screen:
         order = list(self.sliders)
@@ -200,32 +387,37 @@ class Studio(App):
 
     def _layout(self) -> widgets.Widget:
         small = [widgets.VBox([self.captions[name], self.images[name]]) for name in ("source", "target", "true swap")]
-        picture = widgets.VBox([self.captions["picture"], self.images["picture"]])
-        stage = make_box("stage", picture, make_box("small", *small, across=True))
-        body = make_box("body", stage, make_box("controls", *self._rows()), across=True)
-        path = widgets.VBox([self.captions["path"], self.images["path"]])
-        return make_box("app", body, self.status, path, self.page)
-
-    def _rows(self) -> list[widgets.Widget]:
-        """Return all controls, in groups that fold."""
+        self._place, self._controls_box = widgets.VBox(), make_box("controls")
         wrap = widgets.Layout(flex_flow="row wrap", grid_gap="2px")
         buttons = [
             make_button("plain swap", "the parts of a plain swap from the source", self.plain_swap),
             make_button("all from source", "every part from the source", self.everything),
+            make_button("random pair", "two rendered faces drawn at random", self.random_pair),
+            make_button("swap roles", "the source becomes the target, and the target the source", self.swap_roles),
             make_button("reset everything", "back to what the studio opened with", self.reset),
+            self._undo,
+            self._redo,
         ]
-        self.folds = [
-            Fold("layers: 0 the target's, 1 the source's", [self._group_row(name) for name in self.groups]),
-            Fold("parts: 0 the target's, 1 the source's", [self._part_row(name) for name in self.sliders],
-                 folded=bool(self.groups)),
-            *self._edit_folds(),
-            Fold("faces and your own photographs",
-                 [widgets.HBox([one.box for one in self.choosers.values()], layout=wrap)], folded=True),
-            Fold("save and restore", [widgets.VBox(self._files())], folded=True),
-        ]  # fmt: skip
-        folds = [fold.box for fold in self.folds if fold.rows.children]
         along = make_row(self.along, make_icon("↺", "reset all together", self._reset_along))
-        return [widgets.HBox(buttons, layout=wrap), along, *folds]
+        self._top = [self.which, widgets.HBox(buttons, layout=wrap), along]
+        faces = widgets.HBox([one.box for one in self.choosers.values()], layout=wrap)
+        self._last_folds = [
+            Fold("faces and your own photographs", [faces], folded=True),
+            Fold("save and restore", [widgets.VBox(self._files())], folded=True),
+        ]
+        stage = make_box("stage", self._place, make_box("small", *small, across=True))
+        body = make_box("body", stage, self._controls_box, across=True)
+        path = widgets.VBox([self.captions["path"], self.images["path"]])
+        return make_box("app", body, self.status, path, self.page)
+
+    def _slider_folds(self) -> list[Fold]:
+        """Return a family's sliders, in groups that fold."""
+        parts = [self._part_row(name) for name in self.sliders]
+        return [
+            Fold("layers: 0 the target's, 1 the source's", [self._group_row(name) for name in self.groups]),
+            Fold("parts: 0 the target's, 1 the source's", parts, folded=bool(self.groups)),
+            *self._edit_folds(),
+        ]
 
     def _edit_folds(self) -> list[Fold]:
         """Return the edits in a group for each part that their names begin with; open where they are few."""
@@ -240,11 +432,16 @@ class Studio(App):
         row = [self.sliders[name], make_icon("↺", f"reset {words(name)}", partial(self.reset_part, name))]
         if self.renderer.generative:
             row.append(make_icon("⚄", f"a random {words(name)}", partial(self.randomize, name)))
+        if not any(name in parts for parts in self.renderer.groups.values()):
+            row.append(self._explain_icon(name))
         return make_row(*row)
+
+    def _explain_icon(self, name: str) -> widgets.Button:
+        return make_icon("?", f"what {words(name)} changes", partial(self.explain, name))
 
     def _group_row(self, name: str) -> widgets.HBox:
         button = make_icon("↺", f"reset {words(name)}", partial(self.reset_part, *self.renderer.groups[name]))
-        return make_row(self.groups[name], button)
+        return make_row(self.groups[name], button, self._explain_icon(name))
 
     def _edit_row(self, name: str) -> widgets.HBox:
         slider = self.edits[name]
@@ -257,6 +454,10 @@ class Studio(App):
     def _pick(self, role: str, pick: Pick) -> None:
         self.state = replace(self.state, **{role: pick})
 
+    def _chosen(self, change: Mapping[str, Any]) -> None:
+        if not self._writing:
+            self.choose_family(change["new"])
+
     def _moved(self, slider: Slider, change: Mapping[str, Any]) -> None:
         """Handle a slider's move by the user; ignore it while the controls are being written."""
         if not self._writing:
@@ -266,6 +467,7 @@ class Studio(App):
         """Make the controls show the state."""
         self._writing = True
         try:
+            self.which.value = self._label
             for role, chooser in self.choosers.items():
                 chooser.show(getattr(self.state, role))
             for name, slider in self.sliders.items():
@@ -291,17 +493,17 @@ class Studio(App):
 
     def _measure(self) -> None:
         """Choose the first pace by the time that a frame takes here."""
-        self._list_saved()
         size = self.renderer.size
         # Directions and random codes have the full size, so they fit no smaller picture.
         free = self.family.any_size and not self.renderer.directions and not self.renderer.generative
         smaller = [edge for edge in (size // 2, size // 4) if free and edge >= 32]
         seconds = self.renderer.seconds(self.state)
-        self.pacing = Pace(size, seconds, smaller, lambda edge: self.renderer.seconds(self.state, size=edge))
+        renderer = self.renderer
+        self._bench.pacing = Pace(size, seconds, smaller, lambda edge: renderer.seconds(self.state, size=edge))
         self._follow_pace()
 
     def _follow_pace(self) -> None:
-        for control in self._controls.values():
+        for control in (*self.sliders.values(), *self.groups.values(), *self.edits.values(), self.along):
             control.continuous_update = self.pace != "release"
 
     def _frame(self, state: State, size: int | None = None) -> bytes:
@@ -329,6 +531,7 @@ class Studio(App):
             for role in self.choosers:
                 self._show(role, self.renderer.face(getattr(self.state, role)))
             self._show("true swap", self.renderer.true_swap(self.state))
+            self._remember()
             self._follow_pace()
             self._tell()
             self._draw_path()
@@ -353,7 +556,9 @@ class Studio(App):
             self.images["picture"].rest(self._upcoming)
 
     def _upcoming(self) -> Upcoming:
-        control = self._controls[self._last_moved]
+        kind, name = self._last_moved
+        kinds = {"amounts": self.sliders, "groups": self.groups, "strengths": self.edits}
+        control = self.along if kind == "along" else kinds[kind][name]
         beside = list_nearest(self._stands(self._last_moved), control.min, control.max, control.step, AHEAD)
         for state in (self.renderer.move(self.state, self._last_moved, value) for value in beside):
             yield self._key(state), partial(self._frame, state)

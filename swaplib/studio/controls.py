@@ -137,7 +137,7 @@ class Fold:
 class App:
     """An app over a family: a box of controls that only write its state, and pictures that follow.
 
-    Subclasses set `family`, `state`, `box` and `images`, and define State (`to_json` and `from_json`), `_try(state)`,
+    Subclasses have `family`, `state`, `box` and `images`, and define State (`to_json` and `from_json`), `_try(state)`,
     which takes over a state that can be drawn, and `_still()`, what a run without a browser shows.
     folder: where pictures and states are saved; None: build/studio. name: their initial name.
     last_error holds the exception of the last failed action, which the status line puts in words; None after one

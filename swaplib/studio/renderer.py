@@ -147,6 +147,10 @@ class Renderer:
         except ValueError:
             self.generative = False
 
+    def share_uploads(self, other: Renderer) -> None:
+        """Take the session's pictures of another renderer, and give it one's own from now on."""
+        self._uploads = other._uploads
+
     def upload(self, name: str, content: bytes) -> Pick:
         """Take a picture file's bytes into this session. Raises PhotoError if they are no picture."""
         if len(content) > UPLOADED_BYTES:

@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 
 import ipywidgets as widgets
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -22,8 +23,9 @@ from skimage import data
 from swaplib import families, latent, studio, synthetic
 from swaplib.faces import from_uint8, to_uint8
 from swaplib.families import Family, Part
+from swaplib.latent import layers
 from swaplib.photos import PhotoError
-from swaplib.studio import Pick, State
+from swaplib.studio import Pick, State, explanation
 from swaplib.studio.pace import Pace
 
 every = pytest.mark.parametrize("name", families.NAMES)
@@ -353,6 +355,136 @@ def test_buttons(app):
     press(app, "reset everything")
     assert app.state == opened
     assert app.choosers["target"].number.value == 1
+
+
+def test_pairs_are_drawn_and_roles_swapped(app):
+    first = app.state
+    press(app, "swap roles")
+    assert (app.state.source, app.state.target) == (first.target, first.source)
+    assert app.state.amounts == first.amounts
+    press(app, "random pair")
+    assert app.state.source.rendered
+    assert len({app.state.source, app.state.target, first.source, first.target}) == 4
+
+
+def test_undo_and_redo_go_through_states(app):
+    states = [app.state]
+    press_undo, press_redo = (next(w for w in walk(app.box) if getattr(w, "tooltip", "") == name)
+                              for name in ("undo", "redo"))  # fmt: skip
+    assert press_undo.disabled
+    assert press_redo.disabled
+    app.sliders["texture"].value = 0.25
+    states.append(app.state)
+    press(app, "swap roles")
+    states.append(app.state)
+    app.along.value = 0.5
+    states.append(app.state)
+    for state in states[-2::-1]:
+        press(app, "undo")
+        assert app.state == state
+        assert app.sliders["texture"].value == state.amounts["texture"]
+    assert press_undo.disabled
+    app.undo()
+    assert app.state == states[0], "there is nothing before"
+    for state in states[1:]:
+        press(app, "redo")
+        assert app.state == state
+    assert press_redo.disabled
+    press(app, "undo")
+    app.sliders["shape"].value = 0.5
+    assert press_redo.disabled, "what was undone is gone once something else is done"
+
+
+def test_a_drag_is_one_step(app):
+    first = app.state
+
+    async def drag():
+        for value in (0.9, 0.6, 0.3):
+            app.sliders["texture"].value = value
+        await asyncio.sleep(0.5)
+        app.undo()
+        assert app.state == first
+        app.sliders["shape"].value = 0.4
+        app.undo()  # before the slider has come to rest
+        await asyncio.sleep(0.5)
+
+    asyncio.run(drag())
+    assert app.state == first
+    app.redo()
+    assert app.state.amounts["shape"] == 0.4
+
+
+def test_another_family_shows_the_same_faces(app, astronaut):
+    app.upload("target", "a.png", astronaut)
+    app.sliders["shape"].value = 0.5
+    before, screen = app.state, app.images["picture"]
+    app.which.value = "rsgan, smoke"
+    assert app.last_error is None, app.last_error
+    assert app.family.name == "rsgan"
+    assert (app.state.source, app.state.target) == (before.source, before.target)
+    assert app.state.amounts == studio.plain_swap(app.family)
+    assert list(app.sliders) == [part.name for part in app.family.parts]
+    assert app.images["picture"] is not screen
+    assert set(app.sliders.values()) | set(app.edits.values()) <= set(walk(app.box))
+    app.sliders["hair"].value = 1
+    wanted = np.asarray(Image.fromarray(app.renderer.render(app.state)).resize((256, 256), Image.Resampling.BICUBIC))
+    assert np.abs(shown(app).astype(float) - wanted).mean() < 3
+    press(app, "undo")
+    press(app, "undo")
+    assert app.family.name == "landmarks"
+    assert app.state == before
+    assert app.which.value == "landmarks, as opened"
+    assert app.images["picture"] is screen
+    assert set(app.sliders.values()) <= set(walk(app.box))
+    press(app, "redo")
+    assert app.family.name == "rsgan"
+    press(app, "reset everything")
+    assert app.state == State(FIRST, SECOND, studio.plain_swap(app.family), dict.fromkeys(app.edits, 0.0))
+
+
+def test_all_released_families_are_offered(app):
+    offered = studio.app.list_released()
+    assert {name for name, preset in offered.values() if preset == "demo"} == set(families.ready("demo"))
+    assert {"rsgan, demo", "e4s, demo", "rsgan, smoke"} <= set(offered)
+    assert list(app.which.options) == ["landmarks, as opened", *offered]
+
+
+def test_a_family_that_cant_be_shown_changes_nothing(app, monkeypatch):
+    before = app.state
+    monkeypatch.setattr(families, "load", lambda *given: (_ for _ in ()).throw(OSError("the weights are damaged")))
+    app.which.value = "rsgan, smoke"
+    assert "the weights are damaged" in app.status.value
+    assert app.state == before
+    assert app.family.name == "landmarks"
+    assert app.which.value == "landmarks, as opened"
+    app.choose_family("nobody")
+    assert "no family &#x27;nobody&#x27;" in app.status.value or "no family 'nobody'" in app.status.value
+
+
+def test_a_part_is_explained_by_its_row_of_the_heat_map(app, monkeypatch):
+    rows = {"identity": [0.9, 0.1], "pose": [0.0, 1.0], "hair colour": [float("nan"), 0.5]}
+    asked = []
+    table = pd.DataFrame(rows, index=["texture", "shape"])
+    monkeypatch.setattr(studio.app, "measure_shares", lambda family: asked.append(family) or table)
+    press(app, "what texture changes")
+    assert "texture alone, in percent of what all parts change together: identity 90 % · pose 0 %" in app.status.value
+    press(app, "what shape changes")
+    assert "pose 100 % · hair colour 50 % · identity 10 %" in app.status.value
+    assert asked == [app.family], "measured once"
+    app.explain("mouth")
+    assert "nothing was measured of" in app.status.value
+
+
+def test_shares_are_the_heat_maps(app):
+    shares = explanation.measure_shares(app.family, layers.NOBODY)
+    assert list(shares.index) == [part.name for part in app.family.parts]
+    pair = synthetic.render_faces(2 * explanation.PAIRS, seed=explanation.SEED, size=64).resize(32)
+    changes = [
+        (app.family.swap(pair[: explanation.PAIRS], pair[explanation.PAIRS :], amounts)
+         - app.family.swap(pair[: explanation.PAIRS], pair[explanation.PAIRS :], {})).abs().mean()
+        for amounts in ({"texture": 1.0}, dict.fromkeys(shares.index, 1.0))
+    ]  # fmt: skip
+    assert shares.loc["texture", "pixels"] == pytest.approx((changes[0] / changes[1]).item(), rel=1e-3)
 
 
 def test_random_parts_are_offered_by_generative_families_only(app, generative):

@@ -161,6 +161,31 @@ def test_buttons_work_by_keyboard_and_errors_show_in_the_page(page):
     playwright.expect(page.get_by_role("status").filter(has_text="ms a frame")).to_be_visible()
 
 
+def test_families_change_in_the_page_and_can_be_undone(page):
+    browser.scroll_to(page)
+    picture, family = page.locator("img.swaplib-picture"), page.get_by_label("family", exact=True)
+    before = on_screen(page)
+    family.select_option("e4s, demo")
+    handle(page, "eyebrows").wait_for()
+    playwright.expect(handle(page, "face")).to_have_count(0)
+    page.wait_for_timeout(1000)
+    assert on_screen(page) != before
+    assert picture.get_attribute("alt").startswith("synthetic picture: e4s takes from the source")
+    kernel = python(page)
+    assert kernel["right"]
+    assert kernel["error"] == ""
+    assert kernel["frame"] == on_screen(page)
+    page.get_by_role("button", name="undo").focus()
+    page.keyboard.press("Enter")
+    handle(page, "face").wait_for()
+    page.wait_for_timeout(1000)
+    assert family.input_value() == "rsgan, as opened"
+    assert on_screen(page) == before
+    page.get_by_role("button", name="what hair changes").click()
+    told = page.get_by_role("status").filter(has_text="hair alone, in percent of what all parts change together")
+    playwright.expect(told).to_be_visible(timeout=60_000)
+
+
 def test_a_strip_moves_in_the_notebook(page):
     browser.run_cell(page, 3)
     slider, picture = page.locator(".swaplib-strip input"), page.locator(".swaplib-strip img[data-live]")

@@ -1,0 +1,38 @@
+"""What a slider changes, in words: the layer heat map of a family (`latent.layers`), on a few rendered pairs."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from swaplib import synthetic
+from swaplib.families import Family
+from swaplib.judges import Judges
+from swaplib.latent import layers
+
+PAIRS = 6
+"""Rendered pairs that are measured."""
+SEED = 77
+"""Of their series."""
+
+
+def measure_shares(family: Family, judges: Judges | None = None) -> pd.DataFrame:
+    """Measure what each group of parts changes alone, as a share of what all of them change together.
+
+    judges: who reads the pictures; our own released ones by default. Groups down, readings across.
+    """
+    faces = synthetic.render_faces(2 * PAIRS, seed=SEED, size=min(max(family.config.size, 64), 512))
+    faces = faces.resize(family.config.size)
+    changes = layers.measure_influence(family, faces[:PAIRS], faces[PAIRS:], judges=judges)
+    return layers.make_heat_table(changes)[0]
+
+
+def explain(shares: pd.DataFrame, group: str) -> str:
+    """Say what a group changes, the most first. Raises ValueError for a group that was not measured."""
+    if group not in shares.index:
+        raise ValueError(f"nothing was measured of {group!r}: there are {', '.join(shares.index)}")
+    row = shares.loc[group].dropna().sort_values(ascending=False)
+    told = " · ".join(f"{reading} {100 * share:.0f} %" for reading, share in row.items() if math.isfinite(share))
+    name = group.replace("_", " ")
+    return f"{name} alone, in percent of what all parts change together: {told} ({PAIRS} rendered pairs)"
