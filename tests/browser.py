@@ -154,6 +154,52 @@ def scroll_to(page, app: str = ".swaplib-app") -> None:
     page.wait_for_timeout(300)
 
 
+NAMED = {
+    "button",
+    "slider",
+    "textbox",
+    "combobox",
+    "spinbutton",
+    "checkbox",
+    "radio",
+    "image",
+    "application",
+    "listbox",
+}
+# The contrast of an element's text with what lies behind it, as WCAG 2 counts it.
+CONTRAST = """element => {
+    const light = colour => colour.slice(0, 3).map(one => one / 255)
+        .map(one => one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, one, k) => sum + one * [0.2126, 0.7152, 0.0722][k], 0);
+    const parse = text => text.match(/[\\d.]+/g).map(Number);
+    let behind = element, colour = [0, 0, 0, 0];
+    while (behind && colour[3] === 0) {
+        colour = parse(getComputedStyle(behind).backgroundColor);
+        if (colour.length === 3) colour.push(1);
+        behind = behind.parentElement;
+    }
+    const [low, high] = [light(parse(getComputedStyle(element).color)), light(colour)].sort((a, b) => a - b);
+    return (high + 0.05) / (low + 0.05);
+}"""
+
+
+def named(page, app: str = ".swaplib-app") -> list[tuple[str, str]]:
+    """Roles and names of an app's controls and pictures, as the browser tells them to a screen reader."""
+    client = page.context.new_cdp_session(page)
+    document = client.send("DOM.getDocument")["root"]["nodeId"]
+    node = client.send("DOM.querySelector", {"nodeId": document, "selector": app})["nodeId"]
+    nodes = client.send("Accessibility.queryAXTree", {"nodeId": node})["nodes"]
+    shown = [one for one in nodes if not one["ignored"] and one["role"]["value"] in NAMED]
+    return [(one["role"]["value"], one.get("name", {}).get("value", "").strip()) for one in shown]
+
+
+def use_theme(page, theme: str) -> None:
+    """Change JupyterLab's theme: "Light" or "Dark"."""
+    page.evaluate("name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})", f"JupyterLab {theme}")
+    page.wait_for_function(f"document.body.dataset.jpThemeLight == '{'true' if theme == 'Light' else 'false'}'")
+    page.wait_for_timeout(500)
+
+
 def run_cell(page, index: int) -> None:
     """JupyterLab drops a run silently while it is still connecting, so press until the cell is running.
 

@@ -221,6 +221,14 @@ def test_what_cant_be_done_shows_in_the_page(page):
     playwright.expect(page.get_by_role("status").filter(has_text="ms a frame")).to_be_visible()
 
 
+def test_everything_on_the_board_has_a_name(page):
+    told = browser.named(page)
+    assert [role for role, name in told if not name] == []
+    assert {"undo (Ctrl-Z)", "grow the chosen region by a pixel (+)"} <= {name for role, name in told}
+    assert {name for role, name in told if role == "slider"} == {"brush", "opacity", "strength"}
+    assert [name for role, name in told if role == "image" and name.startswith("synthetic picture: regional")]
+
+
 def test_a_reference_lends_its_texture(page):
     choose(page, "regions", "skin")
     page.locator(".noUi-handle").focus()

@@ -161,6 +161,38 @@ def test_buttons_work_by_keyboard_and_errors_show_in_the_page(page):
     playwright.expect(page.get_by_role("status").filter(has_text="ms a frame")).to_be_visible()
 
 
+def test_everything_has_a_name_and_can_be_read(page):
+    heads = [page.get_by_role("button", name=name) for name in ("edits of", "faces and", "save and")]
+    for button in heads:
+        while (one := button.and_(page.locator(".swaplib-folded"))).count():
+            one.first.click()
+            page.wait_for_timeout(300)
+    source = page.get_by_label("from", exact=True).first
+    source.select_option("upload")
+    upload = page.get_by_role("button", name="upload a source")
+    assert upload.evaluate("button => button.scrollWidth <= button.clientWidth"), "the whole text is to be read"
+    source.select_option("photograph")
+    path = page.get_by_label("path", exact=True).first
+    assert path.bounding_box()["width"] > 130
+    path.fill("nowhere.jpg")
+    page.keyboard.press("Enter")
+    wrong = page.locator(".swaplib-wrong")
+    wrong.wait_for()
+    told = browser.named(page)
+    assert [role for role, name in told if not name] == []
+    assert {"face", "hair: Gray Hair", "all together"} <= {name for role, name in told if role == "slider"}
+    pictures = [name for role, name in told if role == "image"]
+    assert len(pictures) == 5
+    assert sum(name.startswith("synthetic picture: ") for name in pictures) == 3
+    for theme in ("Dark", "Light"):
+        browser.use_theme(page, theme)
+        assert wrong.evaluate(browser.CONTRAST) >= 4.5
+        assert page.locator(".swaplib-fold").first.evaluate(browser.CONTRAST) >= 4.5
+    source.select_option("rendered")
+    playwright.expect(page.get_by_role("status").filter(has_text="ms a frame")).to_be_visible()
+    assert page.locator(".swaplib-told").evaluate(browser.CONTRAST) >= 4.5
+
+
 def test_families_change_in_the_page_and_can_be_undone(page):
     browser.scroll_to(page)
     picture, family = page.locator("img.swaplib-picture"), page.get_by_label("family", exact=True)
