@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-Preset = Annotated[str, typer.Option(help="smoke, demo or paper.")]
+Preset = Annotated[str, typer.Option(help="smoke, demo, paper, or official: imported weights.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Processes.")]
 World = Annotated[str, typer.Option(help="calm (near-frontal, soft light) or wild (everything).")]
@@ -69,7 +69,8 @@ def swap(
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to save: .png, .jpg or .webp; a video as .mp4.")],
     family: Annotated[str, typer.Option(help="Which system; `swaplib info` lists them.")] = "landmarks",
     preset: Annotated[
-        str | None, typer.Option(help="smoke, demo, paper, or photo: weights that know photographs, the default.")
+        str | None,
+        typer.Option(help="smoke, demo, paper, official (imported), or photo: knows photographs, the default."),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Other weights of the family than the released ones.")] = None,
     stitch: Annotated[bool, typer.Option("--stitch", help="Stitch the face in, in the gradient domain.")] = False,
@@ -251,7 +252,7 @@ def evaluate(
         if found is not None:
             split = split or next((name for name in ("test", "val") if name in found.splits), None)
             found = found.split(split) if split else found
-        judges = Judges.released()
+        judges = Judges.released(preset if preset == "official" else "demo")
         for text in judge or ():
             judges = judges.with_files(**dict([_pair(text, "--judge KIND=FILE")]))
         table = metrics.evaluate(
@@ -498,7 +499,7 @@ def describe() -> dict[str, Any]:
         loaded = {
             **{f"{kind}_encoder": encoder(1024) for kind, encoder in published.ENCODERS.items()},
             "facevid2vid": published.FaceVid2Vid(),
-            **{name: judge() for name, judge in judges.PUBLISHED.items()},
+            **{name: judges.PUBLISHED.build(name) for name in judges.PUBLISHED},
         }
     found["networks"] = counted | {name: _size(network) for name, network in loaded.items()}
     return found
@@ -527,30 +528,31 @@ def _released(learners: Any, name: str) -> dict[str, Any] | None:
 @app.command("import")
 def import_(
     file: Annotated[
-        Path | None,
-        typer.Argument(help="NVIDIA's .pkl; rosinality's, pSp's, e4e's or E4S's .pt; FaceVid2Vid's .pth.tar."),
+        Path | None, typer.Argument(help="A published file, or the folder of Mask-Guided Portrait Editing's.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to save: .safetensors.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="A folder; by default the first of SWAPLIB_WEIGHTS, else among your own data."
+        ),
+    ] = None,
     listed: Annotated[
         bool, typer.Option("--list", help="List all published files that load here, and by which Python.")
     ] = False,
 ) -> None:
-    """Turn published weights into safetensors. Nothing in the file is executed."""
-    if not listed and (file is None or out is None):
-        raise typer.BadParameter("name FILE and --out, or say --list")
+    """Make published weights loadable at the preset "official". Nothing in the file is executed."""
+    if not listed and file is None:
+        raise typer.BadParameter("name FILE, or say --list")
     with _sentences():
-        from swaplib.weights import published
-
         if listed:
+            from swaplib.weights import published
+
             typer.echo(published.official_text())
             return
-        written = published.convert(file, out)
-        networks = ", ".join(f"{name} with {_count(part):,} numbers" for name, part in published.read(written).items())
-        typer.echo(f"{written}: {networks}")
+        from swaplib.workbook import importing
 
-
-def _count(tensors: dict[str, Any]) -> int:
-    return sum(tensor.numel() for tensor in tensors.values())
+        for made in importing.import_file(file, out):
+            typer.echo(f"{made.name}: {made.parameters:,} parameters, preset official, {made.file}")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -79,6 +79,11 @@ class Family(Fillable, Model):
     moved: ClassVar[tuple[str, ...]] = ()
     parts: tuple[Part, ...]
 
+    @property
+    def framing(self) -> str:
+        """How its pictures are aligned, as `photos.align` calls it."""
+        return getattr(self.config, "framing", "portrait")
+
     def encode(self, faces: Faces) -> Codes:
         """Encode faces at the config's size; subclasses say what they need beyond the images."""
         raise NotImplementedError

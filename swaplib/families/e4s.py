@@ -78,6 +78,7 @@ class Config:
     """Sizes (pixels, channels), judges, and loss weights. Sections are the supplement's; "code" the authors'."""
 
     size: int = 1024
+    framing: str = "portrait"  # how pictures are aligned (`photos.align`); that of official files is their authors'
     generator_preset: str = "paper"  # the StyleGAN2 that it starts from
     encoder_size: int = 256  # pixels that the encoder sees, code
     encoder_width: int = 64  # channels of its first convolution …

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ from torch import nn
 from swaplib.data import Dataset
 from swaplib.faces import CELEBAMASK_HQ, LABELS, Faces, label_table, one_hot
 from swaplib.judges.augment import augment
-from swaplib.judges.base import Judge, PublishedJudge
+from swaplib.judges.base import Judge, PublishedConfig, PublishedJudge
 from swaplib.networks.bisenet import BiSeNet
 from swaplib.networks.unet import UNet
 from swaplib.training.model import Phase, Stage, cosine
@@ -97,6 +98,7 @@ class Parser(Judge):
 
     name = "parser"
     Config = Config
+    stand_ins: ClassVar[tuple[str, ...]] = ("bisenet",)
     mirrored = False  # the augmentation mirrors
 
     def __init__(self, config: Config):
@@ -196,8 +198,8 @@ class PublicParser(PublishedJudge):
 
     name = "bisenet"
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, config: PublishedConfig | None = None):
+        super().__init__(config)
         self.network = BiSeNet()
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None], persistent=False)
         self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225])[:, None, None], persistent=False)
@@ -207,6 +209,11 @@ class PublicParser(PublishedJudge):
         """Return logits, the classes in CelebAMask-HQ's order, for images in [-1, 1]."""
         seen = (Faces(images).resize(512).images + 1) / 2
         return self.network((seen - self.mean) / self.deviation)[:, self.order]
+
+    def features(self, images: torch.Tensor, size: int | None = None) -> list[torch.Tensor]:
+        """Return the trunk's four maps, finest first, of images at `size` pixels, or at 512: for E4S's parsing loss."""
+        seen = (Faces(images).resize(size or 512).images + 1) / 2
+        return [*self.network.cp.resnet.features((seen - self.mean) / self.deviation)]
 
     def parse(self, images: torch.Tensor) -> torch.Tensor:
         """Return labels (B, H, W) at the pictures' own size, uint8, without gradients."""
@@ -221,8 +228,8 @@ class HelenParser(PublishedJudge):
 
     name = "helen"
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, config: PublishedConfig | None = None):
+        super().__init__(config)
         self.network = UNet(len(LABELS["mgpe"]))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) -> (B, 11, 256, 256)

@@ -25,7 +25,7 @@ def swap_photographs(
     family: Family,
     source: Photo,
     target: Photo,
-    kind: photos.Kind = "portrait",
+    kind: photos.Kind | None = None,
     size: int | None = None,
     source_face: Face = "largest",
     target_face: Face = "largest",
@@ -33,12 +33,13 @@ def swap_photographs(
 ) -> tuple[np.ndarray, list[str]]:
     """Put the source's face into the target photograph: align both, swap them, paste the result back.
 
-    source, target: a path, a PIL image or an array. kind: the alignment. size: height of the aligned pictures in
-    pixels; None for the family's own, or, where it takes any size, for that of the face in the target photograph.
-    source_face, target_face: which face, as in `photos.choose`. amounts: as in `Family.mix`; None for a plain swap.
-    Returns the photograph, uint8 RGB (H, W, 3), bit for bit the target's where the swap changes nothing, and notes
-    on what was done. Raises PhotoError with one sentence that names the photograph and the remedy.
+    source, target: a path, a PIL image or an array. kind: the alignment; None for the family's own. size: height of the
+    aligned pictures in pixels; None for the family's own, or, where it takes any size, for that of the face in the
+    target photograph. source_face, target_face: which face, as in `photos.choose`. amounts: as in `Family.mix`; None
+    for a plain swap. Returns the photograph, uint8 RGB (H, W, 3), bit for bit the target's where the swap changes
+    nothing, and notes on what was done. Raises PhotoError with one sentence that names the photograph and the remedy.
     """
+    kind = kind or family.framing
     into = prepare_photo("target", target, kind, size or family.config.size, target_face)
     if size is None and family.any_size:
         scale = np.sqrt(abs(np.linalg.det(into.matrix[:2, :2])))

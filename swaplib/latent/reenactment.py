@@ -8,14 +8,14 @@ E4S swaps only between faces of like pose and expression, so it first drives the
     rendered     rendered faces, whose factors are known, are rendered again: the exact answer
     landmarks    the picture is warped so that its landmarks lie where they should
     exact        as rendered where the factors are known, otherwise as landmarks
-    facevid2vid  the published network that E4S uses (`networks.facevid2vid`), from its authors' file
+    facevid2vid  the published network that E4S uses (`networks.facevid2vid`), imported or from its authors' file
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 import cv2
@@ -23,9 +23,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from swaplib import judges, synthetic
+from swaplib import judges, synthetic, weights
 from swaplib.faces import Faces
 from swaplib.judges.shape import Shape
+from swaplib.networks import facevid2vid
+from swaplib.training.model import FrozenModel
+from swaplib.training.registry import Registry
 from swaplib.weights import published
 
 DRIVEN = ("expression", "pose", "camera")
@@ -174,6 +177,38 @@ class Exact:
 # ---------------------------------------------------------------------------------------------- the network
 
 
+@dataclass(frozen=True)
+class Config:
+    """The size of FaceVid2Vid's network, which an imported file brings along."""
+
+    width: int = 64  # channels of its first layers
+
+    @classmethod
+    def paper(cls) -> Config:
+        return cls()
+
+    @classmethod
+    def smoke(cls) -> Config:
+        return cls(width=2)
+
+    demo = smoke
+
+
+class DrivingNetwork(FrozenModel):
+    """FaceVid2Vid's network as a model that is saved and loaded; never trained here."""
+
+    name = "facevid2vid"
+    Config = Config
+    official: ClassVar[tuple[str, ...]] = ("network",)
+
+    def __init__(self, config: Config, network: nn.Module | None = None):
+        super().__init__(config)
+        self.network = facevid2vid.FaceVid2Vid(config.width) if network is None else network
+
+
+PUBLISHED: Registry[DrivingNetwork] = Registry("reenactor", (DrivingNetwork,))
+
+
 class FaceVid2Vid:
     """The published network at its 256 px, with absolute motion, as E4S uses it."""
 
@@ -194,17 +229,17 @@ KINDS: Mapping[str, type[Reenactor]] = {kind.name: kind for kind in (Identity, R
 
 
 def load(name: str, file: str | os.PathLike | None = None, device: str | torch.device = "cpu") -> Reenactor:
-    """Return the reenactor of that name. file: FaceVid2Vid's published one, which no other needs.
+    """Return the reenactor of that name.
 
-    Raises ValueError for an unknown name and as `published.load_official` does, FileNotFoundError without weights.
+    file: FaceVid2Vid's, published or imported; None for the one that has been imported. No other needs any. Raises
+    ValueError for an unknown name and as `published.load_official` does, FileNotFoundError without weights.
     """
     if name not in KINDS:
         raise ValueError(f"unknown reenactor {name!r}: choose one of {', '.join(KINDS)}")
     if name != FaceVid2Vid.name:
         return KINDS[name]()
-    if file is None:
-        raise FileNotFoundError(
-            "facevid2vid has no released weights: name its published file, 00000189-checkpoint.pth.tar, or choose the "
-            "reenactor landmarks"
-        )
-    return FaceVid2Vid(published.load_official(file)["facevid2vid"].to(device))
+    if file is None or weights.read_name(file):
+        network = PUBLISHED.load(name, weights.OFFICIAL, file=file).network
+    else:
+        network = published.load_official(file)["facevid2vid"]
+    return FaceVid2Vid(network.to(device))

@@ -91,6 +91,8 @@ class Model(nn.Module):
     name     as in the registry and on the command line
     Config   a frozen dataclass with `smoke()`, `demo()` and `paper()`, and a field `size`, pixels
     training_only   names of the submodules and frozen models that only training needs (discriminators, teachers)
+    optional   names of the frozen models that it can be used without, for a part of what it does
+    official   submodules and buffers that a published file fills (`weights.filling.Fillable`); empty: there is no file
     mirrored   whether every other picture that it learns from is mirrored
     counted    names that `swaplib info` gives to submodules, at the paper's size: name -> submodule
 
@@ -102,6 +104,8 @@ class Model(nn.Module):
     name: ClassVar[str]
     Config: ClassVar[type]
     training_only: ClassVar[tuple[str, ...]] = ()
+    optional: ClassVar[tuple[str, ...]] = ()
+    official: ClassVar[tuple[str, ...]] = ()
     mirrored: ClassVar[bool] = True
     counted: ClassVar[Mapping[str, str]] = {}
     frozen: dict[str, nn.Module]
@@ -190,6 +194,7 @@ def _apply_to_copy(model: nn.Module, fn: Callable[[torch.Tensor], torch.Tensor])
 class FrozenModel(Model):
     """A model that others learn from or measure with: trained first, then frozen."""
 
+    stand_ins: ClassVar[tuple[str, ...]] = ()  # published models that may take its place, the best first
     trained: bool = True
     sha256: str | None = None  # of the file that its weights came from
 

@@ -214,7 +214,7 @@ def test_too_many_people_are_refused(people):
 
 def assert_held_still(judge: torch.nn.Module, name: str) -> None:
     assert judge.name == name
-    assert isinstance(judge, judges.PUBLISHED[name])
+    assert isinstance(judge, judges.PUBLISHED.kind(name))
     assert not judge.training
     assert not any(parameter.requires_grad for parameter in judge.parameters())
 
