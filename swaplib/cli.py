@@ -281,13 +281,24 @@ def run(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Notebooks side by side; as many as there are cores by default.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what is missing, what is skipped, how long it takes.")
+    ] = False,
 ) -> None:
-    """Run the notebooks into build/, with their figures, and make an HTML copy of the workbook."""
+    """Run the notebooks into build/, with their figures, and make an HTML copy of the workbook.
+
+    What is missing is listed first, with the commands that help; notebooks that need it are skipped.
+    """
     from swaplib.workbook import runner
 
     with _sentences(runner.WorkbookError):
         pairs = dict(_pair(text) for text in values or [])
         start = time.perf_counter()
+        plan = runner.plan_run(notebooks or (), preset, pairs)
+        if dry_run or plan.missing:
+            typer.echo(plan.tell() + "\n")
+        if dry_run:
+            return
         report = runner.run(notebooks or (), preset, pairs, update=update, figures_folder=figures, jobs=jobs)
         typer.echo(
             f"{len(report.seconds)} notebooks in {time.perf_counter() - start:.0f} s\n"

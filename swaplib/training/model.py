@@ -93,6 +93,7 @@ class Model(nn.Module):
     training_only   names of the submodules and frozen models that only training needs (discriminators, teachers)
     optional   names of the frozen models that it can be used without, for a part of what it does
     official   submodules and buffers that a published file fills (`weights.filling.Fillable`); empty: there is no file
+    stand_ins  names of published models that take its place at the preset "official", the best first
     mirrored   whether every other picture that it learns from is mirrored
     counted    names that `swaplib info` gives to submodules, at the paper's size: name -> submodule
 
@@ -106,6 +107,7 @@ class Model(nn.Module):
     training_only: ClassVar[tuple[str, ...]] = ()
     optional: ClassVar[tuple[str, ...]] = ()
     official: ClassVar[tuple[str, ...]] = ()
+    stand_ins: ClassVar[tuple[str, ...]] = ()
     mirrored: ClassVar[bool] = True
     counted: ClassVar[Mapping[str, str]] = {}
     frozen: dict[str, nn.Module]
@@ -194,7 +196,6 @@ def _apply_to_copy(model: nn.Module, fn: Callable[[torch.Tensor], torch.Tensor])
 class FrozenModel(Model):
     """A model that others learn from or measure with: trained first, then frozen."""
 
-    stand_ins: ClassVar[tuple[str, ...]] = ()  # published models that may take its place, the best first
     trained: bool = True
     sha256: str | None = None  # of the file that its weights came from
 

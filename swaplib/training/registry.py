@@ -14,6 +14,7 @@ from swaplib import weights
 from swaplib.training.model import FrozenModel, Model
 from swaplib.weights import OFFICIAL
 from swaplib.weights.catalogue import OFFICIAL as FILES
+from swaplib.weights.catalogue import OfficialFile
 
 PRESETS = ("smoke", "demo", "paper")
 T = TypeVar("T", bound=Model)
@@ -47,9 +48,16 @@ class Registry(Generic[T]):
 
     def ready(self, preset: str = "demo") -> tuple[str, ...]:
         """Return the names of those that `load` gives at a preset: released or imported, or with nothing to learn."""
+        if preset == OFFICIAL:
+            return tuple(name for name in self if not self.has_weights(name) or self.find_imported(name))
         return tuple(
             name for name in self if not self.has_weights(name) or weights.find_released(name, preset).exists()
         )
+
+    def find_imported(self, name: str) -> str | None:
+        """Return the model, a frozen one's stand-ins included, that has been imported in its place; None without."""
+        names = (name, *self.kind(name).stand_ins)
+        return next((one for one in names if weights.find_released(one, OFFICIAL).exists()), None)
 
     def has_weights(self, name: str) -> bool:
         """Return whether a model is anything without weights: it learns, or a published file fills it."""
@@ -121,11 +129,14 @@ class Registry(Generic[T]):
         of_file = preset in ("photo", OFFICIAL)  # whose sizes are those of the file
         if file is None and not self.has_weights(name):
             return self.build(name, "demo" if of_file else preset).to(device).eval()
+        imported = self.find_imported(name) if file is None and preset == OFFICIAL else None
+        if imported not in (None, name):
+            return self.holder(imported).load(imported, OFFICIAL, device)
         if file is None:
             chosen = None if of_file else self.config(name, preset)
             file = weights.find_released(name, preset)
             if not file.exists():
-                raise FileNotFoundError(_missing(name, preset))
+                raise FileNotFoundError(_missing(self.kind(name), preset))
         else:
             chosen = None
         config = weights.read_config(file, kind) if chosen is None else chosen
@@ -155,10 +166,10 @@ class Registry(Generic[T]):
 
     def _find_stand_in(self, name: str) -> FrozenModel:
         """Return what takes the place of a frozen model that has not been imported."""
-        found = [(other, OFFICIAL) for other in self.kind(name).stand_ins] + [(name, "paper"), (name, "demo")]
-        there = (which for which in found if weights.find_released(*which).exists())
-        other, preset = next(there, (name, "paper"))
-        return self.holder(other).frozen(other, preset)
+        if imported := self.find_imported(name):
+            return self.holder(imported).frozen(imported, OFFICIAL)
+        ours = (preset for preset in ("paper", "demo") if weights.find_released(name, preset).exists())
+        return self.frozen(name, next(ours, "paper"))
 
     def _untrained(self, name: str, preset: str | Any) -> T:
         """Return a shared frozen model with the random weights of seed 0."""
@@ -179,7 +190,7 @@ class Registry(Generic[T]):
         found = {}
         for keyword, (name, preset) in kind.frozen_models(config).items():
             sha256 = named.get(keyword)
-            if preset == OFFICIAL and keyword in kind.optional and not self._has_stand_in(name):
+            if preset == OFFICIAL and keyword in kind.optional and not self.holder(name).find_imported(name):
                 found[keyword] = None
                 continue
             with weights.searching(Path(file).parent):  # files that were trained together lie together
@@ -191,11 +202,6 @@ class Registry(Generic[T]):
                 )
         return found
 
-    def _has_stand_in(self, name: str) -> bool:
-        """Return whether a frozen model, or a published one that may take its place, has been imported."""
-        names = (name, *self.holder(name).kind(name).stand_ins)
-        return any(weights.find_released(other, OFFICIAL).exists() for other in names)
-
     def holder(self, name: str) -> Registry:
         """Return the registry, here or below, that knows a name. Raises ValueError for an unknown one."""
         if name in self._kinds:
@@ -206,9 +212,16 @@ class Registry(Generic[T]):
         raise ValueError(f"unknown frozen model {name!r}: there are {', '.join(n for r in self.below for n in r)}")
 
 
-def _missing(name: str, preset: str) -> str:
+def find_file(kind: type[Model]) -> OfficialFile | None:
+    """Return the published file that fills a model, or a stand-in of it; None where there is none."""
+    rows = {row.name: row for row in FILES}
+    return next((rows[name] for name in (kind.name, *kind.stand_ins) if name in rows), None)
+
+
+def _missing(kind: type[Model], preset: str) -> str:
+    name = kind.name
     if preset == OFFICIAL:
-        row = next((row for row in FILES if row.name == name), None)
+        row = find_file(kind)
         if row is None:
             return f"no published file fills {name}: choose the preset demo, or train it (swaplib train {name})"
         return f"{name} has not been imported: get {row.files} from {row.project}, then say swaplib import FILE"

@@ -33,7 +33,8 @@ from papermill.exceptions import PapermillExecutionError
 
 from swaplib import figures
 from swaplib.provenance import checkout, commit, replacing, sha256, versions, write_text
-from swaplib.workbook import claims
+from swaplib.weights import OFFICIAL
+from swaplib.workbook import claims, preflight
 
 PRESETS = ("smoke", "demo", "paper")
 MAX_BYTES = 600_000
@@ -218,16 +219,43 @@ def settings(
 
 @dataclass
 class Report:
-    """What a run did: seconds by notebook, where its products are, and what `update` renewed in the checkout."""
+    """What a run did: seconds by notebook, where its products are, and what `update` renewed in the checkout.
+
+    plan: what it was to take, and what it skipped.
+    """
 
     out: Path
     figures: Path
     seconds: dict[str, float] = field(default_factory=dict)
     renewed: list[str] = field(default_factory=list)
+    plan: preflight.Plan | None = None
 
     @property
     def index(self) -> Path:
         return self.out / "html" / "index.html"
+
+
+def plan_run(
+    names: Iterable[str] = (),
+    preset: str = "demo",
+    values: Mapping[str, Any] | None = None,
+    folder: str | Path | None = None,
+) -> preflight.Plan:
+    """Check what `run` checks before the first notebook starts, and return what the run takes and skips.
+
+    A notebook whose weights are missing is skipped, and at the preset "official" one that nothing of it was made for.
+    """
+    books = choose(list(names), folder)
+    plan = settings(books, preset, values, folder)
+    made = load_preset(preset, folder) if preset == OFFICIAL else {book.stem: {} for book in books}
+    left_out = {book.stem: "is about rendered faces and our own weights" for book in books if book.stem not in made}
+    full = {book.stem: _all_values(book, plan[book.stem]) for book in books}
+    device = next((one["device"] for one in full.values() if "device" in one), "cpu")
+    return preflight.check(books, preset, full, left_out, device)
+
+
+def _all_values(book: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: parameter.default for name, parameter in parameters(book).items()} | dict(values)
 
 
 def run(
@@ -250,8 +278,9 @@ def run(
         demo run. Figures and claims in `figures_folder` from earlier runs of the same notebooks are included.
     jobs: notebooks that run side by side, each with one thread; as many as there are cores by default. They start, and
         are reported, in reading order; those numbered 9x, which show what the others made, wait for all of these.
-    Raises WorkbookError for wrong parameters, and at the first failing cell with notebook, cell and error; what ran
-    before stays in `out`.
+    Notebooks that `plan_run` skips are left out, unless they were named: then, and where none is left, WorkbookError is
+    raised. It is raised, too, for wrong parameters, and at the first failing cell with notebook, cell and error; what
+    ran before stays in `out`.
     """
     plain = preset == "demo" and not values
     if update and not plain:
@@ -260,15 +289,15 @@ def run(
     books = choose(names, folder)
     if not books:
         raise WorkbookError(f"no notebooks in {folder or root() / 'notebooks'}")
-    plan = settings(books, preset, values, folder)
+    plan, takes = settings(books, preset, values, folder), plan_run(names, preset, values, folder)
+    if not takes.runs or ((names or update) and len(takes.runs) < len(books)):
+        raise WorkbookError(_tell_missing(takes))
+    books = [book for book in books if book.stem in {lesson.name for lesson in takes.runs}]
     out = Path(out).resolve() if out else root() / "build" / preset
     own = Path(figures_folder) if figures_folder else figures.folder() if plain else out / "figures"
     pictures = own.resolve()
-    report = Report(out, pictures)
-    full = {
-        book: {name: parameter.default for name, parameter in parameters(book).items()} | plan[book.stem]
-        for book in books
-    }
+    report = Report(out, pictures, plan=takes)
+    full = {book: _all_values(book, plan[book.stem]) for book in books}
     last = [book for book in books if book.stem.startswith("9")]
     with _environment(SWAPLIB_FIGURES=str(pictures)):
         for together in ([book for book in books if book not in last], last):
@@ -281,6 +310,13 @@ def run(
         report.renewed = _renew(books, out, pictures, everything=not names)
     write_html(out, pictures)
     return report
+
+
+def _tell_missing(takes: preflight.Plan) -> str:
+    """Say in one sentence why notebooks can't run, and what helps first."""
+    skipped = "; ".join(f"{one.name}: {one.skipped}" for one in takes.lessons if one.skipped)
+    first = f": {takes.missing[0].file}, {takes.missing[0].command}" if takes.missing else ""
+    return f"not all of it can run at the preset {takes.preset} ({skipped}){first}; swaplib run --dry-run lists it all"
 
 
 @contextmanager
