@@ -126,7 +126,10 @@ def prepare(
     ] = "portrait",
     size: Annotated[int, typer.Option(min=16, help="Edge of the aligned pictures in pixels.")] = 256,
     jobs: Jobs = 2,
-    backend: Annotated[str | None, typer.Option(help="joblib's backend, such as dask for a cluster.")] = None,
+    backend: Annotated[str | None, typer.Option(help="joblib's backend, such as threading.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a dask cluster, such as tcp://host:8786: all its workers prepare.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many files.")] = None,
     parse: Annotated[bool, typer.Option("--parse", help="Label pictures without labels by the parser.")] = False,
 ) -> None:
@@ -135,7 +138,12 @@ def prepare(
         from swaplib import data, judges
 
         parser = judges.load("parser").parse if parse else None
-        typer.echo(data.prepare(folder, out, layout, kind, size, jobs, backend=backend, limit=limit, parser=parser))
+        options = {"limit": limit, "parser": parser}
+        if scheduler is None:
+            typer.echo(data.prepare(folder, out, layout, kind, size, jobs, backend=backend, **options))
+            return
+        with data.connect(scheduler):
+            typer.echo(data.prepare(folder, out, layout, kind, size, jobs, backend="dask", **options))
 
 
 @app.command()
