@@ -45,6 +45,18 @@ def _sentences(*expected: type[Exception]):
         raise typer.Exit(130) from None
 
 
+def check_device(device: str) -> str:
+    """Return the device. Raises ValueError for one that is unknown, or not here."""
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"unknown device {device!r}: choose cpu or cuda")
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ValueError("there is no CUDA device here: choose the device cpu")
+    return device
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
@@ -78,6 +90,7 @@ def swap(
         str | None,
         typer.Option(help="First give the source the target's pose and expression: landmarks, or FaceVid2Vid's file."),
     ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Put the face of SOURCE into the photograph or video TARGET. Faces are found and aligned by themselves.
 
@@ -93,10 +106,12 @@ def swap(
         for path in (source, target):
             if out.exists() and path.exists() and out.samefile(path):
                 raise ValueError(f"{out} is the source or the target: choose another name for the result")
-        system = families.load(family, preset, file=weights)
+        system = families.load(family, preset, check_device(device), file=weights)
         if drive is not None:
             published = Path(drive).is_file()
-            driver = reenactment.load("facevid2vid", drive) if published else reenactment.load(drive)
+            driver = (
+                reenactment.load("facevid2vid", drive, device) if published else reenactment.load(drive, device=device)
+            )
             system = latent.Driven(system, driver)
         system = latent.Stitched(system) if stitch else system
         text = f"Face swap by the family {family}."
@@ -247,6 +262,7 @@ def evaluate(
             help="A published judge of your own as further columns: identity, parser or perceptual; may be repeated.",
         ),
     ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Make the comparison table: families on rendered pairs whose true swap is known, or on photographs."""
     with _sentences():
@@ -264,8 +280,9 @@ def evaluate(
         for text in judge or ():
             judges = judges.with_files(**dict([_pair(text, "--judge KIND=FILE")]))
         table = metrics.evaluate(
-            names, pairs, seed, size=size, world=world, preset=preset, jobs=jobs, photographs=found, judges=judges
-        )
+            names, pairs, seed, size=size, world=world, preset=preset, jobs=jobs, photographs=found, judges=judges,
+            device=check_device(device),
+        )  # fmt: skip
         with replacing(out) as temporary:
             table.to_csv(temporary)
         with replacing(out.with_suffix(".md")) as temporary:
@@ -357,13 +374,14 @@ def fill(
     bare: Annotated[
         bool, typer.Option("--bare", help="Give it pictures alone, as an outside system has them.")
     ] = False,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Fill a folder with a family's swaps. Stopped and started again, it goes on where it was."""
     with _sentences():
         from swaplib import benchmark, families, latent
         from swaplib.latent import reenactment
 
-        system = families.load(family, preset, file=weights)
+        system = families.load(family, preset, check_device(device), file=weights)
         system = latent.Driven(system, reenactment.load(drive)) if drive else system
         typer.echo(f"swaps in {benchmark.run(system, pairs, out, bare)}")
 

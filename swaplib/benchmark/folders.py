@@ -159,12 +159,14 @@ def run(
     """
     card, out = read_card(pairs), Path(out)
     missing = [row for row, name in enumerate(card.names) if not (out / f"{name}.png").exists()]
+    device = next((parameter.device for parameter in family.parameters()), "cpu")
     with torch.no_grad():
         for first in tqdm(range(0, len(missing), _CHUNK), unit=f"x{_CHUNK}", desc=family.name, disable=not progress):
             rows = missing[first : first + _CHUNK]
             drawn = draw_again(card, rows)
-            source, target = (family.fit_size(_bare(one) if bare else one) for one in (drawn.source, drawn.target))
-            for row, image in zip(rows, family.swap(source, target), strict=True):
+            given = (_bare(one) if bare else one for one in (drawn.source, drawn.target))
+            source, target = (family.fit_size(one).to(device) for one in given)
+            for row, image in zip(rows, family.swap(source, target).cpu(), strict=True):
                 text = f"Swap of the benchmark {card.series}, {card.set}, by {family.name}."
                 figures.save_picture(image, out / f"{card.names[row]}.png", "composite", text)
     return out

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -21,6 +21,8 @@ from swaplib.networks.codes import slerp
 from swaplib.training.model import Model
 from swaplib.weights.filling import Fillable
 
+AT_ONCE = 64 * 128**2
+"""Pixels of the pictures that a family takes at a time."""
 Geometry = Literal["euclidean", "sphere", "labels", "image"]
 LabelOrder = Literal["celebamask_hq", "bisenet", "e4s", "mgpe"]
 
@@ -138,14 +140,35 @@ class Family(Fillable, Model):
             for part in self.parts
         }
 
+    def at_once(self, size: int | None = None) -> int:
+        """Return how many pictures it takes at a time, so that memory doesn't grow with their number.
+
+        size: pixels of the pictures, where it takes any; 64 of 128 px or smaller, one of 1024.
+        """
+        return max(1, min(64, AT_ONCE // (size or self.config.size) ** 2))
+
+    def split(self, faces: Faces) -> Iterator[slice]:
+        """Yield the rows of faces, at a size that it takes, as many as it takes at a time."""
+        step = self.at_once(faces.size[0])
+        yield from (slice(first, first + step) for first in range(0, len(faces), step))
+
     @torch.no_grad()
     def swap(
         self, source: Faces, target: Faces, amounts: Mapping[str, float | torch.Tensor] | None = None
     ) -> torch.Tensor:
-        """Return the target's picture with the source's parts, images (B, 3, H, W) in [-1, 1]."""
+        """Return the target's picture with the source's parts, images (B, 3, H, W) in [-1, 1], a few at a time."""
         if len(source) != len(target):
             raise ValueError(f"{len(source)} sources but {len(target)} targets: give one source for each target")
-        return self.decode(self.mix(self.encode(source), self.encode(target), amounts))
+        shown = []
+        for rows in self.split(target):
+            some = amounts and {name: amount[rows] if _has_rows(amount) else amount for name, amount in amounts.items()}
+            shown.append(self.decode(self.mix(self.encode(source[rows]), self.encode(target[rows]), some)))
+        return torch.cat(shown)
+
+    @torch.no_grad()
+    def rebuild(self, faces: Faces) -> torch.Tensor:
+        """Return what comes back of pictures, images (B, 3, H, W) in [-1, 1], encoded and decoded a few at a time."""
+        return torch.cat([self.decode(self.encode(faces[rows])) for rows in self.split(faces)])
 
     @torch.no_grad()
     def preview(self, faces: Faces) -> torch.Tensor:
@@ -153,4 +176,8 @@ class Family(Fillable, Model):
         device = next(self.parameters()).device
         faces = faces.resize(self.config.size).to(device)
         before = faces[torch.arange(len(faces)).roll(1)]
-        return torch.stack([faces.images, self.decode(self.encode(faces)), self.swap(before, faces)])
+        return torch.stack([faces.images, self.rebuild(faces), self.swap(before, faces)])
+
+
+def _has_rows(amount: float | torch.Tensor) -> bool:
+    return isinstance(amount, torch.Tensor) and amount.ndim > 0

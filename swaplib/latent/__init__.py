@@ -5,7 +5,7 @@ More are in `latent.directions`, `latent.layers`, `latent.inversion` and `latent
 
 from __future__ import annotations
 
-from swaplib.latent.codes import Loss, edit, encode, interpolate, split_batches, swap, tune
+from swaplib.latent.codes import Loss, decode, edit, encode, interpolate, split_batches, swap, tune
 from swaplib.latent.photographs import Face, Photo, mark_changes, prepare_photo, swap_photographs
 from swaplib.latent.wrappers import Driven, Stitched, Wrapped
 
@@ -16,6 +16,7 @@ __all__ = (
     "Photo",
     "Stitched",
     "Wrapped",
+    "decode",
     "edit",
     "encode",
     "interpolate",

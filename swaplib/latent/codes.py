@@ -15,8 +15,8 @@ from swaplib.families import Codes, Family, Part
 
 @torch.no_grad()
 def encode(family: Family, faces: Faces, batch: int = 32) -> Codes:
-    """Encode faces of any size, `batch` at a time."""
-    device = next((parameter.device for parameter in family.parameters()), "cpu")
+    """Encode faces of any size, `batch` at a time at most."""
+    device, batch = _device(family), min(batch, family.at_once())
     chunks = [faces[first : first + batch].to(device) for first in range(0, len(faces), batch)]
     codes = [family.encode(family.fit_size(chunk)) for chunk in chunks]
     return {part.name: torch.cat([one[part.name] for one in codes]) for part in family.parts}
@@ -28,12 +28,23 @@ def split_batches(codes: Codes, batch: int = 32) -> Iterator[Codes]:
         yield {name: code[first : first + batch] for name, code in codes.items()}
 
 
+def _device(family: Family) -> torch.device:
+    return next((parameter.device for parameter in family.parameters()), torch.device("cpu"))
+
+
+@torch.no_grad()
+def decode(family: Family, codes: Codes, batch: int = 32) -> torch.Tensor:
+    """Decode codes to images (B, 3, H, W) in [-1, 1], `batch` at a time at most."""
+    return torch.cat([family.decode(one) for one in split_batches(codes, min(batch, family.at_once()))])
+
+
 def swap(
     family: Family, source: Faces, target: Faces, amounts: Mapping[str, float | torch.Tensor] | None = None
 ) -> torch.Tensor:
-    """Swap faces of any size (`Family.swap`); return images (B, 3, H, W) at the target's size."""
-    images = family.swap(family.fit_size(source), family.fit_size(target), amounts)
-    return Faces(images).resize(target.size).images
+    """Swap faces of any size, wherever they are; return images (B, 3, H, W) at the target's size, beside the target."""
+    device = _device(family)
+    images = family.swap(family.fit_size(source).to(device), family.fit_size(target).to(device), amounts)
+    return Faces(images.to(target.images.device)).resize(target.size).images
 
 
 @torch.no_grad()
@@ -51,7 +62,7 @@ def interpolate(
     names = [part.name for part in family.parts] if parts is None else parts
     ours, theirs = family.encode(source), family.encode(target)
     amounts = (k / (steps - 1) for k in range(steps))
-    return torch.stack([family.decode(family.mix(ours, theirs, dict.fromkeys(names, amount))) for amount in amounts])
+    return torch.stack([decode(family, family.mix(ours, theirs, dict.fromkeys(names, amount))) for amount in amounts])
 
 
 def edit(

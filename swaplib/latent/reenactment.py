@@ -114,9 +114,10 @@ class Landmarks:
             raise ValueError(
                 "driving by landmarks needs faces.landmarks of every source: prepare the photographs first"
             )
-        own, theirs = self.judge.measure(source.images), self.judge.measure(driver.images)
+        device = next(self.judge.parameters()).device
+        own, theirs = (self.judge.measure(faces.images.to(device)) for faces in (source, driver))
         step = self.judge.landmarks(theirs | {"shape": own["shape"]}) - self.judge.landmarks(own)
-        return source.landmarks + step * (source.size[1] / 2)
+        return source.landmarks + step.to(source.landmarks) * (source.size[1] / 2)
 
     def drive(self, source: Faces, driver: Faces) -> Faces:
         _pairs(source, driver)
@@ -220,8 +221,9 @@ class FaceVid2Vid:
     @torch.no_grad()
     def drive(self, source: Faces, driver: Faces) -> Faces:
         _pairs(source, driver)
-        size = self.network.size
-        images = self.network(source.resize(size).images, driver.resize(size).images.to(source.images))
+        size, device = self.network.size, next(self.network.parameters()).device
+        pairs = zip(source.resize(size).images.split(8), driver.resize(size).images.split(8), strict=True)
+        images = torch.cat([self.network(*(one.to(device) for one in pair)) for pair in pairs]).to(source.images)
         return _driven(source, Faces(images).resize(source.size).images)
 
 
