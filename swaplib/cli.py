@@ -119,7 +119,7 @@ def swap(
         if files.is_video(target):
             from swaplib import video
 
-            notes = video.swap(system, source, target, out, made=made, text=text)
+            notes = video.swap(system, source, target, out, kind=system.framing, made=made, text=text)
         else:
             photo, notes = latent.swap_photographs(system, source, target)
             figures.save_picture(photo, out, made, text=text)

@@ -164,9 +164,9 @@ def run(
         for first in tqdm(range(0, len(missing), _CHUNK), unit=f"x{_CHUNK}", desc=family.name, disable=not progress):
             rows = missing[first : first + _CHUNK]
             drawn = draw_again(card, rows)
-            given = (_bare(one) if bare else one for one in (drawn.source, drawn.target))
-            source, target = (family.fit_size(one).to(device) for one in given)
-            for row, image in zip(rows, family.swap(source, target).cpu(), strict=True):
+            source, target = (_bare(one) if bare else one for one in (drawn.source, drawn.target))
+            overlay = family.overlay(*(family.fit_size(one).to(device) for one in (source, target))).to("cpu")
+            for row, image in zip(rows, overlay.over(target), strict=True):
                 text = f"Swap of the benchmark {card.series}, {card.set}, by {family.name}."
                 figures.save_picture(image, out / f"{card.names[row]}.png", "composite", text)
     return out

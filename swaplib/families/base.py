@@ -9,15 +9,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from swaplib.faces import Faces
 from swaplib.networks.codes import slerp
+from swaplib.photos import blending
 from swaplib.training.model import Model
 from swaplib.weights.filling import Fillable
 
@@ -51,6 +53,42 @@ Codes = dict[str, torch.Tensor]
 """Part name -> tensor (B, *part.shape), in the order of the family's parts."""
 
 
+class Overlay(NamedTuple):
+    """What a swap lays over its target's picture: images (B, 3, H, W) in [-1, 1], and how much of each pixel counts.
+
+    weights (B, H, W) lie between 0, where the target's own pixel stays, and 1; None where all has been drawn anew.
+    """
+
+    images: torch.Tensor
+    weights: torch.Tensor | None = None
+
+    @classmethod
+    def join(cls, overlays: Sequence[Overlay]) -> Overlay:
+        """Return several overlays, one after the other, as one."""
+        weights = [one.weights for one in overlays if one.weights is not None]
+        return cls(torch.cat([one.images for one in overlays]), torch.cat(weights) if weights else None)
+
+    def to(self, device: str | torch.device) -> Overlay:
+        """Return it on a device."""
+        return Overlay(self.images.to(device), None if self.weights is None else self.weights.to(device))
+
+    def over(self, target: Faces) -> torch.Tensor:
+        """Return the pictures at the size of their targets, whose own pixels stay where the weights are 0."""
+        images = Faces(self.images).resize(target.size).images
+        if self.weights is None:
+            return images
+        weights = F.interpolate(self.weights[:, None], target.size, mode="bilinear", antialias=True)[:, 0]
+        return blending.lay(images, target.images, weights)
+
+
+def average_part(part: Part, codes: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the mean of several codes of a part, by its geometry; of labels and of images the first one's."""
+    if part.geometry in ("labels", "image"):
+        return codes[0]
+    mean = torch.stack(list(codes)).mean(0)
+    return F.normalize(mean, dim=-1) if part.geometry == "sphere" else mean
+
+
 def mix_part(part: Part, source: torch.Tensor, target: torch.Tensor, amount: float | torch.Tensor) -> torch.Tensor:
     """Return the code at `amount` between the target's (0) and the source's (1), by the part's geometry.
 
@@ -73,12 +111,14 @@ class Family(Fillable, Model):
     paper        what its paper calls the system, and the arXiv id; None where it has none
     official     what the authors' published file must fill (`load_official`); empty where there is no such file
     moved        what its paper lets come along with the source's face, as `synthetic.true_swap` names it
+    driven       whether its paper first gives the source the target's pose and expression (`latent.Driven`)
     """
 
     swap_parts: ClassVar[tuple[str, ...]]
     any_size: ClassVar[bool] = False
     paper: ClassVar[tuple[str, str] | None] = None
     moved: ClassVar[tuple[str, ...]] = ()
+    driven: ClassVar[bool] = False
     parts: tuple[Part, ...]
 
     @property
@@ -120,6 +160,16 @@ class Family(Fillable, Model):
         """Return what `latent.tune` may fit to some faces: parameters that `decode` reads, not those of `encode`."""
         return ()
 
+    def tuning_loss(self, images: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        """Return what `latent.tune` lowers: how far decoded images (B, 3, H, W) are from what they are to show."""
+        return F.l1_loss(images, wanted)
+
+    def average(self, codes: Sequence[Codes]) -> Codes:
+        """Return one code of the same people from several pictures of them, part by part (`average_part`)."""
+        if len(codes) == 1:
+            return codes[0]
+        return {part.name: average_part(part, [one[part.name] for one in codes]) for part in self.parts}
+
     def transfer(self, source: Codes, target: Codes) -> Codes:
         """Return each part at an amount of 1: the source's, or what a family makes of it for this target."""
         return source
@@ -140,6 +190,10 @@ class Family(Fillable, Model):
             for part in self.parts
         }
 
+    def cover(self, mixed: Codes, target: Codes) -> torch.Tensor | None:
+        """Return the weights of an `Overlay` of mixed codes over their targets' pictures; None where all is drawn."""
+        return None
+
     def at_once(self, size: int | None = None) -> int:
         """Return how many pictures it takes at a time, so that memory doesn't grow with their number.
 
@@ -148,22 +202,42 @@ class Family(Fillable, Model):
         return max(1, min(64, AT_ONCE // (size or self.config.size) ** 2))
 
     def split(self, faces: Faces) -> Iterator[slice]:
-        """Yield the rows of faces, at a size that it takes, as many as it takes at a time."""
-        step = self.at_once(faces.size[0])
+        """Yield the rows of faces, as many as it takes at a time at its own size, or theirs where it takes any."""
+        step = self.at_once(faces.size[0] if self.any_size else None)
         yield from (slice(first, first + step) for first in range(0, len(faces), step))
 
     @torch.no_grad()
+    def overlay(
+        self,
+        source: Faces,
+        target: Faces,
+        amounts: Mapping[str, float | torch.Tensor] | None = None,
+        also: Sequence[Faces] = (),
+    ) -> Overlay:
+        """Return the target's picture with the source's parts, and where it is to replace the target's own.
+
+        Pictures are made a few at a time. also: other pictures of the sources' people, each as many as there are
+        sources.
+        """
+        for one in (source, *also):
+            if len(one) != len(target):
+                raise ValueError(f"{len(one)} sources but {len(target)} targets: give one source for each target")
+        made = []
+        for rows in self.split(target):
+            ours = self.average([self.encode(one[rows]) for one in (source, *also)])
+            theirs = self.encode(target[rows])
+            mixed = self.mix(ours, theirs, take_rows(amounts, rows))
+            made.append(Overlay(self.decode(mixed), self.cover(mixed, theirs)))
+        return Overlay.join(made)
+
     def swap(
         self, source: Faces, target: Faces, amounts: Mapping[str, float | torch.Tensor] | None = None
     ) -> torch.Tensor:
-        """Return the target's picture with the source's parts, images (B, 3, H, W) in [-1, 1], a few at a time."""
-        if len(source) != len(target):
-            raise ValueError(f"{len(source)} sources but {len(target)} targets: give one source for each target")
-        shown = []
-        for rows in self.split(target):
-            some = amounts and {name: amount[rows] if _has_rows(amount) else amount for name, amount in amounts.items()}
-            shown.append(self.decode(self.mix(self.encode(source[rows]), self.encode(target[rows]), some)))
-        return torch.cat(shown)
+        """Return the target's picture with the source's parts as it is drawn, images (B, 3, H, W) in [-1, 1].
+
+        `latent.swap` also lays it over the target's own picture, where the family says how.
+        """
+        return self.overlay(source, target, amounts).images
 
     @torch.no_grad()
     def rebuild(self, faces: Faces) -> torch.Tensor:
@@ -179,5 +253,12 @@ class Family(Fillable, Model):
         return torch.stack([faces.images, self.rebuild(faces), self.swap(before, faces)])
 
 
-def _has_rows(amount: float | torch.Tensor) -> bool:
-    return isinstance(amount, torch.Tensor) and amount.ndim > 0
+Amounts = Mapping[str, "float | torch.Tensor"]
+
+
+def take_rows(amounts: Amounts | None, rows: slice) -> Amounts | None:
+    """Return the amounts of some faces, where there is one for each face."""
+    if amounts is None:
+        return None
+    several = {name: isinstance(amount, torch.Tensor) and amount.ndim > 0 for name, amount in amounts.items()}
+    return {name: amount[rows] if several[name] else amount for name, amount in amounts.items()}

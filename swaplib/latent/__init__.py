@@ -5,14 +5,13 @@ More are in `latent.directions`, `latent.layers`, `latent.inversion` and `latent
 
 from __future__ import annotations
 
-from swaplib.latent.codes import Loss, decode, edit, encode, interpolate, split_batches, swap, tune
-from swaplib.latent.photographs import Face, Photo, mark_changes, prepare_photo, swap_photographs
+from swaplib.latent.codes import decode, edit, encode, interpolate, split_batches, swap, tune
+from swaplib.latent.photographs import Face, Photo, prepare_photo, swap_photographs, weigh
 from swaplib.latent.wrappers import Driven, Stitched, Wrapped
 
 __all__ = (
     "Driven",
     "Face",
-    "Loss",
     "Photo",
     "Stitched",
     "Wrapped",
@@ -20,10 +19,10 @@ __all__ = (
     "edit",
     "encode",
     "interpolate",
-    "mark_changes",
     "prepare_photo",
     "split_batches",
     "swap",
     "swap_photographs",
     "tune",
+    "weigh",
 )  # fmt: skip

@@ -214,9 +214,13 @@ def _score(family: Family, scorer: Scorer) -> dict[str, torch.Tensor | float]:
     device = next((parameter.device for parameter in family.parameters()), torch.device("cpu"))
     mine, others = (family.fit_size(faces).to(device) for faces in (scorer.pairs.source, scorer.pairs.target))
     start = time.perf_counter()
-    images = family.swap(mine, others).cpu()
-    seconds = (time.perf_counter() - start) / len(images)
-    return {**scorer.score(images), **self_consistency(family, mine, others), "seconds": seconds}
+    overlay = family.overlay(mine, others).to("cpu")
+    seconds = (time.perf_counter() - start) / len(overlay.images)
+    return {
+        **scorer.score(overlay.over(scorer.pairs.target)),
+        **self_consistency(family, mine, others),
+        "seconds": seconds,
+    }
 
 
 def summarise(scores: pd.DataFrame, seed: int = 0, draws: int = 2000) -> pd.DataFrame:

@@ -16,16 +16,19 @@ from typing import Any, Literal, NamedTuple
 import cv2
 import numpy as np
 import torch
+from cachetools import LRUCache
 from PIL import Image, ImageDraw, ImageFont
 
 from swaplib import figures, latent, photos, synthetic
 from swaplib.faces import Faces, to_uint8
-from swaplib.families import Codes, Family
+from swaplib.families import Codes, Family, Overlay
 from swaplib.latent import layers
 from swaplib.provenance import DigitalSource
 
 # ---------------------------------------------------------------------------------------------- the state
 
+UPLOADED_BYTES = 128 << 20
+"""How much of the uploaded pictures a session keeps."""
 KINDS = {"rendered": "rendered", "file": "photograph", "upload": "upload"}
 
 
@@ -128,7 +131,8 @@ class Renderer:
             raise ValueError(f"{family.name} makes pictures of {family.config.size} pixels only, not of {size}")
         self.family = family
         self.size = size or family.config.size
-        self._uploads: dict[str, bytes | Faces] = {}
+        # The pictures of a session; the ones that were used least recently go where they are too many.
+        self._uploads: LRUCache[str, bytes | Faces] = LRUCache(UPLOADED_BYTES, getsizeof=_count_bytes)
         self._device = next((parameter.device for parameter in family.parameters()), torch.device("cpu"))
         self.directions = dict(family.directions() if directions is None else directions)
         self.groups = {name: parts for name, parts in layers.group_parts(family).items() if len(parts) > 1}
@@ -145,6 +149,11 @@ class Renderer:
 
     def upload(self, name: str, content: bytes) -> Pick:
         """Take a picture file's bytes into this session. Raises PhotoError if they are no picture."""
+        if len(content) > UPLOADED_BYTES:
+            megabytes = UPLOADED_BYTES >> 20
+            raise photos.PhotoError(
+                f"{name} is larger than {megabytes} MB: save a smaller copy and upload that", "huge"
+            )
         try:
             with photos.open_image(io.BytesIO(content), name) as image:
                 photos.load(image)
@@ -152,6 +161,11 @@ class Renderer:
             raise
         except OSError as error:
             raise photos.PhotoError(f"{name} can't be read as a picture: upload a JPEG or PNG file") from error
+        if len(content) > UPLOADED_BYTES:
+            megabytes = UPLOADED_BYTES >> 20
+            raise photos.PhotoError(
+                f"{name} is larger than {megabytes} MB: save a smaller copy and upload that", "huge"
+            )
         digest = hashlib.sha256(content).hexdigest()
         self._uploads[digest] = content
         return Pick("upload", path=name, sha256=digest)
@@ -199,8 +213,10 @@ class Renderer:
 
     @torch.no_grad()
     def render(self, state: State, size: int | None = None) -> np.ndarray:
-        """Return the picture of a state. The same state always gives the same picture."""
-        return to_uint8(self.family.decode(self.codes(state, size))[0])
+        """Return the picture of a state, laid over the target's. The same state always gives the same picture."""
+        codes = self.codes(state, size)
+        overlay = Overlay(self.family.decode(codes), self.family.cover(codes, self.encode(state.target, size)))
+        return to_uint8(overlay.over(self.faces(state.target, size).to(self._device))[0])
 
     def strip(self, state: State, steps: int = 7) -> list[np.ndarray]:
         """Return pictures on the path from the target to the state's mix, whatever its `along`."""
@@ -277,6 +293,10 @@ class Renderer:
     def _true_swap(self, source: Pick, target: Pick) -> np.ndarray:
         truth = synthetic.true_swap(self._prepare(source, 0)[0], self._prepare(target, 0)[0])
         return to_uint8(truth.resize(self.size).images[0])
+
+
+def _count_bytes(upload: bytes | Faces) -> int:
+    return len(upload) if isinstance(upload, bytes) else upload.images.nbytes
 
 
 def stamp(pick: Pick) -> int:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 
-from swaplib import families, studio, synthetic
+from swaplib import families, latent, studio, synthetic
 from swaplib.faces import from_uint8, to_uint8
 from swaplib.families import Family, Part
 from swaplib.photos import PhotoError
@@ -131,15 +131,36 @@ def test_ends_of_the_sliders_are_the_familys_own_answers(name):
     family = families.start(name, "smoke").eval()
     renderer = studio.Renderer(family)
     source, target = (renderer.faces(pick) for pick in (FIRST, SECOND))
-    swapped = to_uint8(family.swap(source, target)[0])
-    state = State(FIRST, SECOND, studio.plain_swap(family))
-    everything = dict.fromkeys(studio.plain_swap(family), 1.0)
+    plain, nothing = studio.plain_swap(family), {}
+    everything = dict.fromkeys(plain, 1.0)
+    swapped, kept, taken = (
+        to_uint8(latent.swap(family, source, target, amounts)[0]) for amounts in (None, nothing, everything)
+    )
+    state = State(FIRST, SECOND, plain)
     assert np.array_equal(renderer.render(state), swapped)
-    kept = to_uint8(family.decode(family.encode(target))[0])
-    taken = to_uint8(family.decode(family.transfer(family.encode(source), family.encode(target)))[0])
     assert np.array_equal(renderer.render(State(FIRST, SECOND)), kept)
     assert np.array_equal(renderer.render(replace(state, along=0.0)), kept)
     assert np.array_equal(renderer.render(State(FIRST, SECOND, everything)), taken)
+
+
+def test_a_session_keeps_uploads_within_bounds(astronaut, monkeypatch):
+    monkeypatch.setattr(studio.renderer, "UPLOADED_BYTES", 5 * len(astronaut) // 2)
+    renderer = studio.Renderer(families.load("landmarks"), 64)
+    with Image.open(io.BytesIO(astronaut)) as image:
+        picks = [renderer.upload(f"{k}.png", renumber(image, k)) for k in range(3)]
+    assert renderer.face(picks[2]).shape == (64, 64, 3)
+    with pytest.raises(ValueError, match=r"0\.png is not in this session"):
+        renderer.face(picks[0])
+    with pytest.raises(ValueError, match=r"large\.png is larger than \d+ MB: save a smaller copy"):
+        renderer.upload("large.png", bytes(3 * len(astronaut)))
+
+
+def renumber(image: Image.Image, k: int) -> bytes:
+    """Return the picture as a PNG file that differs from others in one pixel."""
+    other, file = image.copy(), io.BytesIO()
+    other.putpixel((0, 0), (k, 0, 0))
+    other.save(file, "PNG")
+    return file.getvalue()
 
 
 @every
