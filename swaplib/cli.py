@@ -306,6 +306,11 @@ def run(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Notebooks side by side; as many as there are cores by default.")
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Prepared photographs, where no truth is needed, in the place of rendered faces."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda, for notebooks that take one.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is missing, what is skipped, how long it takes.")
     ] = False,
@@ -318,6 +323,7 @@ def run(
 
     with _sentences(runner.WorkbookError):
         pairs = dict(_pair(text) for text in values or [])
+        pairs |= {name: str(value) for name, value in (("data", data), ("device", device)) if value is not None}
         start = time.perf_counter()
         plan = runner.plan_run(notebooks or (), preset, pairs)
         if dry_run or plan.missing:

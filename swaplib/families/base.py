@@ -23,8 +23,6 @@ from swaplib.photos import blending
 from swaplib.training.model import Model
 from swaplib.weights.filling import Fillable
 
-AT_ONCE = 64 * 128**2
-"""Pixels of the pictures that a family takes at a time."""
 Geometry = Literal["euclidean", "sphere", "labels", "image"]
 LabelOrder = Literal["celebamask_hq", "bisenet", "e4s", "mgpe"]
 
@@ -193,13 +191,6 @@ class Family(Fillable, Model):
     def cover(self, mixed: Codes, target: Codes) -> torch.Tensor | None:
         """Return the weights of an `Overlay` of mixed codes over their targets' pictures; None where all is drawn."""
         return None
-
-    def at_once(self, size: int | None = None) -> int:
-        """Return how many pictures it takes at a time, so that memory doesn't grow with their number.
-
-        size: pixels of the pictures, where it takes any; 64 of 128 px or smaller, one of 1024.
-        """
-        return max(1, min(64, AT_ONCE // (size or self.config.size) ** 2))
 
     def split(self, faces: Faces) -> Iterator[slice]:
         """Yield the rows of faces, as many as it takes at a time at its own size, or theirs where it takes any."""

@@ -353,6 +353,9 @@ class E4S(Family):
 
         Raises ValueError for pictures of another size, and for ones without labels where the parser has no weights.
         """
+        if not torch.is_grad_enabled() and len(faces) > self.at_once():
+            chunks = [self.encode(faces[rows]) for rows in self.split(faces)]
+            return {name: torch.cat([one[name] for one in chunks]) for name in chunks[0]}
         mask = self.labels(faces)
         textures = self.encoder(faces.images, mask)
         return {**self._named(textures), "mask": mask}
@@ -424,7 +427,11 @@ class E4S(Family):
         """
         if mask.is_floating_point() or int(mask.max()) >= len(REGIONS):
             raise ValueError(f"a mask holds integers from 0 to {len(REGIONS) - 1}, E4S's regions: use faces.relabel")
-        return masked_synthesis(self.generator.synthesis, styles, mask, self.config.masked, noise)
+        # At 1024 px a picture takes gigabytes while it is made: without gradients, one is made after the other.
+        step = len(mask) if torch.is_grad_enabled() else self.at_once()
+        pairs = zip(styles.split(step), mask.split(step), strict=True)
+        made = [masked_synthesis(self.generator.synthesis, *pair, self.config.masked, noise) for pair in pairs]
+        return made[0] if len(made) == 1 else torch.cat(made)
 
     def _named(self, textures: torch.Tensor) -> Codes:
         return dict(zip(REGIONS, textures.unbind(1), strict=True))

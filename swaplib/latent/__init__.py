@@ -5,7 +5,7 @@ More are in `latent.directions`, `latent.layers`, `latent.inversion` and `latent
 
 from __future__ import annotations
 
-from swaplib.latent.codes import decode, edit, encode, interpolate, split_batches, swap, tune
+from swaplib.latent.codes import decode, edit, encode, interpolate, split_batches, swap, swap_each, tune
 from swaplib.latent.photographs import Face, Photo, prepare_photo, swap_photographs, weigh
 from swaplib.latent.wrappers import Driven, Stitched, Wrapped
 
@@ -22,6 +22,7 @@ __all__ = (
     "prepare_photo",
     "split_batches",
     "swap",
+    "swap_each",
     "swap_photographs",
     "tune",
     "weigh",

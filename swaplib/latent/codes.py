@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +55,25 @@ def swap(
         overlay = family.overlay(*pair, take_rows(amounts, rows)).to(target.images.device)
         shown.append(overlay.over(target[rows]))
     return torch.cat(shown)
+
+
+@torch.no_grad()
+def swap_each(
+    family: Family, source: Faces, target: Faces, ways: Mapping[Any, Mapping[str, float] | None], largest: int = 128
+) -> dict[Any, torch.Tensor]:
+    """Swap the same pairs in several ways: name -> images (B, 3, H, W) in [-1, 1].
+
+    source, target: of any size. ways: name -> amounts, as `Family.mix` takes them. largest: edge of the pictures that
+    are kept, in pixels; smaller ones stay as they are. Pairs are encoded once, and few pictures are large at a time, so
+    that a thousand pairs at 1024 px fit into memory.
+    """
+    device, shown = _device(family), {name: [] for name in ways}
+    for rows in family.split(target):
+        ours, theirs = (family.encode(family.fit_size(one[rows]).to(device)) for one in (source, target))
+        for name, amounts in ways.items():
+            made = Faces(family.decode(family.mix(ours, theirs, amounts)).cpu())
+            shown[name].append(made.resize(min(largest, made.size[0])).images)
+    return {name: torch.cat(pictures) for name, pictures in shown.items()}
 
 
 @torch.no_grad()

@@ -18,6 +18,9 @@ from torch import nn
 
 from swaplib.faces import Faces
 
+AT_ONCE = 64 * 128**2
+"""Pixels of the pictures that a model makes at a time, where no gradients are taken."""
+
 
 class Data(Protocol):
     """What a run learns from: `data.Dataset`, `Faces`, or anything else that gives `Faces` for a list of indices.
@@ -160,6 +163,13 @@ class Model(nn.Module):
             light = {name: one.for_inference() if isinstance(one, Model) else one for name, one in kept.items()}
             model.__dict__[store] = light
         return model
+
+    def at_once(self, size: int | None = None) -> int:
+        """Return how many pictures it takes at a time, so that memory doesn't grow with their number.
+
+        size: pixels of the pictures, where they are not of the config's; 64 of 128 px or smaller, one of 1024.
+        """
+        return max(1, min(64, AT_ONCE // (size or self.config.size) ** 2))
 
     def phases(self) -> list[Phase]:
         """Return how it is trained; nothing for one that has nothing to learn."""

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 import time
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,14 +25,16 @@ from typing import Any
 
 import nbformat
 import papermill
+import torch
 import yaml
 from joblib import Parallel, cpu_count, delayed
 from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
+from nbformat.v4 import new_markdown_cell
 from papermill.exceptions import PapermillExecutionError
 
-from swaplib import figures
+from swaplib import data, figures
 from swaplib.provenance import checkout, commit, replacing, sha256, versions, write_text
 from swaplib.weights import OFFICIAL
 from swaplib.workbook import claims, preflight
@@ -211,7 +214,32 @@ def settings(
             plan[stem] |= {name: convert(value, known[stem][name]) if isinstance(value, str) else value}
     for book in books:
         check(book, plan[book.stem])
+        _check_places(book.stem, plan[book.stem])
     return plan
+
+
+def _check_places(stem: str, values: dict[str, Any]) -> None:
+    """Make the paths among a notebook's values absolute; raise WorkbookError for what isn't there.
+
+    weights: a file. data: a folder of prepared photographs. device: cpu or cuda.
+    """
+    for name, is_there in (("weights", Path.is_file), ("data", Path.is_dir)):
+        if isinstance(values.get(name), str):
+            path = Path(values[name]).expanduser().resolve()
+            if not is_there(path):
+                raise WorkbookError(f"{stem}: there is no {'file' if name == 'weights' else 'folder'} {path} ({name})")
+            values[name] = str(path)
+    if isinstance(values.get("data"), str):
+        try:
+            count = len(data.open(values["data"]))
+        except (OSError, ValueError) as error:
+            raise WorkbookError(f"{stem}: {error}") from error
+        if count < 2:
+            raise WorkbookError(f"{stem}: {values['data']} holds {count} faces: prepare at least two people's")
+    if values.get("device", "cpu") not in ("cpu", "cuda"):
+        raise WorkbookError(f"{stem}: unknown device {values['device']!r}: choose cpu or cuda")
+    if values.get("device") == "cuda" and not torch.cuda.is_available():
+        raise WorkbookError(f"{stem}: there is no CUDA device here: choose the device cpu")
 
 
 # ---------------------------------------------------------------------------------------------- running
@@ -251,7 +279,9 @@ def plan_run(
     left_out = {book.stem: "is about rendered faces and our own weights" for book in books if book.stem not in made}
     full = {book.stem: _all_values(book, plan[book.stem]) for book in books}
     device = next((one["device"] for one in full.values() if "device" in one), "cpu")
-    return preflight.check(books, preset, full, left_out, device)
+    folders = {one["data"] for one in full.values() if one.get("data")}
+    about = ", ".join(f"{len(data.open(folder))} photographs of {Path(folder).name}" for folder in sorted(folders))
+    return preflight.check(books, preset, full, left_out, device, about)
 
 
 def _all_values(book: Path, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -369,9 +399,9 @@ def _execute(
     start = time.perf_counter()
     bar = {"desc": f"{book.stem:<18}", "bar_format": "{desc} {bar:24} {n_fmt}/{total_fmt} cells  {elapsed}"}
     try:
-        with _environment(**environment):
+        with _environment(**environment), _without_truth(book, output, full) as source:
             papermill.execute_notebook(
-                str(book), str(output), parameters=values or None, cwd=str(output.parent), kernel_name="python3",
+                str(source), str(output), parameters=values or None, cwd=str(output.parent), kernel_name="python3",
                 progress_bar=bar if progress else False, request_save_on_cell_execute=False,
                 extra_arguments=["--IPKernelApp.log_level=50"],
             )  # fmt: skip
@@ -384,6 +414,26 @@ def _execute(
     except DeadKernelError as error:
         raise WorkbookError(f"{book.stem}: its process died, perhaps for lack of memory: set smaller sizes") from error
     return round(time.perf_counter() - start, 1)
+
+
+@contextmanager
+def _without_truth(book: Path, output: Path, values: Mapping[str, Any]) -> Iterator[Path]:
+    """Yield a notebook to execute: on photographs or imported weights, without the cells tagged `TRUTH`."""
+    if not values.get("data") and values.get("preset") != OFFICIAL:
+        yield book
+        return
+    notebook = nbformat.read(book, as_version=4)
+    left = [new_markdown_cell(_LEFT_OUT) if TRUTH in cell.metadata.get("tags", ()) else cell for cell in notebook.cells]
+    notebook.cells = [cell for k, cell in enumerate(left) if not k or cell.source != left[k - 1].source]
+    with tempfile.TemporaryDirectory() as place:
+        source = Path(place, book.name)
+        nbformat.write(notebook, source)
+        yield source
+
+
+TRUTH = "truth"
+"""Tag of cells about rendered faces, whose truth is known, and about our own weights: others do without them."""
+_LEFT_OUT = "*Left out here: this is about rendered faces, whose truth is known, or about this workbook's own weights.*"
 
 
 def _write_manifest(out: Path, preset: str, book: Path, values: dict[str, Any], seconds: float) -> None:

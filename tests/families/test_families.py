@@ -82,7 +82,7 @@ def test_many_pictures_are_swapped_a_few_at_a_time(family, source, target, monke
     whole, again, seen = family.swap(source, target), family.rebuild(target), []
     shares = {part.name: torch.linspace(0, 1, len(source)) for part in family.parts[:1]}
     mixed = family.swap(source, target, shares)
-    monkeypatch.setattr("swaplib.families.base.AT_ONCE", 2 * target.size[0] ** 2)
+    monkeypatch.setattr("swaplib.training.model.AT_ONCE", 2 * target.size[0] ** 2)
     monkeypatch.setattr(family, "decode", lambda codes, own=family.decode: seen.append(codes) or own(codes))
     torch.testing.assert_close(family.swap(source, target), whole, atol=1e-4, rtol=0)
     torch.testing.assert_close(family.rebuild(target), again, atol=1e-4, rtol=0)
