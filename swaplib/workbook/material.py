@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 
-from swaplib import data, synthetic
+from swaplib import data, synthetic, weights
 from swaplib.faces import Faces
 
 
@@ -32,3 +33,13 @@ def draw_faces(
         raise ValueError(f"{folder} holds no faces: prepare photographs into it (swaplib prepare)")
     order = np.random.default_rng(seed).permutation(len(photographs))
     return photographs[[int(order[(start + k) % len(order)]) for k in range(count)]].resize(size)
+
+
+def open_photographs(folder: str | os.PathLike | None) -> data.Dataset | None:
+    """Open a prepared folder; None where none is named."""
+    return None if folder is None else data.open(folder)
+
+
+def list_weights(preset: str, *names: str) -> list[Path]:
+    """Return the files of models' weights at a preset, those that are there."""
+    return [path for path in (weights.find_released(name, preset) for name in names) if path.exists()]
