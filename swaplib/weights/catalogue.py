@@ -46,12 +46,12 @@ OFFICIAL: tuple[OfficialFile, ...] = (
     ),
     OfficialFile(
         "stylegan2",
-        "stylegan2-ffhq-config-f.pt, or NVIDIA's files above",
+        "stylegan2-ffhq-config-f.pt, or NVIDIA's ffhq.pkl",
         "rosinality/stylegan2-pytorch",
         364,
         "generators: stylegan2",
         'generators.build("stylegan2", "paper").load_official("stylegan2-ffhq-config-f.pt")',
-        "as above: converted from NVIDIA's",
+        "converted from NVIDIA's: Nvidia Source Code License, not for commercial use",
     ),
     OfficialFile(
         "stylenerf",

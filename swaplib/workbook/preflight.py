@@ -135,7 +135,9 @@ def check(
         reason = (left_out or {}).get(book.stem, "")
         models = [] if reason else list(list_models(book, plan[book.stem]))
         own = str(plan[book.stem].get("preset", "demo"))
-        missing = tuple(one for registry, name in models if (one := _find_missing(registry, name, own)))
+        given = weights.read_name(plan[book.stem].get("weights") or "")  # a file of the notebook's own
+        wanted = [(registry, name) for registry, name in models if name != given]
+        missing = tuple(one for registry, name in wanted if (one := _find_missing(registry, name, own)))
         if missing:
             names = ", ".join(dict.fromkeys(one.model for one in missing))
             reason = f"{names} {'is' if len(set(missing)) == 1 else 'are'} missing"

@@ -36,7 +36,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from swaplib import data, figures
 from swaplib.provenance import checkout, commit, replacing, sha256, versions, write_text
-from swaplib.weights import OFFICIAL
+from swaplib.weights import OFFICIAL, read_name
 from swaplib.workbook import claims, preflight
 
 PRESETS = ("smoke", "demo", "paper")
@@ -229,6 +229,10 @@ def _check_places(stem: str, values: dict[str, Any]) -> None:
             if not is_there(path):
                 raise WorkbookError(f"{stem}: there is no {'file' if name == 'weights' else 'folder'} {path} ({name})")
             values[name] = str(path)
+    if isinstance(values.get("weights"), str) and read_name(values["weights"]) is None:
+        raise WorkbookError(
+            f"{stem}: {values['weights']} holds no weights of swaplib's: a published file needs swaplib import first"
+        )
     if isinstance(values.get("data"), str):
         try:
             count = len(data.open(values["data"]))

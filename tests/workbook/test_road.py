@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from swaplib import data, families, generators, synthetic
+from swaplib import data, families, generators, synthetic, weights
 from swaplib.cli import app
 from swaplib.faces import to_uint8
 from swaplib.networks import psp
@@ -89,9 +89,13 @@ def test_places_are_checked_before_anything_runs(photographs, tmp_path):
         ({"data": str(tmp_path / "nowhere")}, "there is no folder .*nowhere"),
         ({"data": str(photographs / "raw")}, "raw"),
         ({"weights": str(tmp_path / "nothing.safetensors")}, "there is no file .*nothing"),
+        ({"weights": str(photographs / "raw" / "00.png")}, r"00\.png holds no weights of swaplib's: .* swaplib import"),
         ({"device": "tpu"}, "unknown device 'tpu': choose cpu or cuda"),
     ):
         with pytest.raises(runner.WorkbookError, match=words):
             runner.settings(books, "demo", values)
+    file = str(weights.find_released("e4s", "smoke"))
+    takes = runner.plan_run(["25"], OFFICIAL, {"weights": file})
+    assert "e4s" not in [one.model for one in takes.missing]
     plan = runner.settings(books, "demo", {"data": str(photographs / "faces")})
     assert plan["25_e4s"]["data"] == str((photographs / "faces").resolve())
