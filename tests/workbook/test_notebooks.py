@@ -31,7 +31,7 @@ def outputs(book):
 
 
 def test_the_workbook_has_its_notebooks():
-    assert {"00_start", "10_prepare_faces", "40_sliders", "50_compare", "90_paper_figures"} <= {
+    assert {"00_start", "10_prepare_faces", "01_sliders", "50_compare", "90_paper_figures"} <= {
         book.stem for book in BOOKS
     }
 
