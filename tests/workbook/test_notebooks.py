@@ -36,6 +36,13 @@ def test_the_workbook_has_its_notebooks():
     }
 
 
+def test_the_page_for_teachers_places_every_lesson():
+    page = runner.root() / "docs" / "teaching.md"
+    links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+    assert all((page.parent / link).exists() for link in links)
+    assert {book.name for book in BOOKS} <= {link.split("/")[-1] for link in links}
+
+
 @every
 def test_opening(book):
     first = cells(book, "markdown")[0].source
