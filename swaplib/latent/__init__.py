@@ -5,24 +5,23 @@ More are in `latent.directions`, `latent.layers`, `latent.inversion` and `latent
 
 from __future__ import annotations
 
-from swaplib.latent.codes import Loss, edit, encode, interpolate, split_batches, swap, tune
-from swaplib.latent.photographs import Face, Photo, mark_changes, prepare_photo, swap_photographs
+from swaplib.latent.codes import edit, encode, interpolate, split_batches, swap, tune
+from swaplib.latent.photographs import Face, Photo, prepare_photo, swap_photographs, weigh
 from swaplib.latent.wrappers import Driven, Stitched, Wrapped
 
 __all__ = (
     "Driven",
     "Face",
-    "Loss",
     "Photo",
     "Stitched",
     "Wrapped",
     "edit",
     "encode",
     "interpolate",
-    "mark_changes",
     "prepare_photo",
     "split_batches",
     "swap",
     "swap_photographs",
     "tune",
+    "weigh",
 )  # fmt: skip

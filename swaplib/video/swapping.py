@@ -214,21 +214,21 @@ class _Job:
             with torch.random.fork_rng():
                 torch.manual_seed(self.seed + chunk.start)
                 try:
-                    images = self.family.swap(own.to(device), faces.to(device), amounts)
+                    images, weights = self.family.overlay(own.to(device), faces.to(device), amounts)
                 except ValueError as error:
                     raise ValueError(f"{self.family.name} can't swap this video: {error}") from error
-            _save(path, pictures=to_uint8(images))
+            weights = latent.weigh(images.cpu(), faces.images, weights)
+            _save(path, pictures=to_uint8(images), weights=np.rint(255 * weights).astype(np.uint8))
 
     def frames(self, marks: np.ndarray, size: int) -> Iterator[np.ndarray]:
         """Yield all frames, with the swapped faces put back."""
         for chunk, frames in self.chunks("writing"):
-            which, matrices, faces = self.aligned(frames, marks[chunk], size)
+            which, matrices, _ = self.aligned(frames, marks[chunk], size)
             if which:
                 with np.load(self.file("swapped", chunk)) as file:
-                    pictures = file["pictures"]
-                for k, matrix, picture, before in zip(which, matrices, pictures, faces.images, strict=True):
-                    mask = latent.mark_changes(from_uint8(picture)[None], before[None])
-                    frames[k] = photos.paste_back(frames[k], picture, matrix, mask)
+                    pictures, weights = file["pictures"], file["weights"] / 255
+                for k, matrix, picture, weight in zip(which, matrices, pictures, weights, strict=True):
+                    frames[k] = photos.paste_back(frames[k], picture, matrix, weight)
             yield from frames
 
 
