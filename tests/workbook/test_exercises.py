@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import nbformat
 import pytest
 
@@ -102,6 +104,16 @@ def test_solutions_are_right_and_wrong_answers_are_not(book, asked):
 def test_every_lesson_has_solutions_and_every_check_a_wrong_answer():
     assert [book.stem for book in SOLUTIONS] == [book.stem for book in runner.notebooks()]
     assert set(WRONG) == set(exercise.CHECKS)
+
+
+@pytest.mark.parametrize("book", SOLUTIONS, ids=lambda book: book.stem)
+def test_lessons_check_what_their_solutions_check(book):
+    lesson, solution = (
+        re.findall(r"^exercise\.check\(.*\)$", "\n".join(cell.source for cell in read(path)), re.MULTILINE)
+        for path in (runner.root() / "notebooks" / book.name, book)
+    )
+    assert lesson == solution
+    assert len(lesson) == 3
 
 
 @pytest.mark.parametrize("book", SOLUTIONS, ids=lambda book: book.stem)
