@@ -106,7 +106,7 @@ def swap(
         for path in (source, target):
             if out.exists() and path.exists() and out.samefile(path):
                 raise ValueError(f"{out} is the source or the target: choose another name for the result")
-        system = families.load(family, preset, check_device(device), file=weights)
+        system = families.load(family, preset, device=check_device(device), file=weights)
         if drive is not None:
             published = Path(drive).is_file()
             driver = (
@@ -387,7 +387,7 @@ def fill(
         from swaplib import benchmark, families, latent
         from swaplib.latent import reenactment
 
-        system = families.load(family, preset, check_device(device), file=weights)
+        system = families.load(family, preset, device=check_device(device), file=weights)
         system = latent.Driven(system, reenactment.load(drive)) if drive else system
         typer.echo(f"swaps in {benchmark.run(system, pairs, out, bare)}")
 

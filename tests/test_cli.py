@@ -85,7 +85,16 @@ def test_import_lists_the_published_files():
     assert code == 0
     for row in published.OFFICIAL:
         assert row.load in stdout
-    assert call("import")[0] == call("import", "ffhq.pkl")[0] == 2
+    assert call("import")[0] == 2
+    assert_sentence(call("import", "ffhq.pkl"), "there is no file ffhq.pkl")
+
+
+def test_a_device_that_is_not_here_gets_a_sentence(photo, tmp_path):
+    swap = ("swap", photo, photo, "-o", tmp_path / "out.png", "--device")
+    assert_sentence(call(*swap, "tpu"), "unknown device 'tpu': choose cpu or cuda")
+    if not torch.cuda.is_available():
+        assert_sentence(call(*swap, "cuda"), "there is no CUDA device here")
+        assert_sentence(call("evaluate", "--device", "cuda", "--pairs", "2"), "there is no CUDA device here")
 
 
 def test_info_is_one_json_object(found):
@@ -365,5 +374,5 @@ def test_import_on_a_full_disk_names_the_file(tmp_path, monkeypatch):
     source = tmp_path / "source.pt"
     torch.save({"g_ema": to_rosinality(generators.build("stylegan2", "smoke").network.state_dict())[0]}, source)
     monkeypatch.setattr("swaplib.weights.files.save_file", full)
-    assert_sentence(call("import", source, "-o", tmp_path / "out.safetensors"), "out.safetensors", "make room")
-    assert [path.name for path in tmp_path.iterdir()] == ["source.pt"]
+    assert_sentence(call("import", source, "-o", tmp_path / "out"), "stylegan2_official.safetensors", "make room")
+    assert list((tmp_path / "out").iterdir()) == []

@@ -204,7 +204,8 @@ class _Finder(ast.NodeVisitor):
         """
         before = dict(self.known)
         for target, over, conditions in loops:
-            items = list(_constant(over, self.known) or ())
+            found = _constant(over, self.known)
+            items = list(found) if isinstance(found, (list, tuple, dict, set)) else []
             if any(
                 isinstance(part, ast.Attribute) and part.attr == "ready" for one in conditions for part in ast.walk(one)
             ):

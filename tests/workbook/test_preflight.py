@@ -58,6 +58,7 @@ def names(book, **values):
         ('[families.load(n, preset) for n in ("target", "e4s") if n in families.ready(preset)]', ["target"]),
         ('[families.load(n, preset) for n in ("rsgan", "e4s") if n in families.ready(preset)]', ["rsgan", "e4s"]),
         ("[families.load(name, preset) for name in families.ready(preset)]", []),
+        ("answer = ...\n[families.load(name, preset) for name in answer]", []),
         ('%matplotlib inline\nfamilies.load("rsgan", preset)', ["rsgan"]),
     ],
 )
