@@ -18,14 +18,14 @@ from swaplib.photos.alignment import (
     warp_labels,
     warp_photo,
 )
-from swaplib.photos.descriptors import describe
+from swaplib.photos.descriptors import describe, describe_photo
 from swaplib.photos.detection import Detection, Prepared, choose, detect, find, prepare
 from swaplib.photos.hull import rsgan_crops, rsgan_mask
 from swaplib.photos.parsing import Parser, parse
-from swaplib.photos.reading import PhotoError, load, open_image, read
+from swaplib.photos.reading import PhotoError, load, open_image, read, refuse_address
 
 __all__ = (
     "KINDS", "Detection", "Kind", "Parser", "PhotoError", "Prepared", "align", "alignment", "canvas", "choose",
-    "describe", "detect", "find", "load", "move", "open_image", "parse", "paste_back", "prepare", "read", "resizing",
-    "rsgan_crops", "rsgan_mask", "warp", "warp_labels", "warp_photo",
+    "describe", "describe_photo", "detect", "find", "load", "move", "open_image", "parse", "paste_back", "prepare",
+    "read", "refuse_address", "resizing", "rsgan_crops", "rsgan_mask", "warp", "warp_labels", "warp_photo",
 )  # fmt: skip

@@ -188,4 +188,4 @@ def cut_chip(image: np.ndarray, landmarks: np.ndarray, size: int) -> np.ndarray:
     (left, top), (right, bottom) = (np.rint(edge(0)).astype(int) for edge in (landmarks.min, landmarks.max))
     parts = dlib.points([dlib.point(int(x), int(y)) for x, y in np.rint(landmarks)])
     face = dlib.full_object_detection(dlib.rectangle(int(left), int(top), int(right), int(bottom)), parts)
-    return dlib.get_face_chip(image, face, size, 0.25)
+    return dlib.get_face_chip(np.ascontiguousarray(image), face, size, 0.25)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,7 @@ def read(picture: str | os.PathLike | Image.Image | np.ndarray) -> tuple[np.ndar
     if isinstance(picture, Image.Image):
         return _guarded(picture, "the picture")
     path = Path(picture)
-    if str(picture).startswith(("http:/", "https:/")):
-        raise PhotoError(f"{picture} is an address: download the picture first, and name the file", "missing")
+    refuse_address(picture, "the picture")
     try:
         if path.exists() and not path.is_file():
             raise PhotoError(f"{path} can't be read (it is no file): name a picture file", "not a picture")
@@ -62,6 +62,13 @@ def read(picture: str | os.PathLike | Image.Image | np.ndarray) -> tuple[np.ndar
     except OSError as error:
         reason = error.strerror or str(error)
         raise PhotoError(f"{path} can't be read ({reason}): check that it is a readable picture file") from error
+
+
+def refuse_address(path: str | os.PathLike, what: str) -> None:
+    """Raise PhotoError for an address of the web; nothing is downloaded here."""
+    if found := re.match(r"(https?|ftp):/+", str(path)):
+        address = f"{found[1]}://{str(path)[found.end() :]}"  # a Path has swallowed one of the slashes
+        raise PhotoError(f"{address} is an address: download {what} first, and name the file", "missing")
 
 
 def open_image(file: str | os.PathLike | io.BytesIO, name: str, formats: tuple[str, ...] = FORMATS) -> Image.Image:
