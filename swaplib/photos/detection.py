@@ -77,11 +77,15 @@ class Detection:
         return np.array([self.box[0] + self.box[2], self.box[1] + self.box[3]]) / 2
 
 
-def detect(image: np.ndarray, upsample: int | None = None, longest: int = 1200) -> list[Detection]:
+def detect(
+    image: np.ndarray, upsample: int | None = None, longest: int = 1200, weakest: float = 0.25
+) -> list[Detection]:
     """Detect the faces of a photo (uint8 RGB (H, W, 3)), largest first; an empty list if there are none.
 
     dlib's frontal detector finds faces of 80 px or more, and half that for each `upsample`. None upsamples once, and
     only if nothing is found otherwise. Photos with a side beyond `longest` pixels are searched in a smaller copy.
+    weakest: of the best score, below which a face is left out: a weak detection next to a strong one is mostly a false
+    alarm.
     """
     scale = min(1.0, longest / max(image.shape[:2]))
     small = np.ascontiguousarray(image)
@@ -95,8 +99,7 @@ def detect(image: np.ndarray, upsample: int | None = None, longest: int = 1200) 
     stretch = np.array([image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]])
     found = []
     for box, score in zip(boxes, scores, strict=True):
-        # A weak detection next to a strong one is mostly a false alarm.
-        if score >= 0.25 * max(scores):
+        if score >= weakest * max(scores):
             corners = np.array([[box.left(), box.top()], [box.right() + 1, box.bottom() + 1]]) * stretch
             points = np.array([(p.x, p.y) for p in _model("landmarks")(small, box).parts()], float)
             found.append(Detection(tuple(corners.ravel().tolist()), score, (points + 0.5) * stretch - 0.5))

@@ -19,7 +19,6 @@ from swaplib.provenance import sha256
 from swaplib.video import files
 
 CHUNK = 16  # frames that are handled, and kept, together
-_KEPT = "faces of a film, 1"  # another number when the detector or what is kept changes
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def look_through(path: str | os.PathLike, progress: bool = True) -> Footage:
     about, name = files.info(path), sha256(path)
     footage = Footage(about, [], [], [])
     for chunk, frames, times in chunks(path, about, "finding faces", progress):
-        key = f"{_KEPT} {name} {CHUNK} {chunk.start}".encode()
+        key = f"faces of a film {cache.digest_code()} {name} {CHUNK} {chunk.start}".encode()
         found = cache.recall("films", [key], lambda _, frames=frames: [_find([square(f, about) for f in frames])])[0]
         values = {name: value.numpy() for name, value in found.items()}
         ends = np.cumsum(values["counts"])
@@ -55,7 +54,7 @@ def look_through(path: str | os.PathLike, progress: bool = True) -> Footage:
 
 
 def _find(frames: list[np.ndarray]) -> cache.Result:
-    faces = [photos.detect(frame) for frame in frames]
+    faces = [photos.detect(frame, weakest=0) for frame in frames]  # false alarms don't last
     codes = [
         photos.describe_photo(frame, [one.landmarks for one in own]) for frame, own in zip(frames, faces, strict=True)
     ]

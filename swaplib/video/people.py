@@ -25,6 +25,7 @@ _STEP = 0.35  # distance of descriptors in neighbouring frames of one track
 _REACH = 0.5  # of a face's width that it moves from frame to frame within a track
 _GROWTH = 1.5  # and how many times its width it grows
 BRIDGED = Fraction(1, 2)  # seconds that someone may be lost and is still followed
+_MOVED = 1.5  # of their faces' widths that they may move meanwhile
 BRIEF = Fraction(1, 5)  # seconds: who is seen for less is left out where all are swapped
 
 # ---------------------------------------------------------------------------------------------- who is who
@@ -175,14 +176,14 @@ def lasting(people: Sequence[Person], times: Sequence[Fraction]) -> list[Person]
 
 
 def find_gaps(marks: np.ndarray, times: Sequence[Fraction]) -> list[slice]:
-    """Find the stretches of up to `BRIDGED` seconds that don't show a face seen before and after them."""
+    """Find the stretches of up to `BRIDGED` seconds that don't show a face seen before and after them, and near."""
     seen = np.flatnonzero(np.isfinite(marks).all((1, 2)))
-    pairs = zip(seen[:-1].tolist(), seen[1:].tolist(), strict=True)
-    return [
-        slice(before + 1, after)
-        for before, after in pairs
-        if after > before + 1 and times[after] - times[before + 1] <= BRIDGED
-    ]
+    gaps = []
+    for before, after in zip(seen[:-1].tolist(), seen[1:].tolist(), strict=True):
+        moved = np.hypot(*(marks[after] - marks[before]).mean(0)) / np.ptp(marks[before, :, 0])
+        if after > before + 1 and times[after] - times[before + 1] <= BRIDGED and moved <= _MOVED:
+            gaps.append(slice(before + 1, after))
+    return gaps
 
 
 def interpolate(marks: np.ndarray, gap: slice, times: Sequence[Fraction]) -> np.ndarray:

@@ -179,7 +179,7 @@ class _Job:
                 guesses = people.interpolate(marks[k], gap, times)
                 for frame, face in people.adopt(person, everyone, gap, guesses).items():
                     marks[k, frame] = face.landmarks
-                for frame in range(gap.start - 1, gap.stop - 1):
+                for frame in range(gap.start - 1, gap.stop):
                     wanted.setdefault(frame, []).append((k, gap, guesses))
         if not wanted:
             return marks
@@ -192,10 +192,11 @@ class _Job:
                         before[k] = frame
                         continue
                     guess = guesses[number - gap.start]
-                    if np.isfinite(marks[k, number]).all() or people.is_taken(chosen[k], everyone, number, guess):
+                    if np.isfinite(marks[k, number]).all():
                         continue
                     found = people.find_again(frame, guess, before[k], marks[k, gap.start - 1])
-                    marks[k, number] = np.nan if found is None else found
+                    if found is not None and not people.is_taken(chosen[k], everyone, number, found):
+                        marks[k, number] = found
         return marks
 
     def aligned(
