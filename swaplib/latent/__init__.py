@@ -6,16 +6,29 @@ More are in `latent.directions`, `latent.layers`, `latent.inversion` and `latent
 from __future__ import annotations
 
 from swaplib.latent.codes import Loss, edit, encode, interpolate, split_batches, swap, tune
-from swaplib.latent.photographs import Face, Photo, mark_changes, prepare_photo, swap_photographs
+from swaplib.latent.photographs import (
+    ALIKE,
+    Face,
+    Photo,
+    Who,
+    describe_likeness,
+    mark_changes,
+    prepare_photo,
+    swap_everyone,
+    swap_photographs,
+)
 from swaplib.latent.wrappers import Driven, Stitched, Wrapped
 
 __all__ = (
+    "ALIKE",
     "Driven",
     "Face",
     "Loss",
     "Photo",
     "Stitched",
+    "Who",
     "Wrapped",
+    "describe_likeness",
     "edit",
     "encode",
     "interpolate",
@@ -23,6 +36,7 @@ __all__ = (
     "prepare_photo",
     "split_batches",
     "swap",
+    "swap_everyone",
     "swap_photographs",
     "tune",
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -16,6 +16,9 @@ from swaplib.photos import PhotoError
 
 Photo = str | os.PathLike | Image.Image | np.ndarray
 Face = str | int | tuple[float, float]
+Who = Face | Photo
+"""A face as in `photos.choose`, "all", or a photograph: the face that is likest to it."""
+ALIKE = 0.6  # distance of descriptors up to which dlib takes two faces for one person
 
 
 # ---------------------------------------------------------------------------------------------- photographs
@@ -28,17 +31,21 @@ def swap_photographs(
     kind: photos.Kind = "portrait",
     size: int | None = None,
     source_face: Face = "largest",
-    target_face: Face = "largest",
+    target_face: Who = "largest",
     amounts: Mapping[str, float] | None = None,
 ) -> tuple[np.ndarray, list[str]]:
     """Put the source's face into the target photograph: align both, swap them, paste the result back.
 
     source, target: a path, a PIL image or an array. kind: the alignment. size: height of the aligned pictures in
     pixels; None for the family's own, or, where it takes any size, for that of the face in the target photograph.
-    source_face, target_face: which face, as in `photos.choose`. amounts: as in `Family.mix`; None for a plain swap.
-    Returns the photograph, uint8 RGB (H, W, 3), bit for bit the target's where the swap changes nothing, and notes
-    on what was done. Raises PhotoError with one sentence that names the photograph and the remedy.
+    source_face, target_face: which face, as in `Who`; for all, see `swap_everyone`. amounts: as in `Family.mix`; None
+    for a plain swap.
+    Returns the photograph, uint8 RGB (H, W, 3), or RGBA where the target is transparent somewhere, bit for bit the
+    target's where the swap changes nothing and all is opaque, and notes on what was done. Raises PhotoError with one
+    sentence that names the photograph and the remedy.
     """
+    if (code := describe_likeness(target_face)) is not None:
+        target_face = find_alike(target, code)
     into = prepare_photo("target", target, kind, size or family.config.size, target_face)
     if size is None and family.any_size:
         scale = np.sqrt(abs(np.linalg.det(into.matrix[:2, :2])))
@@ -52,7 +59,62 @@ def swap_photographs(
         raise PhotoError(f"{family.name} can't swap these photographs: {error}", "family") from error
     photo = photos.paste_back(into.photo, picture, into.matrix, mark_changes(picture, into.faces.images))
     notes = [f"{name}: {one.note}" for name, one in (("source", own), ("target", into)) if one.note]
+    if (alpha := photos.read_alpha(target)) is not None:
+        photo = photos.restore_alpha(photo, alpha)
+        notes = [note.replace(photos.ON_WHITE, "its transparency was kept") for note in notes]
     return photo, notes
+
+
+def swap_everyone(
+    family: Family,
+    sources: Sequence[Photo],
+    target: Photo,
+    kind: photos.Kind = "portrait",
+    size: int | None = None,
+    amounts: Mapping[str, float] | None = None,
+) -> tuple[np.ndarray, list[str]]:
+    """Swap all faces of a photograph, the largest first: with the one source, or each with the next source.
+
+    Otherwise as `swap_photographs`. Faces beyond the last of several sources stay.
+    """
+    photo, notes = photos.read(target)
+    found, turned = photos.search(photo)
+    if not found:
+        prepare_photo("target", target, kind, size or family.config.size, "largest")  # says why
+    given = [sources[0]] * len(found) if len(sources) == 1 else sources
+    done = 0
+    for face, source in zip(found, given, strict=False):
+        photo, told = swap_photographs(
+            family, source, photo, kind, size, target_face=tuple(face.centre.tolist()), amounts=amounts
+        )
+        notes += [note for note in told if note.startswith("source")]
+        done += 1
+    if (alpha := photos.read_alpha(target)) is not None:
+        photo = photos.restore_alpha(photo, alpha)
+        notes = [note.replace(photos.ON_WHITE, "its transparency was kept") for note in notes]
+    return photo, [*dict.fromkeys([*notes, *turned]), f"{done} of {len(found)} faces were swapped"]
+
+
+def describe_likeness(face: Who) -> np.ndarray | None:
+    """Return the descriptor (128,) of the face in a photograph that says whom to swap; None where `face` is no photo.
+
+    Raises PhotoError for a photograph without a face.
+    """
+    if isinstance(face, (int, np.integer, tuple)) or (isinstance(face, str) and face in ("largest", "central", "all")):
+        return None
+    photo, found, _ = photos.find(face)
+    return photos.describe_photo(photo, [found.landmarks])[0].numpy()
+
+
+def find_alike(photo: Photo, code: np.ndarray) -> tuple[float, float]:
+    """Return the middle of the face in a photograph that is likest to a descriptor; raise PhotoError if none is."""
+    array, _ = photos.read(photo)
+    found, _ = photos.search(array)
+    codes = photos.describe_photo(array, [one.landmarks for one in found]).numpy()
+    apart = np.linalg.norm(codes - code, axis=1)
+    if not (apart <= ALIKE).any():
+        raise PhotoError("target: nobody in it looks like the chosen face: swaplib faces shows who is there", "who")
+    return tuple(found[int(apart.argmin())].centre.tolist())
 
 
 def prepare_photo(role: str, photo: Photo, kind: photos.Kind, size: int, face: Face) -> photos.Prepared:

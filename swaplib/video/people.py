@@ -18,8 +18,7 @@ import numpy as np
 from swaplib import latent, photos
 from swaplib.photos import Detection, PhotoError
 
-ALIKE = 0.6  # distance of two single faces' descriptors up to which dlib takes them for one person
-_ALIKE = 0.5  # the same for means of `_SURE` frames or more, which are surer
+_ALIKE = 0.5  # as `latent.ALIKE`, for means of `_SURE` frames or more, which are surer
 _SURE = 5
 _STEP = 0.35  # distance of descriptors in neighbouring frames of one track
 _REACH = 0.5  # of a face's width that it moves from frame to frame within a track
@@ -117,7 +116,7 @@ def _join(centres: Sequence[np.ndarray], tracks: Sequence[Sequence[tuple[int, in
     def compare(number: int) -> np.ndarray:
         """Return a group's distance to every other, 1 at the limit; infinite where they can't be joined."""
         distance = np.linalg.norm(centre - centre[number], axis=1)
-        limit = np.where(np.minimum(weight, weight[number]) >= _SURE, _ALIKE, ALIKE)
+        limit = np.where(np.minimum(weight, weight[number]) >= _SURE, _ALIKE, latent.ALIKE)
         joinable = apart[number] & [other in groups and other != number for other in range(len(tracks))]
         return np.where(joinable, distance / limit, np.inf)
 
@@ -145,7 +144,7 @@ def choose(
     """
     if code is not None:
         found = min(people, key=lambda person: np.linalg.norm(person.code - code))
-        if np.linalg.norm(found.code - code) > ALIKE:
+        if np.linalg.norm(found.code - code) > latent.ALIKE:
             raise PhotoError("nobody in the film looks like the chosen face: swaplib faces shows who is there", "who")
         return found
     if isinstance(face, (int, np.integer)):

@@ -32,9 +32,6 @@ from swaplib.video.looking import Footage
 from swaplib.video.people import Person
 from swaplib.weights import to_plain
 
-Who = latent.Face | latent.Photo
-_NAMED = ("largest", "central", "all")
-
 # ---------------------------------------------------------------------------------------------- the swap
 
 
@@ -45,7 +42,7 @@ def swap(
     out: str | os.PathLike,
     kind: photos.Kind = "portrait",
     size: int | None = None,
-    face: Who = "largest",
+    face: latent.Who = "largest",
     amounts: Mapping[str, float] | None = None,
     sigma: float = 1.5,
     seed: int = 0,
@@ -65,15 +62,13 @@ def swap(
     """
     target, out = Path(target), files.check_out(out)
     sources = [*source] if isinstance(source, (list, tuple)) else [source]
-    if len(sources) != 1 and face != "all":
+    everybody = isinstance(face, str) and face == "all"
+    if len(sources) != 1 and not everybody:
         raise ValueError(f"{len(sources)} sources for one face: give one, or swap all faces")
     files.info(target)
     for one in sources:  # fails early if a source can't be used
         latent.prepare_photo("source", one, kind, size or family.config.size, "largest")
-    code = None
-    if not isinstance(face, (int, np.integer, tuple)) and not (isinstance(face, str) and face in _NAMED):
-        photo, found, _ = photos.find(face)
-        code = photos.describe_photo(photo, [found.landmarks])[0].numpy()
+    code = latent.describe_likeness(face)
     settings = {"kind": kind, "size": size, "amounts": amounts, "sigma": sigma, "seed": seed, "chunk": looking.CHUNK}
     settings |= {"face": repr(face) if code is None else code.tolist(), "sources": [_hash_of(one) for one in sources]}
     settings |= {"target": sha256(target), "family": family.name, "config": to_plain(family.config)}
@@ -87,7 +82,7 @@ def swap(
             raise ValueError(
                 f"no face found in any of the {len(footage.times)} frames of {target}: choose a film that shows one"
             )
-        if isinstance(face, str) and face == "all":
+        if everybody:
             chosen = people.lasting(everyone, footage.times)[: len(sources) if len(sources) > 1 else None]
         else:
             chosen = [people.choose(everyone, face, looking.square_shape(footage.about), code)]
