@@ -6,7 +6,7 @@
 What was found is kept by the film's content (`looking`). What was swapped is kept in a folder next to the result,
 OUT.unfinished, by the settings that made it, sixteen frames to a file, each whole or not at all. A run killed at any
 moment goes on from there when it is started again, and gives the frames that an uninterrupted run gives; one with
-other settings begins anew, with the faces that were found. The folder is deleted once the result is complete.
+other settings starts over, with the faces that were found. The folder is deleted once the result is complete.
 """
 
 from __future__ import annotations
