@@ -92,9 +92,9 @@ def swap(
             "a photograph of the person, or all.",
         ),
     ] = "largest",
-    also: Annotated[
+    other: Annotated[
         list[Path] | None,
-        typer.Option(help="A further source, for --faces all: the next person gets it. May be repeated."),
+        typer.Option(help="With --faces all: a photograph for the next person. May be repeated."),
     ] = None,
 ) -> None:
     """Put the face of SOURCE into the photograph or film TARGET. Faces are found and aligned by themselves.
@@ -107,13 +107,13 @@ def swap(
         from swaplib.weights import find_released
 
         preset = preset or ("photo" if find_released(family, "photo").exists() else "demo")
-        sources = [source, *(also or ())]
+        sources = [source, *(other or ())]
         for path in (*sources, target):
             if out.exists() and path.exists() and out.samefile(path):
                 raise ValueError(f"{out} is the source or the target: choose another name for the result")
         who = _parse_face(face)
         if len(sources) > 1 and who != "all":
-            raise ValueError("--also is for --faces all: name one source for one face")
+            raise ValueError("--other is for --faces all: name one source for one face")
         system = families.load(family, preset, file=weights)
         if drive is not None:
             published = Path(drive).is_file()
@@ -155,9 +155,9 @@ def _swap_one(system: Any, sources: list[Path], target: Path, out: Path, who: An
     if files.is_video(target):
         from swaplib import video
 
-        return video.swap(system, sources, target, out, face=who, made=made, text=text)
+        return video.swap(system, sources[0], target, out, face=who, others=sources[1:], made=made, text=text)
     if who == "all":
-        photo, notes = latent.swap_everyone(system, sources, target)
+        photo, notes = latent.swap_everyone(system, sources[0], target, sources[1:])
     else:
         photo, notes = latent.swap_photographs(system, sources[0], target, target_face=who)
     figures.save_picture(photo, out, made, text=text)

@@ -252,7 +252,7 @@ def test_faces_shows_who_is_there_and_swap_takes_their_numbers(photo, tmp_path, 
     assert code == 1
     assert "there is no person number 7 in the film: 2 found" in stderr.splitlines()[-1]
     assert_sentence(call("swap", photo, "pair.png", "-o", "x.png", "--face", "lost.jpg"), "lost.jpg", "--face")
-    assert_sentence(call("swap", photo, "pair.png", "-o", "x.png", "--also", photo), "--faces all")
+    assert_sentence(call("swap", photo, "pair.png", "-o", "x.png", "--other", photo), "--faces all")
     assert_sentence(call("faces", "pair.mp4", "-o", "x.txt"), "x.txt", ".png")
     assert_sentence(call("faces", "https://example.org/a.mp4"), "https://example.org/a.mp4 is an address")
 

@@ -163,8 +163,9 @@ def run(
         for first in tqdm(range(0, len(missing), _CHUNK), unit=f"x{_CHUNK}", desc=family.name, disable=not progress):
             rows = missing[first : first + _CHUNK]
             drawn = draw_again(card, rows)
-            source, target = (family.fit_size(_bare(one) if bare else one) for one in (drawn.source, drawn.target))
-            for row, image in zip(rows, family.swap(source, target), strict=True):
+            source, target = (_bare(one) if bare else one for one in (drawn.source, drawn.target))
+            overlay = family.overlay(family.fit_size(source), family.fit_size(target))
+            for row, image in zip(rows, overlay.over(target), strict=True):
                 text = f"Swap of the benchmark {card.series}, {card.set}, by {family.name}."
                 figures.save_picture(image, out / f"{card.names[row]}.png", "composite", text)
     return out

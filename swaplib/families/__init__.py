@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from swaplib import generators, judges
 from swaplib.families.autoencoders import ALI, VAEGAN, AlphaGAN
-from swaplib.families.base import Codes, Family, Part
+from swaplib.families.base import Codes, Family, Overlay, Part
 from swaplib.families.baselines import Landmarks, Target
 from swaplib.families.e4s import E4S
 from swaplib.families.latent_swap import LatentSwap
@@ -22,6 +22,7 @@ __all__ = [
     "TRAINED",
     "Codes",
     "Family",
+    "Overlay",
     "Part",
     "Phase",
     "Stage",

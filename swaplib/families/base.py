@@ -9,15 +9,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from swaplib.faces import Faces
 from swaplib.networks.codes import slerp
+from swaplib.photos import blending
 from swaplib.training.model import Model
 from swaplib.weights.filling import Fillable
 
@@ -49,6 +51,32 @@ Codes = dict[str, torch.Tensor]
 """Part name -> tensor (B, *part.shape), in the order of the family's parts."""
 
 
+class Overlay(NamedTuple):
+    """What a swap lays over its target's picture: images (B, 3, H, W) in [-1, 1], and how much of each pixel counts.
+
+    weights (B, H, W) lie between 0, where the target's own pixel stays, and 1; None where all has been drawn anew.
+    """
+
+    images: torch.Tensor
+    weights: torch.Tensor | None = None
+
+    def over(self, target: Faces) -> torch.Tensor:
+        """Return the pictures at the size of their targets, whose own pixels stay where the weights are 0."""
+        images = Faces(self.images).resize(target.size).images
+        if self.weights is None:
+            return images
+        weights = F.interpolate(self.weights[:, None], target.size, mode="bilinear", antialias=True)[:, 0]
+        return blending.lay(images, target.images, weights)
+
+
+def average_part(part: Part, codes: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the mean of several codes of a part, by its geometry; of labels and of images the first one's."""
+    if part.geometry in ("labels", "image"):
+        return codes[0]
+    mean = torch.stack(list(codes)).mean(0)
+    return F.normalize(mean, dim=-1) if part.geometry == "sphere" else mean
+
+
 def mix_part(part: Part, source: torch.Tensor, target: torch.Tensor, amount: float | torch.Tensor) -> torch.Tensor:
     """Return the code at `amount` between the target's (0) and the source's (1), by the part's geometry.
 
@@ -71,12 +99,14 @@ class Family(Fillable, Model):
     paper        what its paper calls the system, and the arXiv id; None where it has none
     official     what the authors' published file must fill (`load_official`); empty where there is no such file
     moved        what its paper lets come along with the source's face, as `synthetic.true_swap` names it
+    driven       whether its paper first gives the source the target's pose and expression (`latent.Driven`)
     """
 
     swap_parts: ClassVar[tuple[str, ...]]
     any_size: ClassVar[bool] = False
     paper: ClassVar[tuple[str, str] | None] = None
     moved: ClassVar[tuple[str, ...]] = ()
+    driven: ClassVar[bool] = False
     parts: tuple[Part, ...]
 
     def encode(self, faces: Faces) -> Codes:
@@ -113,6 +143,16 @@ class Family(Fillable, Model):
         """Return what `latent.tune` may fit to some faces: parameters that `decode` reads, not those of `encode`."""
         return ()
 
+    def tuning_loss(self, images: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        """Return what `latent.tune` lowers: how far decoded images (B, 3, H, W) are from what they are to show."""
+        return F.l1_loss(images, wanted)
+
+    def average(self, codes: Sequence[Codes]) -> Codes:
+        """Return one code of the same people from several pictures of them, part by part (`average_part`)."""
+        if len(codes) == 1:
+            return codes[0]
+        return {part.name: average_part(part, [one[part.name] for one in codes]) for part in self.parts}
+
     def transfer(self, source: Codes, target: Codes) -> Codes:
         """Return each part at an amount of 1: the source's, or what a family makes of it for this target."""
         return source
@@ -133,14 +173,37 @@ class Family(Fillable, Model):
             for part in self.parts
         }
 
+    def cover(self, mixed: Codes, target: Codes) -> torch.Tensor | None:
+        """Return the weights of an `Overlay` of mixed codes over their targets' pictures; None where all is drawn."""
+        return None
+
     @torch.no_grad()
+    def overlay(
+        self,
+        source: Faces,
+        target: Faces,
+        amounts: Mapping[str, float | torch.Tensor] | None = None,
+        also: Sequence[Faces] = (),
+    ) -> Overlay:
+        """Return the target's picture with the source's parts, and where it is to replace the target's own.
+
+        also: other pictures of the sources' people, each as many as there are sources.
+        """
+        for one in (source, *also):
+            if len(one) != len(target):
+                raise ValueError(f"{len(one)} sources but {len(target)} targets: give one source for each target")
+        ours, theirs = self.average([self.encode(one) for one in (source, *also)]), self.encode(target)
+        mixed = self.mix(ours, theirs, amounts)
+        return Overlay(self.decode(mixed), self.cover(mixed, theirs))
+
     def swap(
         self, source: Faces, target: Faces, amounts: Mapping[str, float | torch.Tensor] | None = None
     ) -> torch.Tensor:
-        """Return the target's picture with the source's parts, images (B, 3, H, W) in [-1, 1]."""
-        if len(source) != len(target):
-            raise ValueError(f"{len(source)} sources but {len(target)} targets: give one source for each target")
-        return self.decode(self.mix(self.encode(source), self.encode(target), amounts))
+        """Return the target's picture with the source's parts as it is drawn, images (B, 3, H, W) in [-1, 1].
+
+        `latent.swap` also lays it over the target's own picture, where the family says how.
+        """
+        return self.overlay(source, target, amounts).images
 
     @torch.no_grad()
     def preview(self, faces: Faces) -> torch.Tensor:

@@ -42,7 +42,7 @@ Where we differ from the paper, and why:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
@@ -230,26 +230,40 @@ def transfer_hair(source: Codes, target: Codes) -> Codes:
     return {**target, "hair": source["hair"], "mask": transfer_hair_mask(source["mask"], target["mask"])}
 
 
+COVERED = tuple(name for name in REGIONS if name not in ("background", "hair", "earring"))
+"""Regions that a swap draws anew; of the others the target's own pixels stay."""
+
+
+def cover_face(inside: torch.Tensor) -> torch.Tensor:
+    """Return the weights (B, H, W) by which a generated picture replaces the target's, given where, bool.
+
+    As in the authors' code at 1024 px: grown by 10 pixels, eroded by 5, and faded over 5 on both sides of the rim.
+    Smaller maps are enlarged for it, so that the fade is as fine as there.
+    """
+    factor = max(1, 1024 // inside.shape[-1])
+    large = inside.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
+    radius = max(1, round(large.shape[-1] * 5 / 1024))
+    return F.avg_pool2d(blending.fade(large, radius, 2 * radius)[:, None], factor)[:, 0]
+
+
 def blend_swap(
     shown: torch.Tensor,
     target: torch.Tensor,
     mask: torch.Tensor,
     holes: torch.Tensor | None = None,
     how: Literal["soft", "laplacian"] = "soft",
-    radius: int | None = None,
 ) -> torch.Tensor:
     """Blend a generated swap into the target's picture; both (B, 3, H, W) in [-1, 1].
 
-    mask: the swap's label map (B, H, W); all but background, hair and earrings is taken. holes: what is taken in
-    addition. how: fade in along the rim, or paste and smooth by Laplacian pyramids within a band along it. radius:
-    pixels of fade or band on each side; 5 at 1024 px.
+    mask: the swap's label map (B, H, W), of which the regions `COVERED` are taken. holes: what is taken in addition.
+    how: fade in along the rim (`cover_face`), or paste and smooth by Laplacian pyramids within 10 pixels of it, at
+    1024 px.
     """
-    radius = max(1, round(shown.shape[-1] * 5 / 1024)) if radius is None else radius
-    inside = ~_in(mask, "background", "hair", "earring")
+    inside = _in(mask, *COVERED)
     inside = inside if holes is None else inside | holes
-    rim, wide = blending.band(inside, radius)
     if how == "soft":
-        return blending.soft(shown, target, wide, radius)
+        return blending.lay(shown, target, cover_face(inside))
+    rim, _ = blending.band(inside, max(1, round(shown.shape[-1] * 10 / 1024)))
     pasted = torch.where(inside[:, None], shown, target)
     return blending.laplacian(target, pasted, rim.float())
 
@@ -293,6 +307,7 @@ class E4S(Family):
     paper: ClassVar[tuple[str, str]] = ("E4S", "2211.14068")
     Config = Config
     swap_parts = (*TEXTURES, "mask")
+    driven: ClassVar[bool] = True
     training_only: ClassVar[tuple[str, ...]] = ("discriminator", "embedder", "classifier", "distance")
     official: ClassVar[tuple[str, ...]] = ("encoder", "mlps", "generator", "mean")
 
@@ -341,6 +356,14 @@ class E4S(Family):
         textures = self.encoder(faces.images, mask)
         return {**self._named(textures), "mask": mask}
 
+    def average(self, codes: Sequence[Codes]) -> Codes:
+        """Return the mean texture of each region over the pictures that show it; the map is the first one's."""
+        found = super().average(codes)
+        for name in REGIONS if len(codes) > 1 else ():
+            textures = torch.stack([one[name] for one in codes])
+            found[name] = textures.sum(0) / (textures != 0).any(-1, keepdim=True).sum(0).clamp(min=1)
+        return found
+
     def transfer(self, source: Codes, target: Codes) -> Codes:
         """Return the source's textures, and the target's label map with the source's inner face."""
         textures = swap_textures(self._stacked(source), self._stacked(target), REGIONS)
@@ -349,9 +372,25 @@ class E4S(Family):
     def decode(self, codes: Codes) -> torch.Tensor:
         return self.show(self.styles(self._stacked(codes)), codes["mask"]).clamp(-1, 1)
 
+    def cover(self, mixed: Codes, target: Codes) -> torch.Tensor:
+        """Return the weights of `cover_face`: of the regions `COVERED`, and of all else that isn't the target's."""
+        inside = _in(mixed["mask"], *COVERED) | (mixed["mask"] != target["mask"])
+        for k, name in enumerate(REGIONS):
+            if name not in COVERED:
+                exchanged = (mixed[name] != target[name]).any(1)
+                inside |= (mixed["mask"] == k) & exchanged[:, None, None]
+        return cover_face(inside)
+
     def tunable(self) -> Iterable[nn.Parameter]:
         """Return the generator's synthesis, which §8.4 fits to a video."""
         return self.generator.synthesis.parameters()
+
+    def tuning_loss(self, images: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        """Return the weighted losses of `reconstruction` (§8.4). Raises ValueError where judges have no weights."""
+        self._require_judges()
+        with torch.no_grad():
+            judged = self.judge(wanted)
+        return self._weigh(self.reconstruction(images, judged))
 
     def consumers(self) -> dict[str, list[torch.Tensor]]:
         """Return the first layer of each region's MLP."""
@@ -401,8 +440,7 @@ class E4S(Family):
                 "E4S starts from a trained StyleGAN2, and this one has no weights: train it (swaplib train stylegan2), "
                 "name the folder with its weights in SWAPLIB_WEIGHTS, and build E4S by start, not by build"
             )
-        for model in (self.embedder, self.parser, self.classifier):
-            model.require_weights()
+        self._require_judges()
         learned = [*self.encoder.parameters(), *self.mlps.parameters(), *self.generator.parameters()]
         rate, betas = config.learning_rate, config.betas
         phases = [Phase("inversion", learned, self._losses, 1, rate, betas)]
@@ -452,6 +490,13 @@ class E4S(Family):
         if self.config.scales:
             losses["perceptual"] = scales_loss(self.distance, seen["perceptual"], wanted["perceptual"])
         return losses
+
+    def _weigh(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
+        return sum(getattr(self.config, name) * loss for name, loss in losses.items())
+
+    def _require_judges(self) -> None:
+        for model in (self.embedder, self.parser, self.classifier):
+            model.require_weights()
 
     def _shown(self, faces: Faces) -> torch.Tensor:
         mask = self.labels(faces)

@@ -1,4 +1,4 @@
-"""Random changes of training pictures, as photographs show them: framing, light, colour, blur, noise, files, covers."""
+"""Random changes of training pictures, as photographs show them: framing, light, noise, files, hands before a face."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import warnings
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -131,3 +132,59 @@ def _compress(pictures: torch.Tensor) -> torch.Tensor:
         Image.fromarray(picture).save(file, "JPEG", quality=quality)
         read.append(torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1))
     return pictures + (torch.stack(read).to(pictures) / 255 - pictures).detach()
+
+
+# ---------------------------------------------------------------------------------------------- before the face
+
+
+def occlude(faces: Faces, share: float = 0.25) -> Faces:
+    """Hold something before a share of the faces: a hand, a bar, a microphone or a patch, whose labels are background.
+
+    Random numbers come from torch's global generator. Landmarks stay where they are, seen or not.
+    """
+    images, labels = faces.images.clone(), None if faces.labels is None else faces.labels.clone()
+    for k in (torch.rand(len(faces)) < share).nonzero()[:, 0].tolist():
+        picture, cover = draw_object(faces.size, np.random.default_rng(int(torch.randint(2**31, ()))))
+        picture, cover = torch.from_numpy(picture).movedim(-1, 0).to(images), torch.from_numpy(cover).to(images)
+        images[k] = torch.lerp(images[k], picture, cover)
+        if labels is not None:
+            labels[k][cover > 0.5] = 0
+    return replace(faces, images=images, labels=labels)
+
+
+def draw_object(size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw an object: its picture (H, W, 3) in [-1, 1], and how much of each pixel it covers, (H, W) in [0, 1]."""
+    height, width = size
+    mask = np.zeros((4 * height, 4 * width), np.uint8)
+    edge = max(mask.shape)
+    middle, turn = edge * rng.uniform(0.2, 0.8, 2), rng.uniform(0, 2 * np.pi)
+
+    def line(start: np.ndarray, angle: float, length: float, thickness: float) -> None:
+        end = start + edge * length * np.array([np.cos(angle), np.sin(angle)])
+        cv2.line(mask, *(tuple(map(int, point)) for point in (start, end)), 255, max(1, int(edge * thickness)))
+
+    def disc(radii: tuple[float, float]) -> None:
+        axes = tuple(int(edge * radius) for radius in radii)
+        cv2.ellipse(mask, tuple(map(int, middle)), axes, np.degrees(turn), 0, 360, 255, -1)
+
+    kind = rng.choice(("hand", "bar", "microphone", "patch"))
+    if kind == "hand":
+        breadth = rng.uniform(0.025, 0.045)
+        disc((2.2 * breadth, 2.2 * breadth))
+        line(middle, turn + np.pi, 1.0, 3.2 * breadth)  # the arm
+        for k, bend in enumerate(rng.uniform(-0.15, 0.15, 5)):
+            line(middle, turn + 0.45 * (k - 2) + bend, rng.uniform(3.5, 5.5) * breadth, breadth)
+    elif kind == "bar":
+        line(middle, turn, 2.0, thickness := rng.uniform(0.04, 0.14))
+        line(middle, turn + np.pi, 2.0, thickness)
+    elif kind == "microphone":
+        disc((rng.uniform(0.05, 0.09),) * 2)
+        line(middle, rng.uniform(0.3, 0.7) * np.pi, 1.0, rng.uniform(0.03, 0.05))
+    else:
+        disc(tuple(rng.uniform(0.05, 0.18, 2)))
+    cover = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    skin = np.array([0.1, -0.25, -0.45]) + rng.uniform(-0.75, 0.55)
+    colour = skin if kind == "hand" else rng.uniform(-1, 1, 3)
+    shade = cv2.resize(rng.uniform(-1, 1, (4, 4)), (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
+    picture = colour + rng.uniform(0.05, 0.3) * shade + 0.03 * rng.standard_normal((height, width, 3))
+    return picture.clip(-1, 1).astype(np.float32), cover

@@ -19,7 +19,7 @@ from torch import nn
 
 from swaplib.data import Dataset
 from swaplib.faces import CELEBAMASK_HQ, LABELS, Faces, label_table, one_hot
-from swaplib.judges.augment import augment
+from swaplib.judges.augment import augment, occlude
 from swaplib.judges.base import Judge, PublishedJudge
 from swaplib.networks.bisenet import BiSeNet
 from swaplib.networks.unet import UNet
@@ -37,6 +37,7 @@ class Config:
     classes: float = 1  # weight of the cross-entropy
     overlap: float = 0  # weight of the Dice loss, which counts every class alike, however small
     augmented: bool = True
+    occluded: float = 0  # share of pictures in which something is held before the face
     grown: bool = False  # learn at half the size first: most of what there is to learn, at a quarter of the cost
     learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
@@ -51,11 +52,11 @@ class Config:
     @classmethod
     def demo(cls) -> Config:
         """Return sizes for a CPU: 128 px."""
-        return cls(size=128, overlap=1, grown=True, learning_rate=2e-3, steps=6000)
+        return cls(size=128, overlap=1, occluded=0.25, grown=True, learning_rate=2e-3, steps=6000)
 
     @classmethod
     def smoke(cls) -> Config:
-        return replace(cls.demo(), size=32, width=4, augmented=False, grown=False, batch=4, steps=20)
+        return replace(cls.demo(), size=32, width=4, augmented=False, occluded=0, grown=False, batch=4, steps=20)
 
 
 class Double(nn.Sequential):
@@ -166,6 +167,7 @@ class Parser(Judge):
     def _losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         if faces.labels is None:
             raise ValueError("learning to parse needs faces.labels: train on rendered faces or CelebAMask-HQ")
+        faces = occlude(faces, self.config.occluded) if self.config.occluded else faces
         faces = augment(faces, turn=20, shift=0.1, scale=0.2, strength=1.5) if self.config.augmented else faces
         logits = self(faces.images)
         losses = {"classes": F.cross_entropy(logits, faces.labels.long())}

@@ -5,17 +5,17 @@ More are in `latent.directions`, `latent.layers`, `latent.inversion` and `latent
 
 from __future__ import annotations
 
-from swaplib.latent.codes import Loss, edit, encode, interpolate, split_batches, swap, tune
+from swaplib.latent.codes import edit, encode, interpolate, split_batches, swap, tune
 from swaplib.latent.photographs import (
     ALIKE,
     Face,
     Photo,
     Who,
     describe_likeness,
-    mark_changes,
     prepare_photo,
     swap_everyone,
     swap_photographs,
+    weigh,
 )
 from swaplib.latent.wrappers import Driven, Stitched, Wrapped
 
@@ -23,7 +23,6 @@ __all__ = (
     "ALIKE",
     "Driven",
     "Face",
-    "Loss",
     "Photo",
     "Stitched",
     "Who",
@@ -32,11 +31,11 @@ __all__ = (
     "edit",
     "encode",
     "interpolate",
-    "mark_changes",
     "prepare_photo",
     "split_batches",
     "swap",
     "swap_everyone",
     "swap_photographs",
     "tune",
+    "weigh",
 )  # fmt: skip

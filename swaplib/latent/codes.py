@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 
 import torch
@@ -31,9 +31,11 @@ def split_batches(codes: Codes, batch: int = 32) -> Iterator[Codes]:
 def swap(
     family: Family, source: Faces, target: Faces, amounts: Mapping[str, float | torch.Tensor] | None = None
 ) -> torch.Tensor:
-    """Swap faces of any size (`Family.swap`); return images (B, 3, H, W) at the target's size."""
-    images = family.swap(family.fit_size(source), family.fit_size(target), amounts)
-    return Faces(images).resize(target.size).images
+    """Swap faces of any size; return images (B, 3, H, W) at the target's size.
+
+    Where the family draws but a part of the picture (`Family.overlay`), the rest is the target's, bit for bit.
+    """
+    return family.overlay(family.fit_size(source), family.fit_size(target), amounts).over(target)
 
 
 @torch.no_grad()
@@ -88,10 +90,6 @@ def _edit_part(part: Part, code: torch.Tensor, direction: torch.Tensor, strength
     return moved.clamp(-1, 1) if part.geometry == "image" else moved
 
 
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Images and their desired values, (B, 3, H, W) each -> a number."""
-
-
 def tune(
     family: Family,
     faces: Faces,
@@ -99,13 +97,14 @@ def tune(
     learning_rate: float = 1e-3,
     batch: int = 4,
     seed: int = 0,
-    loss: Loss = F.l1_loss,
     progress: bool = True,
 ) -> Family:
     """Return a copy of the family that reproduces some faces better: decode(encode(x)) nearer to x (E4S, suppl. 8.4).
 
-    faces: the target's, such as the frames of one video. Their codes stay fixed, and so does everything but what the
-    family calls `tunable`; Adam takes `steps` steps on random batches. The family itself isn't changed.
+    faces: whom the swaps are to show, as they are to look: for a film, the source driven by its frames
+    (`Reenactor.drive`). Tuned on the target's own frames instead, a family draws the target. Codes stay fixed, and so
+    does everything but what the family calls `tunable`; Adam takes `steps` steps of `Family.tuning_loss` on random
+    batches (the paper: 200 for each frame). The family itself isn't changed.
     Raises ValueError for a family that has nothing to tune.
     """
     tuned = deepcopy(family.for_inference()).eval().requires_grad_(False)
@@ -119,6 +118,6 @@ def tune(
         rows = torch.randperm(len(faces), generator=draw)[:batch]
         shown = tuned.decode({name: code[rows] for name, code in codes.items()})
         optimiser.zero_grad()
-        loss(shown, wanted[rows]).backward()
+        family.tuning_loss(shown, wanted[rows]).backward()
         optimiser.step()
     return tuned.requires_grad_(False)

@@ -26,7 +26,7 @@ ALIKE = 0.6  # distance of descriptors up to which dlib takes two faces for one 
 
 def swap_photographs(
     family: Family,
-    source: Photo,
+    source: Photo | Sequence[Photo],
     target: Photo,
     kind: photos.Kind = "portrait",
     size: int | None = None,
@@ -36,8 +36,9 @@ def swap_photographs(
 ) -> tuple[np.ndarray, list[str]]:
     """Put the source's face into the target photograph: align both, swap them, paste the result back.
 
-    source, target: a path, a PIL image or an array. kind: the alignment. size: height of the aligned pictures in
-    pixels; None for the family's own, or, where it takes any size, for that of the face in the target photograph.
+    source, target: a path, a PIL image or an array; several photographs of the source's person as a list, whose codes
+    are averaged (`Family.average`). kind: the alignment. size: height of the aligned pictures in pixels; None for the
+    family's own, or, where it takes any size, for that of the face in the target photograph.
     source_face, target_face: which face, as in `Who`; for all, see `swap_everyone`. amounts: as in `Family.mix`; None
     for a plain swap.
     Returns the photograph, uint8 RGB (H, W, 3), or RGBA where the target is transparent somewhere, bit for bit the
@@ -51,14 +52,24 @@ def swap_photographs(
         scale = np.sqrt(abs(np.linalg.det(into.matrix[:2, :2])))
         size = int(np.clip(family.config.size / scale, 64, 1024))
         into = prepare_photo("target", target, kind, size, target_face)
-    own = prepare_photo("source", source, kind, into.faces.size[0], source_face)
+    several = [*source] if isinstance(source, (list, tuple)) else [source]
+    if not several:
+        raise PhotoError("no source given: name a photograph of the person whose face is swapped in", "missing")
+    roles = ["source"] if len(several) == 1 else [f"source {k + 1}" for k in range(len(several))]
+    prepared = [
+        prepare_photo(role, one, kind, into.faces.size[0], source_face)
+        for role, one in zip(roles, several, strict=True)
+    ]
     try:
         device = next((parameter.device for parameter in family.parameters()), "cpu")
-        picture = family.swap(own.faces.to(device), into.faces.to(device), amounts).cpu()
+        own, *also = (one.faces.to(device) for one in prepared)
+        picture, weights = family.overlay(own, into.faces.to(device), amounts, also)
     except ValueError as error:
         raise PhotoError(f"{family.name} can't swap these photographs: {error}", "family") from error
-    photo = photos.paste_back(into.photo, picture, into.matrix, mark_changes(picture, into.faces.images))
-    notes = [f"{name}: {one.note}" for name, one in (("source", own), ("target", into)) if one.note]
+    mask = weigh(picture.cpu(), into.faces.images, weights)[0]
+    photo = photos.paste_back(into.photo, picture.cpu(), into.matrix, mask)
+    both = zip((*roles, "target"), (*prepared, into), strict=True)
+    notes = [f"{name}: {one.note}" for name, one in both if one.note]
     if (alpha := photos.read_alpha(target)) is not None:
         photo = photos.restore_alpha(photo, alpha)
         notes = [note.replace(photos.ON_WHITE, "its transparency was kept") for note in notes]
@@ -67,25 +78,26 @@ def swap_photographs(
 
 def swap_everyone(
     family: Family,
-    sources: Sequence[Photo],
+    source: Photo | Sequence[Photo],
     target: Photo,
+    others: Sequence[Photo] = (),
     kind: photos.Kind = "portrait",
     size: int | None = None,
     amounts: Mapping[str, float] | None = None,
 ) -> tuple[np.ndarray, list[str]]:
-    """Swap all faces of a photograph, the largest first: with the one source, or each with the next source.
+    """Swap all faces of a photograph, the largest first: with the source, or the next ones with those of others.
 
-    Otherwise as `swap_photographs`. Faces beyond the last of several sources stay.
+    others: photographs of further people. Otherwise as `swap_photographs`. With others, faces beyond the last stay.
     """
     photo, notes = photos.read(target)
     found, turned = photos.search(photo)
     if not found:
         prepare_photo("target", target, kind, size or family.config.size, "largest")  # says why
-    given = [sources[0]] * len(found) if len(sources) == 1 else sources
+    given = [source, *others] if others else [source] * len(found)
     done = 0
-    for face, source in zip(found, given, strict=False):
+    for face, one in zip(found, given, strict=False):
         photo, told = swap_photographs(
-            family, source, photo, kind, size, target_face=tuple(face.centre.tolist()), amounts=amounts
+            family, one, photo, kind, size, target_face=tuple(face.centre.tolist()), amounts=amounts
         )
         notes += [note for note in told if note.startswith("source")]
         done += 1
@@ -125,9 +137,14 @@ def prepare_photo(role: str, photo: Photo, kind: photos.Kind, size: int, face: F
         raise PhotoError(f"{role}: {error}", error.cause) from error
 
 
-def mark_changes(picture: torch.Tensor, before: torch.Tensor) -> np.ndarray:
-    """Return weights (H, W): 1 where the picture differs from what was there before, falling to 0 around it."""
-    changed = ((picture - before).abs().amax(1)[0] > 1 / 255).numpy().astype(np.float32)
-    reach = max(1, round(max(changed.shape) / 100))
-    wide = cv2.dilate(changed, np.ones((3, 3)), iterations=2 * reach)
-    return cv2.GaussianBlur(wide, (0, 0), reach)
+def weigh(images: torch.Tensor, before: torch.Tensor, weights: torch.Tensor | None = None) -> np.ndarray:
+    """Return the weights (B, H, W) by which swapped pictures go back into their photographs: an `Overlay`'s.
+
+    Without any, they are 1 where a picture differs from what was there before, falling to 0 around it.
+    """
+    if weights is not None:
+        return weights.cpu().numpy()
+    changed = ((images - before).abs().amax(1) > 1 / 255).numpy().astype(np.float32)
+    reach = max(1, round(max(changed.shape[1:]) / 100))
+    wide = [cv2.dilate(one, np.ones((3, 3)), iterations=2 * reach) for one in changed]
+    return np.stack([cv2.GaussianBlur(one, (0, 0), reach) for one in wide])

@@ -8,7 +8,7 @@ import torch
 
 from swaplib import photos
 from swaplib.faces import Faces
-from swaplib.families import Codes, Family
+from swaplib.families import Codes, Family, Overlay
 from swaplib.latent.reenactment import Reenactor
 from swaplib.photos import blending
 
@@ -45,11 +45,20 @@ class Wrapped(Family):
     def tunable(self) -> Iterable[torch.nn.Parameter]:
         return self.family.tunable()
 
+    def tuning_loss(self, images: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        return self.family.tuning_loss(images, wanted)
+
+    def average(self, codes: Sequence[Codes]) -> Codes:
+        return self.family.average(codes)
+
     def transfer(self, source: Codes, target: Codes) -> Codes:
         return self.family.transfer(source, target)
 
     def mix(self, source: Codes, target: Codes, amounts: Mapping[str, float | torch.Tensor] | None = None) -> Codes:
         return self.family.mix(source, target, dict.fromkeys(self.swap_parts, 1.0) if amounts is None else amounts)
+
+    def cover(self, mixed: Codes, target: Codes) -> torch.Tensor | None:
+        return self.family.cover(mixed, target)
 
 
 class Stitched(Wrapped):
@@ -65,14 +74,18 @@ class Stitched(Wrapped):
         self.first = first
 
     @torch.no_grad()
-    def swap(
-        self, source: Faces, target: Faces, amounts: Mapping[str, float | torch.Tensor] | None = None
-    ) -> torch.Tensor:
+    def overlay(
+        self,
+        source: Faces,
+        target: Faces,
+        amounts: Mapping[str, float | torch.Tensor] | None = None,
+        also: Sequence[Faces] = (),
+    ) -> Overlay:
         if target.landmarks is None:
             raise ValueError("stitching needs faces.landmarks of the target: prepare the photographs first")
-        swapped = self.family.swap(source, target, amounts)
+        swapped = self.family.overlay(source, target, amounts, also).images
         hull = photos.rsgan_mask(target.landmarks, target.size, self.first).to(target.images.device)
-        return blending.gradient_domain(swapped, target.images, hull)
+        return Overlay(blending.gradient_domain(swapped, target.images, hull))
 
 
 class Driven(Wrapped):
@@ -86,7 +99,12 @@ class Driven(Wrapped):
         self.reenactor, self.moved = reenactor, ()
 
     @torch.no_grad()
-    def swap(
-        self, source: Faces, target: Faces, amounts: Mapping[str, float | torch.Tensor] | None = None
-    ) -> torch.Tensor:
-        return self.family.swap(self.reenactor.drive(source, target), target, amounts)
+    def overlay(
+        self,
+        source: Faces,
+        target: Faces,
+        amounts: Mapping[str, float | torch.Tensor] | None = None,
+        also: Sequence[Faces] = (),
+    ) -> Overlay:
+        driven = [self.reenactor.drive(one, target) for one in (source, *also)]
+        return self.family.overlay(driven[0], target, amounts, driven[1:])

@@ -44,8 +44,9 @@ def self_consistency(family: Family, faces: Faces, others: Faces) -> dict[str, t
     swapped picture is a new photograph: its landmarks are detected again, and anything else that a family needs beside
     the image (labels) is taken from its target, as are the landmarks where dlib finds no face.
     """
-    into_others, into_faces = family.swap(faces, others), family.swap(others, faces)
-    back = family.swap(_as_photograph(into_others, others), _as_photograph(into_faces, faces))
+    into_others, into_faces = family.overlay(faces, others).over(others), family.overlay(others, faces).over(faces)
+    once = _as_photograph(into_others, others), _as_photograph(into_faces, faces)
+    back = family.overlay(*once).over(once[1])
     truth = resized(faces.images, SIZE)
     scores = {}
     for name, images in (("reconstruction", family.decode(family.encode(faces))), ("twice", back)):

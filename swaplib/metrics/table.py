@@ -207,9 +207,13 @@ def _score(family: Family, scorer: Scorer) -> dict[str, torch.Tensor | float]:
     """Compute every metric of a family's swaps."""
     mine, others = family.fit_size(scorer.pairs.source), family.fit_size(scorer.pairs.target)
     start = time.perf_counter()
-    images = family.swap(mine, others)
-    seconds = (time.perf_counter() - start) / len(images)
-    return {**scorer.score(images), **self_consistency(family, mine, others), "seconds": seconds}
+    overlay = family.overlay(mine, others)
+    seconds = (time.perf_counter() - start) / len(overlay.images)
+    return {
+        **scorer.score(overlay.over(scorer.pairs.target)),
+        **self_consistency(family, mine, others),
+        "seconds": seconds,
+    }
 
 
 def summarise(scores: pd.DataFrame, seed: int = 0, draws: int = 2000) -> pd.DataFrame:

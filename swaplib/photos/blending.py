@@ -148,17 +148,23 @@ def band(mask: torch.Tensor, radius: int) -> tuple[torch.Tensor, torch.Tensor]:
     return wide & ~narrow, wide
 
 
-def soft(foreground: torch.Tensor, background: torch.Tensor, mask: torch.Tensor, radius: int) -> torch.Tensor:
-    """Fade the foreground within a mask (B, H, W) into the background; images are (B, 3, H, W).
+def fade(mask: torch.Tensor, radius: int, grow: int = 0) -> torch.Tensor:
+    """Return weights (B, H, W) in 0 … 1 that fall from 1 inside a mask, bool, to 0 outside it.
 
-    The mask is first eroded by `radius` pixels; the fade extends by as many on both sides of the new rim.
+    The mask is grown by `grow` pixels, then eroded by `radius`; the fade extends by as many on both sides of the new
+    rim.
     """
     side, rows = 2 * radius + 1, []
     for one in mask.cpu().numpy().astype(np.uint8) * 255:
-        narrow = cv2.erode(one, np.ones((side, side), np.uint8))
+        wide = cv2.dilate(one, np.ones((2 * grow + 1, 2 * grow + 1), np.uint8))
+        narrow = cv2.erode(wide, np.ones((side, side), np.uint8))
         rows.append(torch.from_numpy(cv2.GaussianBlur(narrow, (side, side), 0)))
-    share = torch.stack(rows)[:, None].to(background) / 255
-    return torch.lerp(background, foreground, share)
+    return torch.stack(rows).to(mask.device).float() / 255
+
+
+def lay(foreground: torch.Tensor, background: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Lay the foreground over the background by weights (B, H, W) in 0 … 1; images are (B, 3, H, W)."""
+    return torch.lerp(background, foreground, weights[:, None].to(background))
 
 
 def laplacian(

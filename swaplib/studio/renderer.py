@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from swaplib import figures, latent, photos, synthetic
 from swaplib.faces import Faces, to_uint8
-from swaplib.families import Codes, Family
+from swaplib.families import Codes, Family, Overlay
 from swaplib.latent import layers
 from swaplib.provenance import DigitalSource
 
@@ -199,8 +199,10 @@ class Renderer:
 
     @torch.no_grad()
     def render(self, state: State, size: int | None = None) -> np.ndarray:
-        """Return the picture of a state. The same state always gives the same picture."""
-        return to_uint8(self.family.decode(self.codes(state, size))[0])
+        """Return the picture of a state, laid over the target's. The same state always gives the same picture."""
+        codes = self.codes(state, size)
+        overlay = Overlay(self.family.decode(codes), self.family.cover(codes, self.encode(state.target, size)))
+        return to_uint8(overlay.over(self.faces(state.target, size).to(self._device))[0])
 
     def strip(self, state: State, steps: int = 7) -> list[np.ndarray]:
         """Return pictures on the path from the target to the state's mix, whatever its `along`."""

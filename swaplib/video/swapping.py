@@ -43,6 +43,7 @@ def swap(
     kind: photos.Kind = "portrait",
     size: int | None = None,
     face: latent.Who = "largest",
+    others: Sequence[latent.Photo] = (),
     amounts: Mapping[str, float] | None = None,
     sigma: float = 1.5,
     seed: int = 0,
@@ -52,25 +53,28 @@ def swap(
 ) -> list[str]:
     """Put the source's face into the target film and write `out`, .mp4 or .gif, with the film's sound (`files.write`).
 
-    source: a photograph; several for face "all". face: who is swapped. A photograph: who is likest to it; "all": each
-    person gets the one source, or the source of the person's number; otherwise as in `people.choose`. kind, size,
-    amounts: as in `latent.swap_photographs`; size None means, for families that take any size, the faces' median size
-    in the film. sigma: as in `smooth_landmarks`. seed: of families that draw noise. made, text: for the metadata.
-    Frames without the face are passed through.
+    source: a photograph, or several of one person as a list. face: who is swapped. A photograph: who is likest to it;
+    "all": everyone gets the source, or, with photographs of others, the next people theirs, and who is beyond the last
+    stays; otherwise as in `people.choose`. kind, size, amounts: as in `latent.swap_photographs`; size None means, for
+    families that take any size, the faces' median size in the film. sigma: as in `smooth_landmarks`. seed: of families
+    that draw noise. made, text: for the metadata. Frames without the face are passed through.
     Returns notes on what was done. Raises FileNotFoundError and ValueError with one sentence: no film, no face in it,
     nobody of that number or alike.
     """
     target, out = Path(target), files.check_out(out)
-    sources = [*source] if isinstance(source, (list, tuple)) else [source]
+    own = [*source] if isinstance(source, (list, tuple)) else [source]
     everybody = isinstance(face, str) and face == "all"
-    if len(sources) != 1 and not everybody:
-        raise ValueError(f"{len(sources)} sources for one face: give one, or swap all faces")
+    if others and not everybody:
+        raise ValueError("photographs of others are for face 'all': leave them out, or swap all")
     files.info(target)
-    for one in sources:  # fails early if a source can't be used
+    for one in (*own, *others):  # fails early if a source can't be used
         latent.prepare_photo("source", one, kind, size or family.config.size, "largest")
     code = latent.describe_likeness(face)
     settings = {"kind": kind, "size": size, "amounts": amounts, "sigma": sigma, "seed": seed, "chunk": looking.CHUNK}
-    settings |= {"face": repr(face) if code is None else code.tolist(), "sources": [_hash_of(one) for one in sources]}
+    settings |= {
+        "face": repr(face) if code is None else code.tolist(),
+        "sources": [_hash_of(one) for one in (*own, *others)],
+    }
     settings |= {"target": sha256(target), "family": family.name, "config": to_plain(family.config)}
     settings |= {"weights": _hash_of(family)}
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
@@ -83,19 +87,22 @@ def swap(
                 f"no face found in any of the {len(footage.times)} frames of {target}: choose a film that shows one"
             )
         if everybody:
-            chosen = people.lasting(everyone, footage.times)[: len(sources) if len(sources) > 1 else None]
+            chosen = people.lasting(everyone, footage.times)[: 1 + len(others) if others else None]
         else:
             chosen = [people.choose(everyone, face, looking.square_shape(footage.about), code)]
         job = _Job(family, target, work, key, footage, kind, seed, progress)
         raw = job.bridge(chosen, everyone)
         marks = np.stack([people.smooth_landmarks(one, sigma) for one in raw])
         size = size or _fitting(family, marks[np.isfinite(marks).all((2, 3))], kind)
-        own = [latent.prepare_photo("source", one, kind, size, "largest") for one in sources]
-        given = Faces.cat([one.faces for one in own])[[k % len(own) for k in range(len(chosen))]]
+        prepared = [latent.prepare_photo("source", one, kind, size, "largest") for one in (*own, *others)]
+        faces = [one.faces for one in prepared]
+        first, rest = faces[: len(own)], faces[len(own) :]
+        # Of each person as many pictures as of the source's, for each of the chosen.
+        given = [Faces.cat([one, *rest])[[k % (1 + len(rest)) for k in range(len(chosen))]] for one in first]
         job.swap(given, marks, size, amounts)
         notes = files.write(out, job.frames(marks, size), footage.about.fps, made, text, target, footage.times)
         shutil.rmtree(work, ignore_errors=True)
-    return [f"source: {one.note}" for one in own if one.note] + notes + _notes(footage, everyone, chosen, marks)
+    return [f"source: {one.note}" for one in prepared if one.note] + notes + _notes(footage, everyone, chosen, marks)
 
 
 def _notes(footage: Footage, everyone: Sequence[Person], chosen: Sequence[Person], marks: np.ndarray) -> list[str]:
@@ -210,8 +217,8 @@ class _Job:
         points = [photos.move(marks[one], matrix) for one, matrix in zip(which, squared, strict=True)]
         return which, matrices, Faces(from_uint8(np.stack(pictures)), landmarks=torch.tensor(np.stack(points)).float())
 
-    def swap(self, sources: Faces, marks: np.ndarray, size: int, amounts: Mapping[str, float] | None) -> None:
-        """Swap the faces of every frame that shows them; sources: one for each person."""
+    def swap(self, sources: Sequence[Faces], marks: np.ndarray, size: int, amounts: Mapping[str, float] | None) -> None:
+        """Swap the faces of every frame that shows them; sources: one for each person, in one or more pictures."""
         device = next((parameter.device for parameter in self.family.parameters()), "cpu")
         for chunk, frames in self.chunks("swapping"):
             path = self.file(chunk)
@@ -220,25 +227,25 @@ class _Job:
             which, _, faces = self.aligned(frames, marks[:, chunk], size)
             if not which:
                 continue
-            own = sources[[k for k, _ in which]]
+            own, *also = (one[[k for k, _ in which]].to(device) for one in sources)
             with torch.random.fork_rng():
                 torch.manual_seed(self.seed + chunk.start)
                 try:
-                    images = self.family.swap(own.to(device), faces.to(device), amounts)
+                    images, weights = self.family.overlay(own, faces.to(device), amounts, also)
                 except ValueError as error:
                     raise ValueError(f"{self.family.name} can't swap this video: {error}") from error
-            _save(path, pictures=to_uint8(images))
+            weights = latent.weigh(images.cpu(), faces.images, weights)
+            _save(path, pictures=to_uint8(images), weights=np.rint(255 * weights).astype(np.uint8))
 
     def frames(self, marks: np.ndarray, size: int) -> Iterator[np.ndarray]:
         """Yield all frames, with the swapped faces put back."""
         for chunk, frames in self.chunks("writing"):
-            which, matrices, faces = self.aligned(frames, marks[:, chunk], size)
+            which, matrices, _ = self.aligned(frames, marks[:, chunk], size)
             if which:
                 with np.load(self.file(chunk)) as file:
-                    pictures = file["pictures"]
-                for (_, t), matrix, picture, before in zip(which, matrices, pictures, faces.images, strict=True):
-                    mask = latent.mark_changes(from_uint8(picture)[None], before[None])
-                    frames[t] = photos.paste_back(frames[t], picture, matrix, mask)
+                    pictures, weights = file["pictures"], file["weights"] / 255
+                for (_, t), matrix, picture, weight in zip(which, matrices, pictures, weights, strict=True):
+                    frames[t] = photos.paste_back(frames[t], picture, matrix, weight)
             yield from frames
 
 

@@ -104,9 +104,9 @@ def test_a_family_may_get_pictures_alone(pairs, tmp_path, monkeypatch):
     seen = []
 
     class Spy(type(families.load("target"))):
-        def swap(self, source, target, amounts=None):
+        def overlay(self, source, target, amounts=None):
             seen.append((source, target))
-            return target.images
+            return families.Overlay(target.images)
 
     benchmark.run(Spy(families.load("target").config), pairs, tmp_path, bare=True, progress=False)
     for faces in seen[0]:

@@ -21,6 +21,7 @@ from swaplib.faces import E4S as REGIONS
 from swaplib.faces import Faces, from_uint8, label_table, relabel
 from swaplib.families import e4s
 from swaplib.families.e4s import E4S, TEXTURES, Config
+from swaplib.judges.augment import draw_object
 from swaplib.judges.perceptual import feature_distance
 from swaplib.networks.e4s import RegionEncoder, RegionMLPs, masked_synthesis, reach, resized
 from swaplib.networks.resample import blur
@@ -348,7 +349,7 @@ def levels(images: torch.Tensor) -> torch.Tensor:
 def test_soft_pasting_is_the_official_one(radius):
     inputs, wanted = blend_functions()
     pictures = [from_uint8(inputs[name].numpy())[None] for name in "AB"]
-    found = levels(blending.soft(*pictures, inputs["mask"][None] > 0, radius))
+    found = levels(blending.lay(*pictures, blending.fade(inputs["mask"][None] > 0, radius)))
     torch.testing.assert_close(found, wanted[f"paste_radius{radius}"].float(), atol=1, rtol=0)
 
 
@@ -375,18 +376,73 @@ def test_laplacian_blending_is_the_official_one():
 def test_a_composed_swap_keeps_the_target_away_from_the_face(how):
     target, shown = FACES.images, -FACES.images
     mask = relabel(FACES.labels, target="e4s")
-    found = e4s.blend_swap(shown, target, mask, how=how, radius=1)
+    found = e4s.blend_swap(shown, target, mask, how=how)
     face = ~torch.isin(mask, torch.tensor([0, 4, 11]))
     rim, wide = blending.band(face, 1)
     if how == "soft":
         assert torch.equal(found.movedim(1, -1)[~wide], target.movedim(1, -1)[~wide])
-        assert not torch.equal(found.movedim(1, -1)[face & ~rim], target.movedim(1, -1)[face & ~rim])
+        assert torch.equal(found.movedim(1, -1)[face & ~rim], shown.movedim(1, -1)[face & ~rim])
     else:
         far = ~(F.max_pool2d(face[:, None].float(), 15, 1, 7)[:, 0] > 0)
         assert far.any()
         assert (found - target).abs().mean(1)[far].mean() < (found - target).abs().mean(1)[face].mean() / 4
     same = e4s.blend_swap(target, target, mask, how=how)
     torch.testing.assert_close(same, target, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size", [64, 100, 1024])
+def test_the_rim_of_a_face_is_nearly_opaque(size):
+    """.99 at the authors' 1024 px, and nothing from 11 pixels outside on, whatever the map's size."""
+    inside = torch.zeros(1, size, size, dtype=torch.bool)
+    inside[:, :, : size // 2] = True
+    weights = e4s.cover_face(inside)[0, size // 2]
+    assert weights.shape == (size,)
+    assert (weights[: size // 2] > 0.98).all()
+    outside = weights[size // 2 :]
+    pixels = outside.sum() * 1024 / size
+    assert 3 < pixels < 8  # of 1024 across, about 5 of which lie outside
+    assert (outside[-(-11 * size // 1024) :] == 0).all()
+
+
+def test_regions_are_averaged_over_the_pictures_that_show_them(family):
+    first, second = family.encode(FACES), family.encode(FACES.mirror())
+    first["mouth"], first["nose"] = torch.zeros_like(first["mouth"]), first["nose"].clone()
+    found = family.average([first, second])
+    torch.testing.assert_close(found["nose"], (first["nose"] + second["nose"]) / 2)
+    assert torch.equal(found["mouth"], second["mouth"])
+    assert torch.equal(found["mask"], first["mask"])
+    assert family.average([first]) is first
+
+
+def test_a_swap_is_laid_over_the_targets_own_pixels(family):
+    source, target = FACES.mirror(), FACES
+    codes, theirs = (family.encode(faces) for faces in (source, target))
+    mixed = family.mix(codes, theirs)
+    weights = family.cover(mixed, theirs)
+    kept = torch.isin(mixed["mask"], torch.tensor([REGIONS.index(name) for name in ("background", "hair", "earring")]))
+    kept &= mixed["mask"] == theirs["mask"]
+    deep = kept & (F.max_pool2d((~kept)[:, None].float(), 5, 1, 2)[:, 0] == 0)
+    assert deep.any()
+    assert (weights[deep] == 0).all()
+    found = latent.swap(family, source, target)
+    assert torch.equal(found.movedim(1, -1)[deep], target.images.movedim(1, -1)[deep])
+    assert not torch.equal(found, family.swap(source, target))
+    with_hair = family.mix(codes, theirs, dict.fromkeys((*family.swap_parts, "hair"), 1.0))
+    hair = with_hair["mask"] == REGIONS.index("hair")
+    assert (family.cover(with_hair, theirs)[hair] > 0.4).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_before_the_targets_face_stays_before_it(family, seed):
+    """A hand, a bar or a microphone, labelled as background, stays the target's but for its rim."""
+    picture, cover = draw_object(FACES.size, np.random.default_rng(seed))
+    hidden = torch.from_numpy(cover) > 0.5
+    target = replace(FACES, images=torch.where(hidden, torch.from_numpy(picture).movedim(-1, 0), FACES.images))
+    target = replace(target, labels=torch.where(hidden, 0, FACES.labels))
+    found = latent.swap(family, FACES.mirror(), target)
+    deep = F.max_pool2d((~hidden)[None].float(), 3, 1, 1)[0] == 0
+    assert deep.any()
+    assert torch.equal(found[:, :, deep], target.images[:, :, deep])
 
 
 def test_resizing_is_the_official_one_but_for_the_rim():

@@ -191,6 +191,16 @@ def test_swapping_a_face_with_itself_is_reconstruction(family, source):
     torch.testing.assert_close(family.swap(source, source), family.decode(family.encode(source)), atol=1e-5, rtol=0)
 
 
+def test_several_pictures_of_one_person_are_averaged(family, source, target):
+    one = family.overlay(source, target).images
+    torch.testing.assert_close(family.overlay(source, target, also=[source, source]).images, one, atol=1e-4, rtol=0)
+    other = family.overlay(source, target, also=[source.mirror()]).images
+    assert other.shape == one.shape
+    assert other.isfinite().all()
+    with pytest.raises(ValueError, match="3 sources but 4 targets"):
+        family.overlay(source, target, also=[source[:3]])
+
+
 def test_a_swap_is_deterministic(family, source, target):
     assert torch.equal(family.swap(source, target), family.swap(source, target))
 

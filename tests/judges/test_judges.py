@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from swaplib import data, judges, provenance, synthetic, weights
 from swaplib.faces import BISENET, CELEBAMASK_HQ, Faces
 from swaplib.judges import identity, parsing, perceptual, robustness, shape, shape_model, smoothness
-from swaplib.judges.augment import augment
+from swaplib.judges.augment import augment, occlude
 from swaplib.networks.bisenet import BiSeNet
 from swaplib.networks.ir_se import IRSE50
 from swaplib.synthetic import head
@@ -438,6 +438,20 @@ def test_augmentation_moves_labels_and_landmarks_along():
         weight = (moved.images[row, 0] + 1) ** 2
         centre = (grid * weight[..., None]).sum((0, 1)) / weight.sum()
         assert (centre - moved.landmarks[row, 30]).norm() < 1.5
+
+
+def test_what_is_held_before_a_face_is_background():
+    assert torch.equal(occlude(FACES, 0).images, FACES.images)
+    torch.manual_seed(3)
+    many = FACES[[0] * 24]
+    covered = occlude(many, 1)
+    assert covered.images.abs().max() <= 1
+    changed = (covered.labels != many.labels).flatten(1)
+    assert (covered.labels[covered.labels != many.labels] == 0).all()
+    assert (changed.float().mean(1) > 0.001).float().mean() > 0.6
+    same = (covered.images == many.images).all(1)
+    assert not (changed & same.flatten(1)).any()  # no label changes where nothing was drawn
+    assert same.float().mean() > 0.5
 
 
 def test_augmentation_follows_the_seed_and_keeps_the_range():

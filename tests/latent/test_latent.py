@@ -195,12 +195,12 @@ def test_a_face_is_chosen_by_another_photograph_of_it(astronaut):
 def test_all_faces_are_swapped_with_one_source_or_each_with_its_own(astronaut):
     single = astronaut[:256, 96:352]
     group = np.concatenate((single, single[:, ::-1]), 1)
-    one, notes = latent.swap_everyone(LANDMARKS, [single], group)
+    one, notes = latent.swap_everyone(LANDMARKS, single, group)
     assert notes[-1] == "2 of 2 faces were swapped"
     assert all((one != group)[:, half].any(-1).sum() > 500 for half in (slice(256), slice(256, 512)))
     found = photos.detect(group)
     grey = np.repeat(single.mean(-1, keepdims=True), 3, 2).astype(np.uint8)
-    both, _ = latent.swap_everyone(LANDMARKS, [single, grey], group)
+    both, _ = latent.swap_everyone(LANDMARKS, single, group, [grey])
     left = found[0].centre[0] < 256  # which half the first source goes to
     halves = [slice(256), slice(256, 512)] if left else [slice(256, 512), slice(256)]
     assert np.array_equal(both[:, halves[0]], one[:, halves[0]])

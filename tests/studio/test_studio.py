@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 
-from swaplib import families, studio, synthetic
+from swaplib import families, latent, studio, synthetic
 from swaplib.faces import from_uint8, to_uint8
 from swaplib.families import Family, Part
 from swaplib.photos import PhotoError
@@ -131,12 +131,13 @@ def test_ends_of_the_sliders_are_the_familys_own_answers(name):
     family = families.start(name, "smoke").eval()
     renderer = studio.Renderer(family)
     source, target = (renderer.faces(pick) for pick in (FIRST, SECOND))
-    swapped = to_uint8(family.swap(source, target)[0])
-    state = State(FIRST, SECOND, studio.plain_swap(family))
-    everything = dict.fromkeys(studio.plain_swap(family), 1.0)
+    plain, nothing = studio.plain_swap(family), {}
+    everything = dict.fromkeys(plain, 1.0)
+    swapped, kept, taken = (
+        to_uint8(latent.swap(family, source, target, amounts)[0]) for amounts in (None, nothing, everything)
+    )
+    state = State(FIRST, SECOND, plain)
     assert np.array_equal(renderer.render(state), swapped)
-    kept = to_uint8(family.decode(family.encode(target))[0])
-    taken = to_uint8(family.decode(family.transfer(family.encode(source), family.encode(target)))[0])
     assert np.array_equal(renderer.render(State(FIRST, SECOND)), kept)
     assert np.array_equal(renderer.render(replace(state, along=0.0)), kept)
     assert np.array_equal(renderer.render(State(FIRST, SECOND, everything)), taken)

@@ -7,6 +7,7 @@ from fractions import Fraction
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from swaplib import families, synthetic, video
 from swaplib.faces import to_uint8
@@ -101,10 +102,13 @@ def clips() -> list[np.ndarray]:
 
 
 class Negative(families.kind("target")):
-    """Shows where it swapped."""
+    """Shows where it swapped, and keeps what it was given."""
 
-    def swap(self, source, target, amounts=None):
-        return -target.images
+    given: list = []
+
+    def overlay(self, source, target, amounts=None, also=()):
+        self.given[:] = [source, *also]
+        return families.Overlay(-target.images)
 
 
 def scene(clips, left: int | None, right: int | None, t: int) -> np.ndarray:
@@ -113,14 +117,10 @@ def scene(clips, left: int | None, right: int | None, t: int) -> np.ndarray:
     return np.concatenate([wall if who is None else clips[who][t % 10] for who in (left, right)], 1)
 
 
-def swapped_sides(tmp_path, monkeypatch, frames, **options) -> tuple[list[str], list[str]]:
+def swapped_sides(tmp_path, monkeypatch, frames, source=None, **options) -> tuple[list[str], list[str]]:
     """Swap in a film of scenes: which side was swapped in each frame ("", "l", "r", "lr"), and the notes."""
     files.write(tmp_path / "film.mp4", frames, 10)
-    source = tmp_path / "source.png"
-    if not source.exists():
-        from PIL import Image
-
-        Image.fromarray(cv2.resize(frames[0][:, :128], (256, 256))).save(source)
+    source = cv2.resize(frames[0][:, :128], (256, 256)) if source is None else source
     shown: list[np.ndarray] = []
     with monkeypatch.context() as patch:
         patch.setattr(files, "write", lambda out, pictures, *_: [shown.append(one.copy()) for one in pictures] and [])
@@ -147,6 +147,22 @@ def test_the_same_person_is_swapped_before_and_after_a_cut_and_while_away_nobody
     assert swapped_sides(tmp_path, monkeypatch, frames, face="all")[0] == [
         "".join(sorted(one + two)) for one, two in zip(truth, other, strict=True)
     ]
+
+
+def test_further_people_get_their_own_sources_and_the_rest_stays(clips, tmp_path, monkeypatch):
+    frames = [scene(clips, 0, 1, t) for t in range(4)]
+    other = cv2.resize(clips[1][2], (256, 256))
+    sides, notes = swapped_sides(tmp_path, monkeypatch, frames, face="all", others=[other])
+    assert sides == ["lr"] * 4
+    assert "2 people are in the film, numbers 0, 1 were swapped: swaplib faces shows who is who" in notes
+    (given,) = Negative.given
+    assert len(given) == 8
+    assert torch.equal(given.images[0], given.images[2])
+    assert not torch.equal(given.images[0], given.images[1])
+    swapped_sides(tmp_path, monkeypatch, frames, face=0, source=[other, clips[0][3]])
+    assert [len(one) for one in Negative.given] == [4, 4]
+    with pytest.raises(ValueError, match="photographs of others are for face 'all'"):
+        swapped_sides(tmp_path, monkeypatch, frames, others=[other])
 
 
 def test_a_face_is_followed_through_motion_blur_but_not_behind_a_wall(clips, tmp_path, monkeypatch):

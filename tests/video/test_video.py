@@ -178,19 +178,19 @@ def keep(frames, shown: list):
 class _Killed(families.kind("landmarks")):
     """Dies when it swaps for the second time."""
 
-    def swap(self, source, target, amounts=None):
+    def overlay(self, source, target, amounts=None, also=()):
         self.swaps = getattr(self, "swaps", 0) + 1
         if self.swaps == 2:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().swap(source, target, amounts)
+        return super().overlay(source, target, amounts, also)
 
 
 class _Counting(families.kind("landmarks")):
     swaps = 0
 
-    def swap(self, source, target, amounts=None):
+    def overlay(self, source, target, amounts=None, also=()):
         self.swaps += 1
-        return super().swap(source, target, amounts)
+        return super().overlay(source, target, amounts, also)
 
 
 def _stop(out, frames, *_, **__):
@@ -252,10 +252,10 @@ def test_families_get_aligned_frames_and_reenactors_drive_the_source(folder, tmp
     sources, frames = [], []
 
     class Seen(families.kind("target")):
-        def swap(self, source, target, amounts=None):
+        def overlay(self, source, target, amounts=None, also=()):
             sources.append(source)
             frames.append(target)
-            return -target.images
+            return families.Overlay(-target.images)
 
     class Mirror:
         name = "mirror"
