@@ -16,21 +16,26 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from swaplib import latent, photos
 from swaplib.faces import Faces, from_uint8, to_uint8
 from swaplib.families import Family
+from swaplib.judges.parsing import parse_steadily
 from swaplib.provenance import DigitalSource, Hold, replacing, sha256
 from swaplib.video import files, looking, people
 from swaplib.video.looking import Footage
 from swaplib.video.people import Person
 from swaplib.weights import to_plain
+
+_CUT = 0.15  # mean difference of aligned pictures, of a range of 2, from which their label maps aren't averaged
 
 # ---------------------------------------------------------------------------------------------- the swap
 
@@ -56,7 +61,8 @@ def swap(
     source: a photograph, or several of one person as a list. face: who is swapped. A photograph: who is likest to it;
     "all": everyone gets the source, or, with photographs of others, the next people theirs, and who is beyond the last
     stays; otherwise as in `people.choose`. kind, size, amounts: as in `latent.swap_photographs`; size None means, for
-    families that take any size, the faces' median size in the film. sigma: as in `smooth_landmarks`. seed: of families
+    families that take any size, the faces' median size in the film. sigma: as in
+    `smooth_landmarks`; label maps are averaged over half of it. seed: of families
     that draw noise. made, text: for the metadata. Frames without the face are passed through.
     Returns notes on what was done. Raises FileNotFoundError and ValueError with one sentence: no film, no face in it,
     nobody of that number or alike.
@@ -90,7 +96,7 @@ def swap(
             chosen = people.lasting(everyone, footage.times)[: 1 + len(others) if others else None]
         else:
             chosen = [people.choose(everyone, face, looking.square_shape(footage.about), code)]
-        job = _Job(family, target, work, key, footage, kind, seed, progress)
+        job = _Job(family, target, work, key, footage, kind, seed, progress, sigma)
         raw = job.bridge(chosen, everyone)
         marks = np.stack([people.smooth_landmarks(one, sigma) for one in raw])
         size = size or _fitting(family, marks[np.isfinite(marks).all((2, 3))], kind)
@@ -162,6 +168,7 @@ class _Job:
     kind: photos.Kind
     seed: int
     progress: bool
+    sigma: float
 
     def chunks(self, doing: str) -> Iterator[tuple[slice, list[np.ndarray]]]:
         """Yield the frames, `CHUNK` at a time, with the slice of their numbers."""
@@ -220,13 +227,18 @@ class _Job:
     def swap(self, sources: Sequence[Faces], marks: np.ndarray, size: int, amounts: Mapping[str, float] | None) -> None:
         """Swap the faces of every frame that shows them; sources: one for each person, in one or more pictures."""
         device = next((parameter.device for parameter in self.family.parameters()), "cpu")
-        for chunk, frames in self.chunks("swapping"):
+        for chunk, frames, wide, more in _with_neighbours(self.chunks("swapping"), _frames_beside(self.sigma)):
             path = self.file(chunk)
             if path.exists():
                 continue
             which, _, faces = self.aligned(frames, marks[:, chunk], size)
             if not which:
                 continue
+            if (parser := _find_parser(self.family)) is not None and self.sigma > 0:
+                near, _, seen = self.aligned(more, marks[:, wide], size)
+                labels = self.parse(parser, seen.to(device), [(k, t + wide.start) for k, t in near])
+                kept = [row for row, (_, t) in enumerate(near) if chunk.start <= t + wide.start < chunk.stop]
+                faces = replace(faces, labels=labels[kept].cpu())
             own, *also = (one[[k for k, _ in which]].to(device) for one in sources)
             with torch.random.fork_rng():
                 torch.manual_seed(self.seed + chunk.start)
@@ -236,6 +248,17 @@ class _Job:
                     raise ValueError(f"{self.family.name} can't swap this video: {error}") from error
             weights = latent.weigh(images.cpu(), faces.images, weights)
             _save(path, pictures=to_uint8(images), weights=np.rint(255 * weights).astype(np.uint8))
+
+    def parse(self, parser: torch.nn.Module, faces: Faces, which: Sequence[tuple[int, int]]) -> torch.Tensor:
+        """Label aligned faces, (person, frame) each, by probabilities averaged over neighbouring frames of a person.
+
+        Frames count by a Gaussian of half of `sigma`, and not at all where the picture has become another, as at a cut.
+        """
+        person, frame = (torch.tensor(column, device=faces.images.device) for column in zip(*which, strict=True))
+        weights = torch.exp(-2 * ((frame[:, None] - frame) / self.sigma) ** 2) * (person[:, None] == person)
+        small = F.adaptive_avg_pool2d(faces.images, 16).flatten(1)
+        apart = (small[:, None] - small).abs().mean(-1)
+        return parse_steadily(parser, faces.images, weights * (apart < _CUT))
 
     def frames(self, marks: np.ndarray, size: int) -> Iterator[np.ndarray]:
         """Yield all frames, with the swapped faces put back."""
@@ -247,6 +270,35 @@ class _Job:
                 for (_, t), matrix, picture, weight in zip(which, matrices, pictures, weights, strict=True):
                     frames[t] = photos.paste_back(frames[t], picture, matrix, weight)
             yield from frames
+
+
+def _find_parser(family: Family) -> torch.nn.Module | None:
+    """Return the parser that finds a family's label maps; None where it has none, or one without weights."""
+    if not any(part.geometry == "labels" for part in family.parts):
+        return None
+    found = (module.frozen["parser"] for module in family.modules() if "parser" in getattr(module, "frozen", ()))
+    return next((parser for parser in found if parser.trained), None)
+
+
+def _frames_beside(sigma: float) -> int:
+    """Return how many frames on either side count for a label map."""
+    return int(np.ceil(1.5 * sigma))
+
+
+def _with_neighbours(
+    chunks: Iterator[tuple[slice, list[np.ndarray]]], reach: int
+) -> Iterator[tuple[slice, list[np.ndarray], slice, list[np.ndarray]]]:
+    """Yield chunks of frames, each again with up to `reach` frames of those before and after it."""
+    before: list[np.ndarray] = []
+    held: tuple[slice, list[np.ndarray]] | None = None
+    for following in chain(chunks, [None]):
+        if held is not None:
+            chunk, frames = held
+            after = following[1][:reach] if following else []
+            wide = slice(chunk.start - len(before), chunk.stop + len(after))
+            yield chunk, frames, wide, [*before, *frames, *after]
+            before = frames[-reach:] if reach else []
+        held = following
 
 
 def _save(path: Path, **arrays: np.ndarray) -> None:

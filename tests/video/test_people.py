@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -104,7 +105,7 @@ def clips() -> list[np.ndarray]:
 class Negative(families.kind("target")):
     """Shows where it swapped, and keeps what it was given."""
 
-    given: list = []
+    given: ClassVar[list] = []
 
     def overlay(self, source, target, amounts=None, also=()):
         self.given[:] = [source, *also]

@@ -273,6 +273,30 @@ def test_families_get_aligned_frames_and_reenactors_drive_the_source(folder, tmp
     assert frames[0].landmarks.std(0).max() < 1.5  # the face moved through the frames, not in the crop
 
 
+def test_label_maps_are_averaged_in_time_alike_whatever_is_handled_together(folder, tmp_path, monkeypatch):
+    family = families.load("mask_guided", "smoke")
+    plain, overlay, given = [], family.overlay, []
+
+    def keep_labels(source, target, *rest):
+        given.append(target.labels)
+        plain.append(None if target.labels is None else family.parser.parse(target.images))
+        return overlay(source, target, *rest)
+
+    monkeypatch.setattr(family, "overlay", keep_labels)
+    swapped(folder, tmp_path / "out.mp4", family)
+    whole, own = given.pop(), plain.pop()
+    monkeypatch.setattr(looking, "CHUNK", 3)
+    swapped(folder, tmp_path / "out.mp4", family)
+    assert len(given) == 4
+    assert torch.equal(torch.cat(given), whole)
+    steps = [(labels[1:] != labels[:-1]).float().mean() for labels in (whole, own)]
+    assert steps[0] < steps[1]
+    given.clear()
+    swapped(folder, tmp_path / "out.mp4", family, sigma=0)
+    assert set(given) == {None}
+    assert len(swapped(folder, tmp_path / "out.mp4", latent.Stitched(family))) == 1
+
+
 def test_videos_without_a_face_and_other_bad_input_get_a_sentence(folder, tmp_path):
     files.write(tmp_path / "grey.mp4", [FRAMES[5]] * 3, 10)
     options = {"progress": False}
