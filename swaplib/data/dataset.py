@@ -28,7 +28,7 @@ from cachetools import LRUCache, cached
 from swaplib import synthetic
 from swaplib.data import writer
 from swaplib.faces import CELEBA_ATTRIBUTES, CELEBAMASK_HQ, Faces, from_uint8
-from swaplib.photos.reading import open_image
+from swaplib.photos.reading import PhotoError, open_image
 
 # ---------------------------------------------------------------------------------------------- reading
 
@@ -178,8 +178,10 @@ class Dataset:
             if not path.is_file():  # a pipe, say, would wait for ever
                 raise FileNotFoundError(errno.ENOENT, "no such file")
             return _decoded(path, mode, path.stat().st_mtime_ns)
-        except OSError as error:
-            reason = error.strerror or error
+        except PhotoError:
+            raise
+        except Exception as error:  # damaged files make Pillow's decoders raise a dozen kinds of exception
+            reason = getattr(error, "strerror", None) or error
             raise ValueError(f"{path} can't be read ({reason}): delete it and prepare the data set again") from error
 
     def batches(

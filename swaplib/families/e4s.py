@@ -540,31 +540,41 @@ def optimise(
     steps: int = 50,
     learning_rate: float = 1e-2,
     watch: Callable[[int, torch.Tensor], None] | None = None,
+    over: Literal["styles", "textures"] = "styles",
 ) -> torch.Tensor:
-    """Fit style codes (B, regions, layers, w) that show some faces better than the encoder's do (RGI-Optim, §5).
+    """Fit codes that show some faces better than the encoder's do (RGI-Optim, §5).
 
-    Adam minimises the losses without the discriminator's over the codes of the masked layers, starting from the
-    encoder's; all weights stay fixed. `family.show` takes the codes, and `swap_textures` mixes them. watch: gets the
-    number of steps done, from 0 on, and the codes then. Raises as `encode` does, and ValueError where judges have no
-    weights.
+    Adam minimises the losses without the discriminator's, starting from the encoder's answer; all weights stay fixed.
+    over: the style codes (B, regions, layers, w) of the masked layers, as in the paper's words, or the texture vectors
+    (B, regions, D) before the MLPs, as in the authors' script; they are returned. `family.show` takes style codes,
+    `family.styles` makes them of textures, and `swap_textures` mixes either. watch: gets the number of steps done, from
+    0 on, and the style codes then. Raises as `encode` does, and ValueError where judges have no weights, or for codes
+    of another kind.
     """
-    for model in (family.embedder, family.parser, family.classifier):
-        model.require_weights()
+    if over not in ("styles", "textures"):
+        raise ValueError(f"E4S has no codes {over!r} to fit: choose styles or textures")
+    family._require_judges()
     with torch.no_grad():
         mask = family.labels(faces)
-        first, wanted = family.styles(family.encoder(faces.images, mask)), family.judge(faces.images)
+        textures = family.encoder(faces.images, mask)
+        first, wanted = family.styles(textures), family.judge(faces.images)
     masked = family.config.masked
-    own, rest = first[:, :, :masked].clone().requires_grad_(), first[:, :, masked:]
+    own = (textures if over == "textures" else first[:, :, :masked]).clone().requires_grad_()
+
+    def complete() -> torch.Tensor:
+        return family.styles(own) if over == "textures" else torch.cat([own, first[:, :, masked:]], 2)
+
     optimiser = torch.optim.Adam([own], learning_rate)
     with torch.enable_grad():
         for step in range(steps):
+            styles = complete()
             if watch:
-                watch(step, torch.cat([own.detach(), rest], 2))
-            losses = family.reconstruction(family.show(torch.cat([own, rest], 2), mask), wanted)
-            total = sum(getattr(family.config, name) * loss for name, loss in losses.items())
+                watch(step, styles.detach())
+            total = family._weigh(family.reconstruction(family.show(styles, mask), wanted))
             (own.grad,) = torch.autograd.grad(total, [own])
             optimiser.step()
-    found = torch.cat([own.detach(), rest], 2)
+    with torch.no_grad():
+        styles = complete()
     if watch:
-        watch(steps, found)
-    return found
+        watch(steps, styles)
+    return own.detach() if over == "textures" else styles

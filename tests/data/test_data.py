@@ -669,6 +669,12 @@ def test_open_says_what_is_wrong(tmp_path, prepared):
     faces.metadata.loc[0, "file"] = "images/gone.png"
     with pytest.raises(ValueError, match=r"gone\.png can't be read"):
         faces[0]
+    whole = (faces.folder / faces.metadata.loc[1, "file"]).read_bytes()
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(whole.replace(b"IDAT", b"\0\0\0\0"))  # Pillow raises a SyntaxError
+    faces.metadata.loc[1, "file"] = str(damaged)
+    with pytest.raises(ValueError, match=r"damaged\.png (can't be read|is damaged)"):
+        faces[1]
 
 
 # ---------------------------------------------------------------------------------------------- rendered faces
