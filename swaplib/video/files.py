@@ -104,7 +104,7 @@ def is_animation(path: str | os.PathLike) -> bool:
     try:
         with photos.open_image(path, str(path), _ANIMATED) as image:
             return getattr(image, "is_animated", False)
-    except (OSError, ValueError):
+    except Exception:  # no picture, or a damaged one
         return False
 
 
@@ -128,8 +128,8 @@ def read(path: str | os.PathLike) -> Iterator[tuple[np.ndarray, Fraction]]:
     with closing(found):
         for picture, time in found:
             if time is None or (last is not None and time <= last):
-                step = step or Fraction(info(path).fps).limit_denominator(1001)
-                time = Fraction(0) if last is None else last + 1 / step
+                step = step or 1 / Fraction(info(path).fps).limit_denominator(1001)
+                time = Fraction(0) if last is None else last + step
             yield picture, time
             last = time
 
@@ -306,7 +306,7 @@ def _animation_info(path: Path) -> Info:
                 image.seek(k)
                 lengths.append(_length(image))
             size = image.size
-    except (OSError, SyntaxError, EOFError) as error:
+    except Exception as error:  # damaged files make Pillow's decoders raise a dozen kinds of exception
         raise ValueError(f"{path} is cut off or damaged ({error}): get a whole copy of it") from error
     end = sum(lengths, Fraction(0))
     return Info(*size, float(len(lengths) / end), len(lengths), end=end)
@@ -355,7 +355,7 @@ def write(
     first = next(pictures, None)
     if first is None:
         raise ValueError(f"there are no frames to write to {path}")
-    step = 1 / Fraction(fps).limit_denominator(1001)
+    step = 1 / max(Fraction(fps).limit_denominator(1001), Fraction(1, 1001))
     about = None if like is None else info(like)
     clock = chain(times or (), (k * step for k in count(0 if times is None else len(times))))
     timed = zip(chain([first], pictures), clock, strict=False)
@@ -459,14 +459,23 @@ def _sound(path: str | os.PathLike, out):
     with _container(_existing(path)) as container:
         places = {}
         for stream in container.streams.audio:
-            if stream.codec_context is None:
-                continue
+            if stream.codec_context is None or not stream.codec_context.sample_rate:
+                continue  # an unknown codec, or a damaged head
             if stream.codec_context.name in _PLAYED:
                 places[stream.index] = out.add_stream_from_template(stream)
             else:
                 layout = _LAYOUTS.get(stream.codec_context.layout.nb_channels, "stereo")
                 places[stream.index] = out.add_stream("aac", rate=stream.codec_context.sample_rate, layout=layout)
-        yield _sound_packets(container, places)
+        yield _rising(_sound_packets(container, places))
+
+
+def _rising(packets: Iterable) -> Iterator:
+    """Leave out packets of damaged files that go back in time, which no MP4 holds."""
+    last: dict[int, int] = {}
+    for packet in packets:
+        if packet.pts >= packet.dts > last.get(packet.stream.index, packet.dts - 1):
+            last[packet.stream.index] = packet.dts
+            yield packet
 
 
 def _sound_packets(container, places: dict) -> Iterator:
@@ -479,12 +488,12 @@ def _sound_packets(container, places: dict) -> Iterator:
         for packet in container.demux(streams):
             place = places[packet.stream.index]
             if packet.stream.codec_context.name in _PLAYED:
-                if packet.dts is not None:
+                if packet.dts is not None and packet.pts is not None:
                     shift = round(start / packet.time_base)
                     packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, place
                     yield packet
                 continue
-            with suppress(av.error.InvalidDataError):
+            with suppress(av.error.FFmpegError, ValueError):  # what is damaged, or of another form, is left out
                 for frame in packet.decode():
                     frame.pts -= round(start / frame.time_base)
                     yield from place.encode(frame)
