@@ -199,7 +199,7 @@ def parse_steadily(parser: nn.Module, images: torch.Tensor, weights: torch.Tenso
 
     weights: (B, B); row k tells how much each picture counts for picture k. Sums of rows are made 1.
     """
-    shares = parser(images).softmax(1)
+    shares = torch.cat([parser(part).softmax(1) for part in images.split(4)])  # no more at once than memory holds
     mixed = torch.einsum("ij,jchw->ichw", (weights / weights.sum(1, keepdim=True)).to(shares), shares)
     return F.interpolate(mixed, images.shape[-2:], mode="bilinear").argmax(1).to(torch.uint8)
 

@@ -108,7 +108,8 @@ def swap(
         job.swap(given, marks, size, amounts)
         notes = files.write(out, job.frames(marks, size), footage.about.fps, made, text, target, footage.times)
         shutil.rmtree(work, ignore_errors=True)
-    return [f"source: {one.note}" for one in prepared if one.note] + notes + _notes(footage, everyone, chosen, marks)
+    told = [f"source: {one.note}" for one in prepared if one.note]
+    return [*dict.fromkeys([*told, *notes, *_notes(footage, everyone, chosen, marks)])]
 
 
 def _notes(footage: Footage, everyone: Sequence[Person], chosen: Sequence[Person], marks: np.ndarray) -> list[str]:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from making import make_film
 from PIL import Image
 from skimage import data
 
@@ -146,6 +148,16 @@ def test_nothing_is_smoothed_across_a_gap_or_a_cut():
         np.testing.assert_allclose(whole[run], video.smooth_landmarks(noisy[run], 1.5))
 
 
+def test_a_small_jump_of_a_calm_face_is_a_cut_and_a_start_is_none():
+    noisy = np.random.default_rng(1).normal(0, 0.1, (12, 68, 2)) + seen(50).landmarks
+    noisy[6:] += 4  # a fifth of its width
+    whole = video.smooth_landmarks(noisy, 1.5)
+    for run in (slice(0, 6), slice(6, 12)):
+        np.testing.assert_allclose(whole[run], video.smooth_landmarks(noisy[run], 1.5))
+    moving = np.stack([seen(50 + max(0, k - 5) ** 2 / 2).landmarks for k in range(10)])
+    assert np.abs(video.smooth_landmarks(moving, 1.5) - moving).max() < 1.5
+
+
 # ---------------------------------------------------------------------------------------------- swapping
 
 
@@ -271,6 +283,30 @@ def test_families_get_aligned_frames_and_reenactors_drive_the_source(folder, tmp
     assert plain.images.shape == (10, 3, 48, 48)
     assert torch.equal(driven.images, plain.images.flip(-1))
     assert frames[0].landmarks.std(0).max() < 1.5  # the face moved through the frames, not in the crop
+
+
+def test_films_of_wide_pixels_are_swapped_on_square_ones_and_keep_theirs(folder, tmp_path, monkeypatch):
+    crops = {}
+
+    class Seen(families.kind("target")):
+        def overlay(self, source, target, amounts=None, also=()):
+            crops.setdefault(name, []).append(target.images)
+            return families.Overlay(-target.images)
+
+    family = Seen(families.config("target", "smoke"))
+    frames = [PHOTO[:, 90 + 2 * k : 354 + 2 * k] for k in range(4)]
+    times = [Fraction(k, 10) for k in range(4)]
+    narrow = [cv2.resize(frame, (198, 230), interpolation=cv2.INTER_AREA) for frame in frames]
+    for name, pictures, aspect in (("square", frames, Fraction(1)), ("wide", narrow, Fraction(4, 3))):
+        make_film(tmp_path / f"{name}.mp4", pictures, times, aspect=aspect)
+        options = {"size": 64, "progress": False}
+        video.swap(family, folder / "source.png", tmp_path / f"{name}.mp4", tmp_path / f"{name}_out.mp4", **options)
+        assert files.info(tmp_path / f"{name}_out.mp4").aspect == aspect
+    assert (crops["square"][0] - crops["wide"][0]).abs().mean() < 0.06
+    square, wide = (decoded(tmp_path / f"{name}_out.mp4")[2] for name in ("square", "wide"))
+    back = cv2.resize(wide.astype(np.uint8), (264, 230)).astype(int)
+    change = [np.abs(one - frames[2]).max(-1) > 60 for one in (square, back)]
+    assert (change[0] & change[1]).sum() > 0.8 * (change[0] | change[1]).sum()
 
 
 def test_label_maps_are_averaged_in_time_alike_whatever_is_handled_together(folder, tmp_path, monkeypatch):
