@@ -192,8 +192,15 @@ def interpolate(marks: np.ndarray, gap: slice, times: Sequence[Fraction]) -> np.
     return np.stack([(1 - share) * marks[before] + share * marks[after] for share in shares])
 
 
-_PATCH = 24  # pixels of a face's width where places are compared: motion blur hardly shows there
-_SAME = 0.6  # correlation from which a place shows the same
+_PATCH = 24  # pixels of a face's width where places are compared: their grain doesn't count
+_SAME = 0.8  # correlation from which a place shows the same: 1% of places in other photographs do
+_BLURS = ((1, 1), (1, 9), (1, 17), (9, 1), (17, 1))  # rows and columns that motion may have run together
+    (1, 1),
+    (1, 9),
+    (1, 17),
+    (9, 1),
+    (17, 1),
+)  # what motion may have done to it: rows and columns that run together
 
 
 def find_again(frame: np.ndarray, marks: np.ndarray, before: np.ndarray, old: np.ndarray) -> np.ndarray | None:
@@ -201,25 +208,26 @@ def find_again(frame: np.ndarray, marks: np.ndarray, before: np.ndarray, old: np
 
     frame: uint8 RGB (H, W, 3). marks: where it should be, (68, 2). before, old: a frame that shows it, and where.
     """
-    template = _patch(before, old, 1.0)
-    window = _patch(frame, marks, 2.0)
-    scores = cv2.matchTemplate(window, template, cv2.TM_CCOEFF_NORMED)
-    row, column = np.unravel_index(scores.argmax(), scores.shape)
-    if not scores[row, column] >= _SAME:
-        return None
-    shift = np.array([column, row]) - (window.shape[0] - template.shape[0]) / 2
-    return marks + shift * np.ptp(marks[:, 0]) / _PATCH
+    window, looked = _patch(frame, marks, 2.0), _patch(before, old, 2.0)
+    rim = (len(looked) - _PATCH) // 2
+    best, shift = _SAME, None
+    for rows, columns in _BLURS:
+        template = cv2.blur(looked, (columns, rows))[rim : rim + _PATCH, rim : rim + _PATCH]
+        scores = cv2.matchTemplate(window, template, cv2.TM_CCOEFF_NORMED)
+        if scores.max() > best:
+            best = scores.max()
+            shift = np.array(np.unravel_index(scores.argmax(), scores.shape))[::-1] - rim
+    return None if shift is None else marks + shift * np.ptp(marks[:, 0]) / _PATCH
 
 
 def _patch(frame: np.ndarray, marks: np.ndarray, wide: float) -> np.ndarray:
-    """Cut out a square around a face, `wide` of its widths, grey and small."""
+    """Cut out a square around a face, `wide` of its widths, small."""
     size = round(wide * _PATCH)
     scale = _PATCH / np.ptp(marks[:, 0])
     middle = (marks.min(0) + marks.max(0)) / 2
     matrix = np.array([[scale, 0, (size - 1) / 2 - scale * middle[0]], [0, scale, (size - 1) / 2 - scale * middle[1]]])
     matrix = np.vstack([matrix, [0, 0, 1]])
-    small = photos.warp(frame, matrix, (size, size))
-    return cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), (0, 0), 1.5)
+    return cv2.GaussianBlur(photos.warp(frame, matrix, (size, size)), (0, 0), 1.5)
 
 
 def adopt(person: Person, others: Iterable[Person], gap: slice, guesses: np.ndarray) -> dict[int, Detection]:

@@ -116,7 +116,9 @@ def _notes(footage: Footage, everyone: Sequence[Person], chosen: Sequence[Person
     """Say what was done."""
     about, times = footage.about, footage.times
     notes = [*about.notes]
-    if about.end and float(times[-1]) < 0.9 * about.end - 1 / about.fps:
+    if len(times) < 0.9 * about.count:
+        notes.append(f"the target breaks off: {len(times)} of its {about.count} frames were read")
+    elif not about.count and about.end and float(times[-1]) < 0.9 * about.end - 1 / about.fps:
         notes.append(f"the target breaks off: {float(times[-1]):.1f} of {float(about.end):.1f} s were read")
     there = people.lasting(everyone, times)
     if len(there) > 1:
