@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 import cv2
 import numpy as np
 import torch
+from cachetools import LRUCache
 from PIL import Image, ImageDraw, ImageFont
 
 from swaplib import figures, latent, photos, synthetic
@@ -26,6 +27,8 @@ from swaplib.provenance import DigitalSource
 
 # ---------------------------------------------------------------------------------------------- the state
 
+UPLOADED_BYTES = 128 << 20
+"""How much of the uploaded pictures a session keeps."""
 KINDS = {"rendered": "rendered", "file": "photograph", "upload": "upload"}
 
 
@@ -128,7 +131,8 @@ class Renderer:
             raise ValueError(f"{family.name} makes pictures of {family.config.size} pixels only, not of {size}")
         self.family = family
         self.size = size or family.config.size
-        self._uploads: dict[str, bytes | Faces] = {}
+        # The pictures of a session; the ones that were used least recently go where they are too many.
+        self._uploads: LRUCache[str, bytes | Faces] = LRUCache(UPLOADED_BYTES, getsizeof=_count_bytes)
         self._device = next((parameter.device for parameter in family.parameters()), torch.device("cpu"))
         self.directions = dict(family.directions() if directions is None else directions)
         self.groups = {name: parts for name, parts in layers.group_parts(family).items() if len(parts) > 1}
@@ -145,6 +149,11 @@ class Renderer:
 
     def upload(self, name: str, content: bytes) -> Pick:
         """Take a picture file's bytes into this session. Raises PhotoError if they are no picture."""
+        if len(content) > UPLOADED_BYTES:
+            megabytes = UPLOADED_BYTES >> 20
+            raise photos.PhotoError(
+                f"{name} is larger than {megabytes} MB: save a smaller copy and upload that", "huge"
+            )
         try:
             with photos.open_image(io.BytesIO(content), name) as image:
                 photos.load(image)
@@ -152,6 +161,11 @@ class Renderer:
             raise
         except OSError as error:
             raise photos.PhotoError(f"{name} can't be read as a picture: upload a JPEG or PNG file") from error
+        if len(content) > UPLOADED_BYTES:
+            megabytes = UPLOADED_BYTES >> 20
+            raise photos.PhotoError(
+                f"{name} is larger than {megabytes} MB: save a smaller copy and upload that", "huge"
+            )
         digest = hashlib.sha256(content).hexdigest()
         self._uploads[digest] = content
         return Pick("upload", path=name, sha256=digest)
@@ -279,6 +293,10 @@ class Renderer:
     def _true_swap(self, source: Pick, target: Pick) -> np.ndarray:
         truth = synthetic.true_swap(self._prepare(source, 0)[0], self._prepare(target, 0)[0])
         return to_uint8(truth.resize(self.size).images[0])
+
+
+def _count_bytes(upload: bytes | Faces) -> int:
+    return len(upload) if isinstance(upload, bytes) else upload.images.nbytes
 
 
 def stamp(pick: Pick) -> int:

@@ -143,6 +143,26 @@ def test_ends_of_the_sliders_are_the_familys_own_answers(name):
     assert np.array_equal(renderer.render(State(FIRST, SECOND, everything)), taken)
 
 
+def test_a_session_keeps_uploads_within_bounds(astronaut, monkeypatch):
+    monkeypatch.setattr(studio.renderer, "UPLOADED_BYTES", 5 * len(astronaut) // 2)
+    renderer = studio.Renderer(families.load("landmarks"), 64)
+    with Image.open(io.BytesIO(astronaut)) as image:
+        picks = [renderer.upload(f"{k}.png", renumber(image, k)) for k in range(3)]
+    assert renderer.face(picks[2]).shape == (64, 64, 3)
+    with pytest.raises(ValueError, match=r"0\.png is not in this session"):
+        renderer.face(picks[0])
+    with pytest.raises(ValueError, match=r"large\.png is larger than \d+ MB: save a smaller copy"):
+        renderer.upload("large.png", bytes(3 * len(astronaut)))
+
+
+def renumber(image: Image.Image, k: int) -> bytes:
+    """Return the picture as a PNG file that differs from others in one pixel."""
+    other, file = image.copy(), io.BytesIO()
+    other.putpixel((0, 0), (k, 0, 0))
+    other.save(file, "PNG")
+    return file.getvalue()
+
+
 @every
 def test_rendering_is_pure_and_encodes_once(name, monkeypatch):
     family = families.start(name, "smoke").eval()
