@@ -195,12 +195,6 @@ def interpolate(marks: np.ndarray, gap: slice, times: Sequence[Fraction]) -> np.
 _PATCH = 24  # pixels of a face's width where places are compared: their grain doesn't count
 _SAME = 0.8  # correlation from which a place shows the same: 1% of places in other photographs do
 _BLURS = ((1, 1), (1, 9), (1, 17), (9, 1), (17, 1))  # rows and columns that motion may have run together
-    (1, 1),
-    (1, 9),
-    (1, 17),
-    (9, 1),
-    (17, 1),
-)  # what motion may have done to it: rows and columns that run together
 
 
 def find_again(frame: np.ndarray, marks: np.ndarray, before: np.ndarray, old: np.ndarray) -> np.ndarray | None:
