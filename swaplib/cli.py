@@ -69,7 +69,7 @@ def swap(
     out: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", help="Where to save: .png, .jpg or .webp; a film as .mp4 or .gif; a folder's folder."
+            "--out", "-o", help="Where to save: .png, .jpg or .webp; a film as .mp4 or .gif; for a folder, a folder."
         ),
     ],
     family: Annotated[str, typer.Option(help="Which system; `swaplib info` lists them.")] = "landmarks",

@@ -61,28 +61,24 @@ def swap(
     source: a photograph, or several of one person as a list. face: who is swapped. A photograph: who is likest to it;
     "all": everyone gets the source, or, with photographs of others, the next people theirs, and who is beyond the last
     stays; otherwise as in `people.choose`. kind, size, amounts: as in `latent.swap_photographs`; size None means, for
-    families that take any size, the faces' median size in the film. sigma: as in
-    `smooth_landmarks`; label maps are averaged over half of it. seed: of families
-    that draw noise. made, text: for the metadata. Frames without the face are passed through.
+    families that take any size, the faces' median size in the film. sigma: as in `smooth_landmarks`; label maps are
+    averaged over half of it. seed: of families that draw noise. made, text: for the metadata. Frames without the face
+    are passed through.
     Returns notes on what was done. Raises FileNotFoundError and ValueError with one sentence: no film, no face in it,
     nobody of that number or alike.
     """
     target, out = Path(target), files.check_out(out)
     own = [*source] if isinstance(source, (list, tuple)) else [source]
-    everybody = isinstance(face, str) and face == "all"
-    if others and not everybody:
+    if others and not _is_everybody(face):
         raise ValueError("photographs of others are for face 'all': leave them out, or swap all")
     files.info(target)
     for one in (*own, *others):  # fails early if a source can't be used
         latent.prepare_photo("source", one, kind, size or family.config.size, "largest")
     code = latent.describe_likeness(face)
     settings = {"kind": kind, "size": size, "amounts": amounts, "sigma": sigma, "seed": seed, "chunk": looking.CHUNK}
-    settings |= {
-        "face": repr(face) if code is None else code.tolist(),
-        "sources": [_hash_of(one) for one in (*own, *others)],
-    }
-    settings |= {"target": sha256(target), "family": family.name, "config": to_plain(family.config)}
-    settings |= {"weights": _hash_of(family)}
+    settings |= {"face": repr(face) if code is None else code.tolist(), "target": sha256(target)}
+    settings |= {"sources": [_hash_of(one) for one in own], "others": [_hash_of(one) for one in others]}
+    settings |= {"family": family.name, "config": to_plain(family.config), "weights": _hash_of(family)}
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     work = out.with_name(f"{out.name}.unfinished")
     with Hold(work):
@@ -92,13 +88,12 @@ def swap(
             raise ValueError(
                 f"no face found in any of the {len(footage.times)} frames of {target}: choose a film that shows one"
             )
-        if everybody:
+        if _is_everybody(face):
             chosen = people.lasting(everyone, footage.times)[: 1 + len(others) if others else None]
         else:
             chosen = [people.choose(everyone, face, looking.square_shape(footage.about), code)]
         job = _Job(family, target, work, key, footage, kind, seed, progress, sigma)
-        raw = job.bridge(chosen, everyone)
-        marks = np.stack([people.smooth_landmarks(one, sigma) for one in raw])
+        marks = np.stack([people.smooth_landmarks(one, sigma) for one in job.bridge(chosen, everyone)])
         size = size or _fitting(family, marks[np.isfinite(marks).all((2, 3))], kind)
         prepared = [latent.prepare_photo("source", one, kind, size, "largest") for one in (*own, *others)]
         faces = [one.faces for one in prepared]
@@ -110,6 +105,10 @@ def swap(
         shutil.rmtree(work, ignore_errors=True)
     told = [f"source: {one.note}" for one in prepared if one.note]
     return [*dict.fromkeys([*told, *notes, *_notes(footage, everyone, chosen, marks)])]
+
+
+def _is_everybody(face: latent.Who) -> bool:
+    return isinstance(face, str) and face == "all"
 
 
 def _notes(footage: Footage, everyone: Sequence[Person], chosen: Sequence[Person], marks: np.ndarray) -> list[str]:
