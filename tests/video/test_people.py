@@ -180,6 +180,17 @@ def test_a_face_is_followed_through_motion_blur_but_not_behind_a_wall(clips, tmp
     assert any("followed where it is blurred" in note for note in notes)
 
 
+def test_nobody_is_swapped_while_the_chosen_one_looks_away_and_another_stays(clips, tmp_path, monkeypatch):
+    clip = synthetic.render_clip(2, seed=0, number=0, fps=5)
+    factors = {group: values.clone() for group, values in clip.factors.items()}
+    yaw = int((factors["pose"] == synthetic.column(factors, "pose", "yaw")[:, None]).all(0).nonzero()[0])
+    factors["pose"][4:7, yaw] = torch.tensor([65.0, 75.0, 65.0])
+    turned = to_uint8(synthetic.render(factors, 128).images)
+    frames = [np.concatenate([left, right], 1) for left, right in zip(turned, clips[1], strict=True)]
+    sides, _ = swapped_sides(tmp_path, monkeypatch, frames, face=(64, 64))
+    assert sides == ["l"] * 4 + [""] * 3 + ["l"] * 3
+
+
 def test_a_place_shows_the_same_face_blurred_and_a_wall_or_another_photograph_do_not(clips):
     frame = scene(clips, 0, 1, 0)
     marks, other = (face.landmarks for face in sorted(photos.detect(frame), key=lambda face: face.centre[0]))
