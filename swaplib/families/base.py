@@ -54,7 +54,7 @@ Codes = dict[str, torch.Tensor]
 class Overlay(NamedTuple):
     """What a swap lays over its target's picture: images (B, 3, H, W) in [-1, 1], and how much of each pixel counts.
 
-    weights (B, H, W) lie between 0, where the target's own pixel stays, and 1; None where all has been drawn anew.
+    weights (B, H, W) lie between 0, where the target's own pixel stays, and 1; None where all of it has been drawn.
     """
 
     images: torch.Tensor

@@ -231,7 +231,7 @@ def transfer_hair(source: Codes, target: Codes) -> Codes:
 
 
 COVERED = tuple(name for name in REGIONS if name not in ("background", "hair", "earring"))
-"""Regions that a swap draws anew; of the others the target's own pixels stay."""
+"""Regions that a swap draws itself; of the others the target's own pixels stay."""
 
 
 def cover_face(inside: torch.Tensor) -> torch.Tensor:

@@ -279,7 +279,7 @@ def run(
         figures.write_gallery()
     if update:
         report.renewed = _renew(books, out, pictures, everything=not names)
-    write_html(out, pictures)
+    write_html(out, pictures, books[0].parent / "solutions")
     return report
 
 
@@ -443,21 +443,19 @@ img {{ max-width: 100% }} a {{ color: #2f5d8a }} .anchor-link {{ display: none }
 """
 
 
-def write_html(out: Path, pictures: Path) -> Path:
-    """Write HTML copies of the executed notebooks in <out>/notebooks, with an index page; return the index."""
+def write_html(out: Path, pictures: Path, solutions: Path | None = None) -> Path:
+    """Write HTML copies of the executed notebooks in <out>/notebooks, with an index page; return the index.
+
+    solutions: a folder whose notebooks are copied beside those that were executed.
+    """
     target = out / "html"
     target.mkdir(parents=True, exist_ok=True)
-    exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     rows = []
     for book in notebooks(out / "notebooks"):
-        name = {"metadata": {"name": book.stem}}
-        page, _ = exporter.from_notebook_node(_without_widgets(nbformat.read(book, as_version=4)), name)
-        page = re.sub(r'href="(?:\./)?(\d\d_\w+)\.ipynb', r'href="\1.html', page)
-        page = page.replace("../figures/README.md", "figures.html")
-        page = page.replace("<head>", f"<head>{_POLICY.format(more=_FORMULAS)}", 1)
-        with replacing(target / f"{book.stem}.html") as temporary:
-            temporary.write_text(page, encoding="utf-8")
+        _write_copy(book, target / f"{book.stem}.html")
+        if solutions is not None and (solutions / book.name).exists():
+            _write_copy(solutions / book.name, target / "solutions" / f"{book.stem}.html")
         title, sentence = headline(book)
         seconds = manifest["notebooks"].get(book.stem, {}).get("seconds", "–")
         rows.append(
@@ -476,6 +474,19 @@ def write_html(out: Path, pictures: Path) -> Path:
         text = markdown2html(gallery.read_text(encoding="utf-8"))
         _write_page(target / "figures.html", "swaplib: figures and tables", text, f'<base href="{base}/">\n')
     return target / "index.html"
+
+
+def _write_copy(book: Path, path: Path) -> None:
+    """Write a notebook as a page whose links lead to other pages."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
+    name = {"metadata": {"name": book.stem}}
+    page, _ = exporter.from_notebook_node(_without_widgets(nbformat.read(book, as_version=4)), name)
+    page = re.sub(r'href="(?:\./)?((?:\.\./|solutions/)?\d\d_\w+)\.ipynb', r'href="\1.html', page)
+    page = page.replace("../figures/README.md", "figures.html")
+    page = page.replace("<head>", f"<head>{_POLICY.format(more=_FORMULAS)}", 1)
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
 
 
 def _write_page(path: Path, title: str, body: str, head: str = "") -> None:
