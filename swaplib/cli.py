@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,8 +77,13 @@ def main(
 @app.command()
 def swap(
     source: Annotated[Path, typer.Argument(help="Photograph that gives the identity.")],
-    target: Annotated[Path, typer.Argument(help="Photograph or video that receives it.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where to save: .png, .jpg or .webp; a video as .mp4.")],
+    target: Annotated[Path, typer.Argument(help="Photograph or film that receives it, or a folder of them.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="Where to save: .png, .jpg or .webp; a film as .mp4 or .gif; for a folder, a folder."
+        ),
+    ],
     family: Annotated[str, typer.Option(help="Which system; `swaplib info` lists them.")] = "landmarks",
     preset: Annotated[
         str | None,
@@ -90,22 +95,39 @@ def swap(
         str | None,
         typer.Option(help="First give the source the target's pose and expression: landmarks, or FaceVid2Vid's file."),
     ] = None,
+    face: Annotated[
+        str,
+        typer.Option(
+            "--face",
+            "--faces",
+            metavar="WHO",
+            help="Whose face is swapped: largest, central, a number (`swaplib faces` shows them), a point X,Y, "
+            "a photograph of the person, or all.",
+        ),
+    ] = "largest",
+    other: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --faces all: a photograph for the next person. May be repeated."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """Put the face of SOURCE into the photograph or video TARGET. Faces are found and aligned by themselves.
+    """Put the face of SOURCE into the photograph or film TARGET. Faces are found and aligned by themselves.
 
-    A video's swap that was stopped goes on where it was when the same command is given again.
+    A film's or folder's swap that was stopped goes on where it was when the same command is given again.
     """
     with _sentences():
-        from swaplib import families, figures, latent
+        from swaplib import families, latent
         from swaplib.latent import reenactment
-        from swaplib.video import files
         from swaplib.weights import find_released
 
         preset = preset or ("photo" if find_released(family, "photo").exists() else "demo")
-        for path in (source, target):
+        sources = [source, *(other or ())]
+        for path in (*sources, target):
             if out.exists() and path.exists() and out.samefile(path):
                 raise ValueError(f"{out} is the source or the target: choose another name for the result")
+        who = _parse_face(face)
+        if len(sources) > 1 and who != "all":
+            raise ValueError("--other is for --faces all: name one source for one face")
         system = families.load(family, preset, device=check_device(device), file=weights)
         if drive is not None:
             published = Path(drive).is_file()
@@ -116,16 +138,111 @@ def swap(
         system = latent.Stitched(system) if stitch else system
         text = f"Face swap by the family {family}."
         made = "generated" if family in families.TRAINED else "composite"
-        if files.is_video(target):
-            from swaplib import video
-
-            notes = video.swap(system, source, target, out, kind=system.framing, made=made, text=text)
-        else:
-            photo, notes = latent.swap_photographs(system, source, target)
-            figures.save_picture(photo, out, made, text=text)
-        for note in notes:
+        if target.is_dir():
+            _swap_folder(system, sources, target, out, who, made, text)
+            return
+        for note in _swap_one(system, sources, target, out, who, made, text):
             typer.echo(note)
         typer.echo(f"{out}: marked as synthetic in its metadata")
+
+
+def _parse_face(text: str) -> Any:
+    """Return what --face names: a word, a number, a point or the path of a photograph."""
+    if text in ("largest", "central", "all"):
+        return text
+    with suppress(ValueError):
+        return int(text)
+    with suppress(ValueError):
+        x, y = map(float, text.split(","))
+        return (x, y)
+    if not Path(text).is_file():
+        raise ValueError(
+            f"--face {text}: there is no file of that name; say largest, central, all, a number, a point X,Y or a "
+            "photograph of the person"
+        )
+    return Path(text)
+
+
+def _swap_one(system: Any, sources: list[Path], target: Path, out: Path, who: Any, made: Any, text: str) -> list[str]:
+    """Swap in a photograph or a film, and save the result."""
+    from swaplib import figures, latent
+    from swaplib.video import files
+
+    if files.is_video(target):
+        from swaplib import video
+
+        options = {"kind": system.framing, "made": made, "text": text}
+        return video.swap(system, sources[0], target, out, face=who, others=sources[1:], **options)
+    if who == "all":
+        photo, notes = latent.swap_everyone(system, sources[0], target, sources[1:])
+    else:
+        photo, notes = latent.swap_photographs(system, sources[0], target, target_face=who)
+    figures.save_picture(photo, out, made, text=text)
+    return notes
+
+
+def _swap_folder(system: Any, sources: list[Path], folder: Path, out: Path, who: Any, made: Any, text: str) -> None:
+    """Swap in every photograph and film of a folder; what can't be used is told, and the rest is done."""
+    from tqdm.auto import tqdm
+
+    from swaplib.video import files
+
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: name a folder for the results of a folder")
+    names: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        is_film = path.is_file() and files.is_video(path)
+        if path.is_file() and (is_film or path.suffix.lower() in (*_SAVED, *_READ)):
+            ending = (".gif" if path.suffix.lower() == ".gif" else ".mp4") if is_film else path.suffix.lower()
+            ending = ending if is_film or ending in _SAVED else ".png"
+            name = f"{path.stem}{ending}"
+            names[f"{path.name}{ending}" if name in names else name] = path
+    if not names:
+        raise ValueError(f"{folder} holds no photograph or film: name a folder that does")
+    wanted = {name: path for name, path in names.items() if not (out / name).exists()}
+    failed = 0
+    for name, path in tqdm(wanted.items(), desc="swapping", unit="file"):
+        try:
+            _swap_one(system, sources, path, out / name, who, made, text)
+        except (ValueError, OSError) as error:
+            failed += 1
+            tqdm.write(f"swaplib: {path.name}: {' '.join(str(error).split())}", file=sys.stderr)
+    if there := len(names) - len(wanted):
+        typer.echo(f"{there} were there already: delete those that are to be made again")
+    typer.echo(f"{len(wanted) - failed} of {len(names)} swapped into {out}: marked as synthetic in their metadata")
+    if failed:
+        raise typer.Exit(1)
+
+
+_SAVED = (".png", ".jpg", ".jpeg", ".webp")
+_READ = (".tif", ".tiff", ".bmp", ".gif", ".ppm", ".avif", ".heic", ".heif")
+
+
+@app.command()
+def faces(
+    target: Annotated[Path, typer.Argument(help="Photograph or film.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Where to save the thumbnails; NAME_faces.png by default.")
+    ] = None,
+) -> None:
+    """Show who is in TARGET, with the numbers that `swaplib swap --face` takes: when, how large, and thumbnails."""
+    with _sentences():
+        from PIL import Image
+
+        from swaplib.provenance import replacing
+        from swaplib.video import preview
+
+        out = out or Path(f"{target.stem}_faces.png")
+        if out.suffix.lower() not in _SAVED:
+            raise ValueError(f"{out}: thumbnails are saved as {', '.join(_SAVED)}; choose one of these endings")
+        if out.exists() and target.exists() and out.samefile(target):
+            raise ValueError(f"{out} is the target: choose another name for the thumbnails")
+        lines, sheet = preview.show_faces(target)
+        with replacing(out) as temporary:
+            Image.fromarray(sheet).save(temporary)
+        for line in lines:
+            typer.echo(line)
+        typer.echo(f"thumbnails: {out}")
 
 
 @app.command()

@@ -23,7 +23,20 @@ from swaplib.video import files
 from swaplib.weights import published
 from swaplib.weights.published_names import to_rosinality
 
-COMMANDS = ("swap", "prepare", "render", "train", "evaluate", "run", "study", "release", "info", "import", "lab")
+COMMANDS = (
+    "swap",
+    "faces",
+    "prepare",
+    "render",
+    "train",
+    "evaluate",
+    "run",
+    "study",
+    "release",
+    "info",
+    "import",
+    "lab",
+)
 
 
 def call(*arguments) -> tuple[int, str, str]:
@@ -211,6 +224,71 @@ def test_swap_takes_videos(photo, tmp_path):
     assert_sentence(call("swap", photo, photo, "-o", tmp_path / "x.mp4"), "x.mp4", ".png")
     (tmp_path / "words.mp4").write_text("no video")
     assert_sentence(call("swap", photo, tmp_path / "words.mp4", "-o", tmp_path / "x.mp4"), "words.mp4")
+
+
+def test_faces_shows_who_is_there_and_swap_takes_their_numbers(photo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    single = np.asarray(Image.open(photo).convert("RGB"))
+    pair = np.concatenate([single, single[:, ::-1]], 1)
+    Image.fromarray(pair).save("pair.png")
+    Image.fromarray(single[..., ::-1]).save("blue.png")
+    files.write("pair.mp4", [pair] * 4, 10)
+    code, stdout, stderr = call("faces", "pair.png")
+    assert code == 0, stderr
+    lines = stdout.splitlines()
+    assert [line[0] for line in lines[:2]] == ["0", "1"]
+    assert lines[-1] == "thumbnails: pair_faces.png"
+    assert Image.open("pair_faces.png").size[1] == 2 * 116
+    code, stdout, stderr = call("faces", "pair.mp4", "-o", "film.png")
+    assert code == 0, stderr
+    assert "1  seen for 0.4 s: 0:00.0–0:00.4;" in stdout
+    changed = {}
+    for who in ("1", "all"):
+        for name in ("pair.png", "pair.mp4"):
+            out = f"{who}_{name}"
+            code, stdout, stderr = call("swap", "blue.png", name, "-o", out, "--face", who)
+            assert code == 0, stderr
+            before, after = (
+                next(files.frames(path)) if name.endswith("mp4") else np.asarray(Image.open(path).convert("RGB"))
+                for path in (name, out)
+            )
+            change = np.abs(before.astype(int) - after).max(-1) > 25
+            changed[out] = tuple(bool(half.sum() > 60) for half in (change[:, :300], change[:, 300:]))
+    for name in ("pair.png", "pair.mp4"):
+        assert sum(changed[f"1_{name}"]) == 1
+        assert changed[f"all_{name}"] == (True, True)
+    code, _, stderr = call("swap", photo, "pair.mp4", "-o", "x.mp4", "--face", "7")
+    assert code == 1
+    assert "there is no person number 7 in the film: 2 found" in stderr.splitlines()[-1]
+    assert_sentence(call("swap", photo, "pair.png", "-o", "x.png", "--face", "lost.jpg"), "lost.jpg", "--face")
+    assert_sentence(call("swap", photo, "pair.png", "-o", "x.png", "--other", photo), "--faces all")
+    assert_sentence(call("faces", "pair.mp4", "-o", "x.txt"), "x.txt", ".png")
+    assert_sentence(call("faces", "https://example.org/a.mp4"), "https://example.org/a.mp4 is an address")
+
+
+def test_swap_takes_folders_and_goes_on_with_them(photo, tmp_path):
+    folder, out = tmp_path / "targets", tmp_path / "out"
+    folder.mkdir()
+    whole = Image.open(photo).convert("RGB")
+    whole.save(folder / "a.jpg")
+    whole.save(folder / "b.bmp")
+    first, *rest = [whole] * 3
+    first.save(folder / "c.gif", save_all=True, append_images=[image.rotate(1) for image in rest], duration=100)
+    Image.new("RGB", (99, 99)).save(folder / "d.png")
+    (folder / "notes.txt").write_text("no picture")
+    code, stdout, stderr = call("swap", photo, folder, "-o", out)
+    assert code == 1
+    assert "d.png: target: no face found" in stderr
+    assert "3 of 4 swapped" in stdout
+    assert sorted(path.name for path in out.iterdir()) == ["a.jpg", "b.png", "c.gif"]
+    then = (out / "a.jpg").stat().st_mtime_ns
+    (folder / "d.png").unlink()
+    (out / "c.gif").unlink()
+    code, stdout, stderr = call("swap", photo, folder, "-o", out)
+    assert code == 0, stderr
+    assert "2 were there already" in stdout
+    assert (out / "a.jpg").stat().st_mtime_ns == then
+    assert files.info(out / "c.gif").count == 2  # the same frame twice is one
 
 
 def test_swap_answers_bad_input_with_a_sentence(photo, tmp_path):

@@ -195,6 +195,17 @@ def _labels(parser: nn.Module, images: torch.Tensor) -> torch.Tensor:
     return logits.argmax(1).to(torch.uint8)
 
 
+@torch.no_grad()
+def parse_steadily(parser: nn.Module, images: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Return labels as `Parser.parse`, of probabilities averaged over pictures: a film's label maps then don't flicker.
+
+    weights: (B, B); row k tells how much each picture counts for picture k. Sums of rows are made 1.
+    """
+    shares = torch.cat([parser(part).softmax(1) for part in images.split(4)])  # no more at once than memory holds
+    mixed = torch.einsum("ij,jchw->ichw", (weights / weights.sum(1, keepdim=True)).to(shares), shares)
+    return F.interpolate(mixed, images.shape[-2:], mode="bilinear").argmax(1).to(torch.uint8)
+
+
 class PublicParser(PublishedJudge):
     """BiSeNet, trained on CelebAMask-HQ: 79999_iter.pth, which the user must supply. Takes 512 px, ImageNet's scale."""
 

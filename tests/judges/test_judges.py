@@ -286,6 +286,17 @@ def test_labels_come_at_the_pictures_own_size():
     ]  # fmt: skip
 
 
+def test_probabilities_averaged_over_pictures_give_steady_labels():
+    parser = judges.load("parser", "smoke")
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    own = parser.parse(images)
+    assert torch.equal(parsing.parse_steadily(parser, images, torch.eye(4)), own)
+    assert not torch.equal(own[0], own[1])
+    mixed = parsing.parse_steadily(parser, images, torch.ones(4, 4))
+    assert torch.equal(mixed[0], mixed[1])
+    assert torch.equal(mixed[0], parser(images).softmax(1).mean(0).argmax(0).to(torch.uint8))
+
+
 def test_the_public_parser_loads_and_answers_in_our_order(tmp_path):
     network = official.fill(BiSeNet(), "bisenet_19")
     torch.save(network.state_dict(), tmp_path / "79999_iter.pth")

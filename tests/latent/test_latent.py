@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 
-from swaplib import families, latent, photos
-from swaplib.faces import Faces
+from swaplib import families, latent, photos, synthetic
+from swaplib.faces import Faces, to_uint8
 from swaplib.families import Family, Part
 from swaplib.photos import PhotoError, blending
 
@@ -180,6 +180,53 @@ def test_several_faces_are_noted_and_one_can_be_chosen(astronaut):
     changed = (left != group).any(-1)
     assert changed[:, :256].sum() > 500
     assert changed[:, 256:].sum() == 0
+
+
+def test_a_face_is_chosen_by_another_photograph_of_it(astronaut):
+    single, mirrored = astronaut[:256, 96:352], astronaut[:256, 96:352][:, ::-1]
+    other = to_uint8(synthetic.render_faces(1, seed=3, size=256).images)[0]
+    group = np.concatenate((other, single), 1)
+    swapped, _ = latent.swap_photographs(LANDMARKS, other, group, target_face=mirrored)
+    changed = (swapped != group).any(-1)
+    assert changed[:, 256:].sum() > 500
+    assert changed[:, :256].sum() == 0
+    with pytest.raises(PhotoError, match="nobody in it looks like the chosen face"):
+        latent.swap_photographs(LANDMARKS, other, astronaut, target_face=other)
+
+
+def test_all_faces_are_swapped_with_one_source_or_each_with_its_own(astronaut):
+    single = astronaut[:256, 96:352]
+    group = np.concatenate((single, single[:, ::-1]), 1)
+    one, notes = latent.swap_everyone(LANDMARKS, single, group)
+    assert notes[-1] == "2 of 2 faces were swapped"
+    assert all((one != group)[:, half].any(-1).sum() > 500 for half in (slice(256), slice(256, 512)))
+    found = photos.detect(group)
+    grey = np.repeat(single.mean(-1, keepdims=True), 3, 2).astype(np.uint8)
+    both, _ = latent.swap_everyone(LANDMARKS, single, group, [grey])
+    left = found[0].centre[0] < 256  # which half the first source goes to
+    halves = [slice(256), slice(256, 512)] if left else [slice(256, 512), slice(256)]
+    assert np.array_equal(both[:, halves[0]], one[:, halves[0]])
+    assert (both != one)[:, halves[1]].any(-1).sum() > 500
+
+
+def test_a_targets_transparency_is_kept(astronaut):
+    alpha = np.full(astronaut.shape[:2], 255, np.uint8)
+    alpha[:, :60] = 0
+    clear = Image.fromarray(np.dstack([astronaut, alpha]))
+    photo, notes = latent.swap_photographs(LANDMARKS, astronaut[:, ::-1], clear)
+    assert np.array_equal(photo[..., 3], alpha)
+    assert notes == ["target: its transparency was kept"]
+    opaque, _ = latent.swap_photographs(LANDMARKS, astronaut[:, ::-1], astronaut)
+    assert np.abs(photo[:, 60:, :3].astype(int) - opaque[:, 60:]).mean() < 0.1
+
+
+def test_a_turned_photograph_is_swapped_and_stays_turned(astronaut):
+    upright, _ = latent.swap_photographs(LANDMARKS, astronaut[:, ::-1], astronaut)
+    turned, notes = latent.swap_photographs(LANDMARKS, astronaut[:, ::-1], np.rot90(astronaut).copy())
+    assert notes == ["target: the face was found turned by 270°"]
+    change = np.rot90(turned, -1).astype(int) - astronaut
+    assert (np.abs(change).max(-1) > 3).sum() == pytest.approx((upright != astronaut).any(-1).sum(), rel=0.4)
+    assert np.abs(np.rot90(turned, -1).astype(int) - upright).mean() < 1
 
 
 def test_size_and_amounts_reach_the_family(astronaut):
