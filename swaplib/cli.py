@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -93,8 +94,37 @@ def swap(
     stitch: Annotated[bool, typer.Option("--stitch", help="Stitch the face in, in the gradient domain.")] = False,
     drive: Annotated[
         str | None,
-        typer.Option(help="First give the source the target's pose and expression: landmarks, or FaceVid2Vid's file."),
+        typer.Option(
+            help="First give the source the target's pose and expression: landmarks, FaceVid2Vid's file, or identity, "
+            "which changes nothing. By default as the family's paper does."
+        ),
     ] = None,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another photograph of SOURCE's person: codes are averaged. May be repeated."),
+    ] = None,
+    amount: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[PART=]NUMBER",
+            help="How much comes from the source, 0 to 1: of a part, or of all that a swap takes but label maps. May "
+            "be repeated.",
+        ),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Alignment, as in `prepare`; by default what the weights have learned from.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=32, max=1024, help="Edge of the aligned pictures, where a family takes any.")
+    ] = None,
+    parser: Annotated[
+        Path | None, typer.Option(help="A published parser's file: it finds the regions instead of ours.")
+    ] = None,
+    tune: Annotated[
+        int,
+        typer.Option(min=0, help="Steps of fitting the generator to a film's driven frames; E4S's paper: 200 a frame."),
+    ] = 0,
+    seed: Seed = 0,
     face: Annotated[
         str,
         typer.Option(
@@ -121,27 +151,31 @@ def swap(
         from swaplib.weights import find_released
 
         preset = preset or ("photo" if find_released(family, "photo").exists() else "demo")
-        sources = [source, *(other or ())]
-        for path in (*sources, target):
+        sources = [[source, *also] if also else source, *(other or ())]
+        for path in (source, *(also or ()), *(other or ()), target):
             if out.exists() and path.exists() and out.samefile(path):
                 raise ValueError(f"{out} is the source or the target: choose another name for the result")
         who = _parse_face(face)
         if len(sources) > 1 and who != "all":
             raise ValueError("--other is for --faces all: name one source for one face")
         system = families.load(family, preset, device=check_device(device), file=weights)
-        if drive is not None:
+        if parser is not None:
+            _replace_parser(system, parser, device)
+        drive = drive or ("landmarks" if system.driven else "identity")
+        if drive != "identity":
             published = Path(drive).is_file()
             driver = (
                 reenactment.load("facevid2vid", drive, device) if published else reenactment.load(drive, device=device)
             )
             system = latent.Driven(system, driver)
         system = latent.Stitched(system) if stitch else system
-        text = f"Face swap by the family {family}."
-        made = "generated" if family in families.TRAINED else "composite"
+        options = {"amounts": _read_amounts(amount, system), "kind": kind or system.framing, "size": size}
+        options |= {"seed": seed, "tune": tune, "text": f"Face swap by the family {family}."}
+        options["made"] = "generated" if family in families.TRAINED else "composite"
         if target.is_dir():
-            _swap_folder(system, sources, target, out, who, made, text)
+            _swap_folder(system, sources, target, out, who, options)
             return
-        for note in _swap_one(system, sources, target, out, who, made, text):
+        for note in _swap_one(system, sources, target, out, who, options):
             typer.echo(note)
         typer.echo(f"{out}: marked as synthetic in its metadata")
 
@@ -163,25 +197,67 @@ def _parse_face(text: str) -> Any:
     return Path(text)
 
 
-def _swap_one(system: Any, sources: list[Path], target: Path, out: Path, who: Any, made: Any, text: str) -> list[str]:
+def _replace_parser(system: Any, file: Path, device: str) -> None:
+    """Let a published parser find the regions of a family."""
+    from swaplib import judges
+
+    if "parser" not in system.frozen:
+        raise ValueError(f"{system.name} looks at no regions: leave --parser out")
+    found = judges.load_official(file)
+    if found.name not in (known := judges.kind("parser").stand_ins):
+        raise ValueError(f"{file} holds {found.name}, which can't stand in for our parser: name a file of {known[0]}")
+    system.parser = found.to(device)
+
+
+def _read_amounts(texts: list[str] | None, system: Any) -> dict[str, float] | None:
+    """Return the amounts of a swap: of single parts, and of all that it takes; label maps are taken whole."""
+    if not texts:
+        return None
+    kinds = {part.name: part.geometry for part in system.parts}
+    amounts = dict.fromkeys(system.swap_parts, 1.0)
+    for text in texts:
+        name, _, number = text.rpartition("=")
+        try:
+            amount = float(number)
+        except ValueError:
+            amount = -1.0
+        if not 0 <= amount <= 1:
+            raise ValueError(f"--amount {text}: say a number from 0 to 1, or PART=NUMBER")
+        if name and name not in kinds:
+            raise ValueError(f"--amount {text}: {system.name} has no part {name!r}; its parts are {', '.join(kinds)}")
+        chosen = [name] if name else [part for part in system.swap_parts if kinds[part] != "labels"]
+        amounts |= dict.fromkeys(chosen, amount)
+    return amounts
+
+
+def _swap_one(
+    system: Any, sources: list[Any], target: Path, out: Path, who: Any, options: Mapping[str, Any]
+) -> list[str]:
     """Swap in a photograph or a film, and save the result."""
+    import torch
+
     from swaplib import figures, latent
     from swaplib.video import files
 
     if files.is_video(target):
         from swaplib import video
 
-        options = {"kind": system.framing, "made": made, "text": text}
         return video.swap(system, sources[0], target, out, face=who, others=sources[1:], **options)
+    if options["tune"]:
+        raise ValueError(f"{target} is no film: leave --tune out")
+    aligned = {name: options[name] for name in ("kind", "size", "amounts")}
+    torch.manual_seed(options["seed"])
     if who == "all":
-        photo, notes = latent.swap_everyone(system, sources[0], target, sources[1:])
+        photo, notes = latent.swap_everyone(system, sources[0], target, sources[1:], **aligned)
     else:
-        photo, notes = latent.swap_photographs(system, sources[0], target, target_face=who)
-    figures.save_picture(photo, out, made, text=text)
+        photo, notes = latent.swap_photographs(system, sources[0], target, target_face=who, **aligned)
+    figures.save_picture(photo, out, options["made"], text=options["text"])
     return notes
 
 
-def _swap_folder(system: Any, sources: list[Path], folder: Path, out: Path, who: Any, made: Any, text: str) -> None:
+def _swap_folder(
+    system: Any, sources: list[Any], folder: Path, out: Path, who: Any, options: Mapping[str, Any]
+) -> None:
     """Swap in every photograph and film of a folder; what can't be used is told, and the rest is done."""
     from tqdm.auto import tqdm
 
@@ -203,7 +279,7 @@ def _swap_folder(system: Any, sources: list[Path], folder: Path, out: Path, who:
     failed = 0
     for name, path in tqdm(wanted.items(), desc="swapping", unit="file"):
         try:
-            _swap_one(system, sources, path, out / name, who, made, text)
+            _swap_one(system, sources, path, out / name, who, options)
         except (ValueError, OSError) as error:
             failed += 1
             tqdm.write(f"swaplib: {path.name}: {' '.join(str(error).split())}", file=sys.stderr)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ from PIL import Image
 from safetensors import SafetensorError
 from typer.testing import CliRunner
 
-from swaplib import cli, data, families, generators, judges, provenance, weights
+from swaplib import cli, data, families, generators, judges, provenance, synthetic, weights
 from swaplib.cli import app
+from swaplib.faces import to_uint8
 from swaplib.judges.perceptual import AlexNetDistance
+from swaplib.latent import reenactment
 from swaplib.video import files
 from swaplib.weights import published
 from swaplib.weights.published_names import to_rosinality
@@ -208,6 +211,53 @@ def test_swap_by_a_learned_family_with_other_weights_stitched(photo, tmp_path):
     with Image.open(shots["plain"]) as saved:
         assert "trainedAlgorithmicMedia" in saved.text["XML:com.adobe.xmp"]
     assert_sentence(call("swap", photo, photo, "-o", tmp_path / "x.png", "--weights", file), "not of landmarks")
+
+
+def test_swap_takes_amounts_and_further_photographs(photo, tmp_path):
+    before = np.asarray(Image.open(photo).convert("RGB"))
+    blue = tmp_path / "blue.png"
+    Image.fromarray(before[..., ::-1]).save(blue)
+    off = {}
+    for name, options in {
+        "nothing": ("--amount", 0),
+        "half": ("--amount", 0.5),
+        "mean": ("--also", photo),
+        "all": (),
+    }.items():
+        code, _, stderr = call("swap", blue, photo, "-o", tmp_path / f"{name}.png", *options)
+        assert (code, stderr) == (0, "")
+        off[name] = np.abs(np.asarray(Image.open(tmp_path / f"{name}.png"), float) - before).mean()
+    assert off["nothing"] < 1
+    assert off["nothing"] < 0.5 * off["half"] < 0.5 * off["all"]
+    assert off["mean"] <= off["all"] + 0.1
+    for amount in ("much", "2", "nan", "texture=-1"):
+        assert_sentence(call("swap", photo, photo, "-o", tmp_path / "x.png", "--amount", amount), "0 to 1")
+    assert_sentence(call("swap", photo, photo, "-o", tmp_path / "x.png", "--amount", "ear=1"), "'ear'", "texture")
+    assert_sentence(call("swap", photo, photo, "-o", tmp_path / "x.png", "--tune", 3), "no film")
+    assert_sentence(call("swap", photo, photo, "-o", tmp_path / "x.png", "--parser", photo), "looks at no regions")
+    assert_sentence(call("swap", photo, photo, "-o", tmp_path / "x.png", "--kind", "oval"), "unknown alignment 'oval'")
+
+
+def test_e4s_is_driven_and_tuned_as_its_paper_does(photo, tmp_path, monkeypatch):
+    driven, smoke = [], ("--family", "e4s", "--preset", "smoke")
+    drive = reenactment.Landmarks.drive
+    monkeypatch.setattr(reenactment.Landmarks, "drive", lambda *pair: driven.append(1) or drive(*pair))
+    clip = synthetic.render_clip(2.0, 0, 3, size=128, fps=2, jobs=1)
+    files.write(tmp_path / "target.mp4", to_uint8(clip.images), 2)
+    shots = {}
+    for name, options in {"plain": ("--drive", "identity"), "driven": (), "tuned": ("--tune", 2)}.items():
+        out, before = tmp_path / f"{name}.mp4", len(driven)
+        code, _, stderr = call("swap", photo, tmp_path / "target.mp4", "-o", out, *smoke, *options)
+        assert code == 0, stderr
+        assert (len(driven) > before) == (name != "plain")
+        shots[name] = np.stack([*files.frames(out)])
+    assert all(not np.array_equal(shots[one], shots[other]) for one, other in combinations(shots, 2))
+    out = tmp_path / "x.mp4"
+    options = (*smoke, "--tune", 2, "--drive", "identity")
+    assert_sentence(call("swap", photo, tmp_path / "target.mp4", "-o", out, *options), "drive it")
+    wrong = tmp_path / "judge.pth"
+    torch.save(judges.PUBLISHED.kind("helen")().network.state_dict(), wrong)
+    assert_sentence(call("swap", photo, photo, "-o", tmp_path / "x.png", *smoke, "--parser", wrong), "judge.pth")
 
 
 def test_swap_takes_videos(photo, tmp_path):

@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -35,6 +36,7 @@ from swaplib.video.looking import Footage
 from swaplib.video.people import Person
 from swaplib.weights import to_plain
 
+TUNED = 64  # frames of a film that a family is tuned on, at most
 _CUT = 0.15  # mean difference of aligned pictures, of a range of 2, from which their label maps aren't averaged
 
 # ---------------------------------------------------------------------------------------------- the swap
@@ -52,6 +54,7 @@ def swap(
     amounts: Mapping[str, float] | None = None,
     sigma: float = 1.5,
     seed: int = 0,
+    tune: int = 0,
     made: DigitalSource = "composite",
     text: str = "",
     progress: bool = True,
@@ -62,8 +65,9 @@ def swap(
     "all": everyone gets the source, or, with photographs of others, the next people theirs, and who is beyond the last
     stays; otherwise as in `people.choose`. kind, size, amounts: as in `latent.swap_photographs`; size None means, for
     families that take any size, the faces' median size in the film. sigma: as in `smooth_landmarks`; label maps are
-    averaged over half of it. seed: of families that draw noise. made, text: for the metadata. Frames without the face
-    are passed through.
+    averaged over half of it. seed: of families that draw noise. tune: steps of fitting a driven family to the driven
+    frames (`latent.tune`), of which `TUNED` are looked at. made, text: for the metadata. Frames without the face are
+    passed through.
     Returns notes on what was done. Raises FileNotFoundError and ValueError with one sentence: no film, no face in it,
     nobody of that number or alike.
     """
@@ -71,6 +75,8 @@ def swap(
     own = [*source] if isinstance(source, (list, tuple)) else [source]
     if others and not _is_everybody(face):
         raise ValueError("photographs of others are for face 'all': leave them out, or swap all")
+    if tune and _find_driven(family) is None:
+        raise ValueError("tuning fits a family to driven frames: drive it by landmarks, say, or leave tuning out")
     files.info(target)
     for one in (*own, *others):  # fails early if a source can't be used
         latent.prepare_photo("source", one, kind, size or family.config.size, "largest")
@@ -79,6 +85,8 @@ def swap(
     settings |= {"face": repr(face) if code is None else code.tolist(), "target": sha256(target)}
     settings |= {"sources": [_hash_of(one) for one in own], "others": [_hash_of(one) for one in others]}
     settings |= {"family": family.name, "config": to_plain(family.config), "weights": _hash_of(family)}
+    parser = _find_parser(family)
+    settings |= {"tune": tune, "parser": None if parser is None else _hash_of(parser)}
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     work = out.with_name(f"{out.name}.unfinished")
     with Hold(work):
@@ -100,6 +108,8 @@ def swap(
         first, rest = faces[: len(own)], faces[len(own) :]
         # Of each person as many pictures as of the source's, for each of the chosen.
         given = [Faces.cat([one, *rest])[[k % (1 + len(rest)) for k in range(len(chosen))]] for one in first]
+        if tune:
+            job = replace(job, family=job.tune(given, marks, size, tune))
         job.swap(given, marks, size, amounts)
         notes = files.write(out, job.frames(marks, size), footage.about.fps, made, text, target, footage.times)
         shutil.rmtree(work, ignore_errors=True)
@@ -226,6 +236,34 @@ class _Job:
         points = [photos.move(marks[one], matrix) for one, matrix in zip(which, squared, strict=True)]
         return which, matrices, Faces(from_uint8(np.stack(pictures)), landmarks=torch.tensor(np.stack(points)).float())
 
+    def tune(self, sources: Sequence[Faces], marks: np.ndarray, size: int, steps: int) -> Family:
+        """Return the family fitted to the driven frames of the one person that is swapped (`latent.tune`).
+
+        What was fitted is kept with the unfinished work. Raises ValueError for several people.
+        """
+        if len(marks) > 1:
+            raise ValueError("a family is tuned on the frames of one person: swap one face, or leave tuning out")
+        driven = _find_driven(self.family)
+        path = self.work / f"tuned_{self.key[:16]}.npz"
+        if not path.exists():
+            seen = np.flatnonzero(np.isfinite(marks[0]).all((1, 2)))
+            chosen = set(seen[:: -(-len(seen) // TUNED)].tolist())
+            frames = []
+            for chunk, pictures in self.chunks("looking at frames"):
+                here = [k for k in range(len(pictures)) if chunk.start + k in chosen]
+                if here:
+                    _, _, faces = self.aligned(
+                        [pictures[k] for k in here], marks[:, [chunk.start + k for k in here]], size
+                    )
+                    frames.append(driven.reenactor.drive(sources[0][[0] * len(faces)], faces))
+            tuned = latent.tune(self.family, Faces.cat(frames), steps, seed=self.seed, progress=self.progress)
+            _save(path, **{f"{k:04d}": value.detach().cpu().numpy() for k, value in enumerate(tuned.tunable())})
+        tuned = deepcopy(self.family).eval()
+        with np.load(path) as file, torch.no_grad():
+            for k, value in enumerate(tuned.tunable()):
+                value.copy_(torch.from_numpy(file[f"{k:04d}"]))
+        return tuned
+
     def swap(self, sources: Sequence[Faces], marks: np.ndarray, size: int, amounts: Mapping[str, float] | None) -> None:
         """Swap the faces of every frame that shows them; sources: one for each person, in one or more pictures."""
         device = next((parameter.device for parameter in self.family.parameters()), "cpu")
@@ -272,6 +310,11 @@ class _Job:
                 for (_, t), matrix, picture, weight in zip(which, matrices, pictures, weights, strict=True):
                     frames[t] = photos.paste_back(frames[t], picture, matrix, weight)
             yield from frames
+
+
+def _find_driven(family: Family) -> latent.Driven | None:
+    """Return the wrapper that drives a family's sources, if there is one."""
+    return next((one for one in family.modules() if isinstance(one, latent.Driven)), None)
 
 
 def _find_parser(family: Family) -> torch.nn.Module | None:
