@@ -149,7 +149,7 @@ def main() -> None:
                 out.mkdir()
             took = run_whole(commands(folder, whole)[name], folder)
             killed = 0
-            while killed < chosen.times:  # work that ended is done anew
+            while killed < chosen.times:  # work that ended is done again
                 if killed:
                     shutil.rmtree(broken)
                     broken.mkdir()

@@ -1,4 +1,4 @@
-"""Smooth-Swap by two embedders at two weights of the identity, trained alike: claim S2, Figs 7 and 8, Table 3.
+"""Smooth-Swap by two embedders at two weights of the identity, trained alike: claim S2, Figs 7, 8, Table 1's ablations.
 
     swaplib study smooth_swap runs/faces_calm_64 runs/study
 

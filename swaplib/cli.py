@@ -10,7 +10,8 @@ import json
 import os
 import sys
 import time
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-Preset = Annotated[str, typer.Option(help="smoke, demo or paper.")]
+Preset = Annotated[str, typer.Option(help="smoke, demo, paper, or official: imported weights.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Processes.")]
 World = Annotated[str, typer.Option(help="calm (near-frontal, soft light) or wild (everything).")]
@@ -43,6 +44,18 @@ def _sentences(*expected: type[Exception]):
     except KeyboardInterrupt:
         typer.echo("swaplib: interrupted", err=True)
         raise typer.Exit(130) from None
+
+
+def check_device(device: str) -> str:
+    """Return the device. Raises ValueError for one that is unknown, or not here."""
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"unknown device {device!r}: choose cpu or cuda")
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ValueError("there is no CUDA device here: choose the device cpu")
+    return device
 
 
 def _version(wanted: bool) -> None:
@@ -65,51 +78,247 @@ def main(
 @app.command()
 def swap(
     source: Annotated[Path, typer.Argument(help="Photograph that gives the identity.")],
-    target: Annotated[Path, typer.Argument(help="Photograph or video that receives it.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where to save: .png, .jpg or .webp; a video as .mp4.")],
+    target: Annotated[Path, typer.Argument(help="Photograph or film that receives it, or a folder of them.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="Where to save: .png, .jpg or .webp; a film as .mp4 or .gif; for a folder, a folder."
+        ),
+    ],
     family: Annotated[str, typer.Option(help="Which system; `swaplib info` lists them.")] = "landmarks",
     preset: Annotated[
-        str | None, typer.Option(help="smoke, demo, paper, or photo: weights that know photographs, the default.")
+        str | None,
+        typer.Option(help="smoke, demo, paper, official (imported), or photo: knows photographs, the default."),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Other weights of the family than the released ones.")] = None,
     stitch: Annotated[bool, typer.Option("--stitch", help="Stitch the face in, in the gradient domain.")] = False,
     drive: Annotated[
         str | None,
-        typer.Option(help="First give the source the target's pose and expression: landmarks, or FaceVid2Vid's file."),
+        typer.Option(
+            help="First give the source the target's pose and expression: landmarks, FaceVid2Vid's file, or identity, "
+            "which changes nothing. By default as the family's paper does."
+        ),
     ] = None,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another photograph of SOURCE's person: codes are averaged. May be repeated."),
+    ] = None,
+    amount: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[PART=]NUMBER",
+            help="How much comes from the source, 0 to 1: of a part, or of all that a swap takes but label maps. May "
+            "be repeated.",
+        ),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Alignment, as in `prepare`; by default what the weights have learned from.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=32, max=1024, help="Edge of the aligned pictures, where a family takes any.")
+    ] = None,
+    parser: Annotated[
+        Path | None, typer.Option(help="A published parser's file: it finds the regions instead of ours.")
+    ] = None,
+    tune: Annotated[
+        int,
+        typer.Option(min=0, help="Steps of fitting the generator to a film's driven frames; E4S's paper: 200 a frame."),
+    ] = 0,
+    seed: Seed = 0,
+    face: Annotated[
+        str,
+        typer.Option(
+            "--face",
+            "--faces",
+            metavar="WHO",
+            help="Whose face is swapped: largest, central, a number (`swaplib faces` shows them), a point X,Y, "
+            "a photograph of the person, or all.",
+        ),
+    ] = "largest",
+    other: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --faces all: a photograph for the next person. May be repeated."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """Put the face of SOURCE into the photograph or video TARGET. Faces are found and aligned by themselves.
+    """Put the face of SOURCE into the photograph or film TARGET. Faces are found and aligned by themselves.
 
-    A video's swap that was stopped goes on where it was when the same command is given again.
+    A film's or folder's swap that was stopped goes on where it was when the same command is given again.
     """
     with _sentences():
-        from swaplib import families, figures, latent
+        from swaplib import families, latent
         from swaplib.latent import reenactment
-        from swaplib.video import files
         from swaplib.weights import find_released
 
         preset = preset or ("photo" if find_released(family, "photo").exists() else "demo")
-        for path in (source, target):
+        sources = [[source, *also] if also else source, *(other or ())]
+        for path in (source, *(also or ()), *(other or ()), target):
             if out.exists() and path.exists() and out.samefile(path):
                 raise ValueError(f"{out} is the source or the target: choose another name for the result")
-        system = families.load(family, preset, file=weights)
-        if drive is not None:
+        who = _parse_face(face)
+        if len(sources) > 1 and who != "all":
+            raise ValueError("--other is for --faces all: name one source for one face")
+        system = families.load(family, preset, device=check_device(device), file=weights)
+        if parser is not None:
+            _replace_parser(system, parser, device)
+        drive = drive or ("landmarks" if system.driven else "identity")
+        if drive != "identity":
             published = Path(drive).is_file()
-            driver = reenactment.load("facevid2vid", drive) if published else reenactment.load(drive)
+            driver = (
+                reenactment.load("facevid2vid", drive, device) if published else reenactment.load(drive, device=device)
+            )
             system = latent.Driven(system, driver)
         system = latent.Stitched(system) if stitch else system
-        text = f"Face swap by the family {family}."
-        made = "generated" if family in families.TRAINED else "composite"
-        if files.is_video(target):
-            from swaplib import video
-
-            notes = video.swap(system, source, target, out, made=made, text=text)
-        else:
-            photo, notes = latent.swap_photographs(system, source, target)
-            figures.save_picture(photo, out, made, text=text)
-        for note in notes:
+        options = {"amounts": _read_amounts(amount, system), "kind": kind or system.framing, "size": size}
+        options |= {"seed": seed, "tune": tune, "text": f"Face swap by the family {family}."}
+        options["made"] = "generated" if family in families.TRAINED else "composite"
+        if target.is_dir():
+            _swap_folder(system, sources, target, out, who, options)
+            return
+        for note in _swap_one(system, sources, target, out, who, options):
             typer.echo(note)
         typer.echo(f"{out}: marked as synthetic in its metadata")
+
+
+def _parse_face(text: str) -> Any:
+    """Return what --face names: a word, a number, a point or the path of a photograph."""
+    if text in ("largest", "central", "all"):
+        return text
+    with suppress(ValueError):
+        return int(text)
+    with suppress(ValueError):
+        x, y = map(float, text.split(","))
+        return (x, y)
+    if not Path(text).is_file():
+        raise ValueError(
+            f"--face {text}: there is no file of that name; say largest, central, all, a number, a point X,Y or a "
+            "photograph of the person"
+        )
+    return Path(text)
+
+
+def _replace_parser(system: Any, file: Path, device: str) -> None:
+    """Let a published parser find the regions of a family."""
+    from swaplib import judges
+
+    if "parser" not in system.frozen:
+        raise ValueError(f"{system.name} looks at no regions: leave --parser out")
+    found = judges.load_official(file)
+    if found.name not in (known := judges.kind("parser").stand_ins):
+        raise ValueError(f"{file} holds {found.name}, which can't stand in for our parser: name a file of {known[0]}")
+    system.parser = found.to(device)
+
+
+def _read_amounts(texts: list[str] | None, system: Any) -> dict[str, float] | None:
+    """Return the amounts of a swap: of single parts, and of all that it takes; label maps are taken whole."""
+    if not texts:
+        return None
+    kinds = {part.name: part.geometry for part in system.parts}
+    amounts = dict.fromkeys(system.swap_parts, 1.0)
+    for text in texts:
+        name, _, number = text.rpartition("=")
+        try:
+            amount = float(number)
+        except ValueError:
+            amount = -1.0
+        if not 0 <= amount <= 1:
+            raise ValueError(f"--amount {text}: say a number from 0 to 1, or PART=NUMBER")
+        if name and name not in kinds:
+            raise ValueError(f"--amount {text}: {system.name} has no part {name!r}; its parts are {', '.join(kinds)}")
+        chosen = [name] if name else [part for part in system.swap_parts if kinds[part] != "labels"]
+        amounts |= dict.fromkeys(chosen, amount)
+    return amounts
+
+
+def _swap_one(
+    system: Any, sources: list[Any], target: Path, out: Path, who: Any, options: Mapping[str, Any]
+) -> list[str]:
+    """Swap in a photograph or a film, and save the result."""
+    import torch
+
+    from swaplib import figures, latent
+    from swaplib.video import files
+
+    if files.is_video(target):
+        from swaplib import video
+
+        return video.swap(system, sources[0], target, out, face=who, others=sources[1:], **options)
+    if options["tune"]:
+        raise ValueError(f"{target} is no film: leave --tune out")
+    aligned = {name: options[name] for name in ("kind", "size", "amounts")}
+    torch.manual_seed(options["seed"])
+    if who == "all":
+        photo, notes = latent.swap_everyone(system, sources[0], target, sources[1:], **aligned)
+    else:
+        photo, notes = latent.swap_photographs(system, sources[0], target, target_face=who, **aligned)
+    figures.save_picture(photo, out, options["made"], text=options["text"])
+    return notes
+
+
+def _swap_folder(
+    system: Any, sources: list[Any], folder: Path, out: Path, who: Any, options: Mapping[str, Any]
+) -> None:
+    """Swap in every photograph and film of a folder; what can't be used is told, and the rest is done."""
+    from tqdm.auto import tqdm
+
+    from swaplib.video import files
+
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: name a folder for the results of a folder")
+    names: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        is_film = path.is_file() and files.is_video(path)
+        if path.is_file() and (is_film or path.suffix.lower() in (*_SAVED, *_READ)):
+            ending = (".gif" if path.suffix.lower() == ".gif" else ".mp4") if is_film else path.suffix.lower()
+            ending = ending if is_film or ending in _SAVED else ".png"
+            name = f"{path.stem}{ending}"
+            names[f"{path.name}{ending}" if name in names else name] = path
+    if not names:
+        raise ValueError(f"{folder} holds no photograph or film: name a folder that does")
+    wanted = {name: path for name, path in names.items() if not (out / name).exists()}
+    failed = 0
+    for name, path in tqdm(wanted.items(), desc="swapping", unit="file"):
+        try:
+            _swap_one(system, sources, path, out / name, who, options)
+        except (ValueError, OSError) as error:
+            failed += 1
+            tqdm.write(f"swaplib: {path.name}: {' '.join(str(error).split())}", file=sys.stderr)
+    if there := len(names) - len(wanted):
+        typer.echo(f"{there} were there already: delete those that are to be made again")
+    typer.echo(f"{len(wanted) - failed} of {len(names)} swapped into {out}: marked as synthetic in their metadata")
+    if failed:
+        raise typer.Exit(1)
+
+
+_SAVED = (".png", ".jpg", ".jpeg", ".webp")
+_READ = (".tif", ".tiff", ".bmp", ".gif", ".ppm", ".avif", ".heic", ".heif")
+
+
+@app.command()
+def faces(
+    target: Annotated[Path, typer.Argument(help="Photograph or film.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Where to save the thumbnails; NAME_faces.png by default.")
+    ] = None,
+) -> None:
+    """Show who is in TARGET, with the numbers that `swaplib swap --face` takes: when, how large, and thumbnails."""
+    with _sentences():
+        from PIL import Image
+
+        from swaplib.provenance import replacing
+        from swaplib.video import preview
+
+        out = out or Path(f"{target.stem}_faces.png")
+        if out.suffix.lower() not in _SAVED:
+            raise ValueError(f"{out}: thumbnails are saved as {', '.join(_SAVED)}; choose one of these endings")
+        if out.exists() and target.exists() and out.samefile(target):
+            raise ValueError(f"{out} is the target: choose another name for the thumbnails")
+        lines, sheet = preview.show_faces(target)
+        with replacing(out) as temporary:
+            Image.fromarray(sheet).save(temporary)
+        for line in lines:
+            typer.echo(line)
+        typer.echo(f"thumbnails: {out}")
 
 
 @app.command()
@@ -125,7 +334,10 @@ def prepare(
     ] = "portrait",
     size: Annotated[int, typer.Option(min=16, help="Edge of the aligned pictures in pixels.")] = 256,
     jobs: Jobs = 2,
-    backend: Annotated[str | None, typer.Option(help="joblib's backend, such as dask for a cluster.")] = None,
+    backend: Annotated[str | None, typer.Option(help="joblib's backend, such as threading.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a dask cluster, such as tcp://host:8786: all its workers prepare.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many files.")] = None,
     parse: Annotated[bool, typer.Option("--parse", help="Label pictures without labels by the parser.")] = False,
 ) -> None:
@@ -134,7 +346,12 @@ def prepare(
         from swaplib import data, judges
 
         parser = judges.load("parser").parse if parse else None
-        typer.echo(data.prepare(folder, out, layout, kind, size, jobs, backend=backend, limit=limit, parser=parser))
+        options = {"limit": limit, "parser": parser}
+        if scheduler is None:
+            typer.echo(data.prepare(folder, out, layout, kind, size, jobs, backend=backend, **options))
+            return
+        with data.connect(scheduler):
+            typer.echo(data.prepare(folder, out, layout, kind, size, jobs, backend="dask", **options))
 
 
 @app.command()
@@ -238,6 +455,7 @@ def evaluate(
             help="A published judge of your own as further columns: identity, parser or perceptual; may be repeated.",
         ),
     ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Make the comparison table: families on rendered pairs whose true swap is known, or on photographs."""
     with _sentences():
@@ -251,12 +469,13 @@ def evaluate(
         if found is not None:
             split = split or next((name for name in ("test", "val") if name in found.splits), None)
             found = found.split(split) if split else found
-        judges = Judges.released()
+        judges = Judges.released(preset if preset == "official" else "demo")
         for text in judge or ():
             judges = judges.with_files(**dict([_pair(text, "--judge KIND=FILE")]))
         table = metrics.evaluate(
-            names, pairs, seed, size=size, world=world, preset=preset, jobs=jobs, photographs=found, judges=judges
-        )
+            names, pairs, seed, size=size, world=world, preset=preset, jobs=jobs, photographs=found, judges=judges,
+            device=check_device(device),
+        )  # fmt: skip
         with replacing(out) as temporary:
             table.to_csv(temporary)
         with replacing(out.with_suffix(".md")) as temporary:
@@ -280,13 +499,30 @@ def run(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Notebooks side by side; as many as there are cores by default.")
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Prepared photographs, where no truth is needed, in the place of rendered faces."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda, for notebooks that take one.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what is missing, what is skipped, how long it takes.")
+    ] = False,
 ) -> None:
-    """Run the notebooks into build/, with their figures, and make an HTML copy of the workbook."""
+    """Run the notebooks into build/, with their figures, and make an HTML copy of the workbook.
+
+    What is missing is listed first, with the commands that help; notebooks that need it are skipped.
+    """
     from swaplib.workbook import runner
 
     with _sentences(runner.WorkbookError):
         pairs = dict(_pair(text) for text in values or [])
+        pairs |= {name: str(value) for name, value in (("data", data), ("device", device)) if value is not None}
         start = time.perf_counter()
+        plan = runner.plan_run(notebooks or (), preset, pairs)
+        if dry_run or plan.missing:
+            typer.echo(plan.tell() + "\n")
+        if dry_run:
+            return
         report = runner.run(notebooks or (), preset, pairs, update=update, figures_folder=figures, jobs=jobs)
         typer.echo(
             f"{len(report.seconds)} notebooks in {time.perf_counter() - start:.0f} s\n"
@@ -337,13 +573,14 @@ def fill(
     bare: Annotated[
         bool, typer.Option("--bare", help="Give it pictures alone, as an outside system has them.")
     ] = False,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Fill a folder with a family's swaps. Stopped and started again, it goes on where it was."""
     with _sentences():
         from swaplib import benchmark, families, latent
         from swaplib.latent import reenactment
 
-        system = families.load(family, preset, file=weights)
+        system = families.load(family, preset, device=check_device(device), file=weights)
         system = latent.Driven(system, reenactment.load(drive)) if drive else system
         typer.echo(f"swaps in {benchmark.run(system, pairs, out, bare)}")
 
@@ -498,7 +735,7 @@ def describe() -> dict[str, Any]:
         loaded = {
             **{f"{kind}_encoder": encoder(1024) for kind, encoder in published.ENCODERS.items()},
             "facevid2vid": published.FaceVid2Vid(),
-            **{name: judge() for name, judge in judges.PUBLISHED.items()},
+            **{name: judges.PUBLISHED.build(name) for name in judges.PUBLISHED},
         }
     found["networks"] = counted | {name: _size(network) for name, network in loaded.items()}
     return found
@@ -527,30 +764,31 @@ def _released(learners: Any, name: str) -> dict[str, Any] | None:
 @app.command("import")
 def import_(
     file: Annotated[
-        Path | None,
-        typer.Argument(help="NVIDIA's .pkl; rosinality's, pSp's, e4e's or E4S's .pt; FaceVid2Vid's .pth.tar."),
+        Path | None, typer.Argument(help="A published file, or the folder of Mask-Guided Portrait Editing's.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to save: .safetensors.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="A folder; by default the first of SWAPLIB_WEIGHTS, else among your own data."
+        ),
+    ] = None,
     listed: Annotated[
         bool, typer.Option("--list", help="List all published files that load here, and by which Python.")
     ] = False,
 ) -> None:
-    """Turn published weights into safetensors. Nothing in the file is executed."""
-    if not listed and (file is None or out is None):
-        raise typer.BadParameter("name FILE and --out, or say --list")
+    """Make published weights loadable at the preset "official". Nothing in the file is executed."""
+    if not listed and file is None:
+        raise typer.BadParameter("name FILE, or say --list")
     with _sentences():
-        from swaplib.weights import published
-
         if listed:
+            from swaplib.weights import published
+
             typer.echo(published.official_text())
             return
-        written = published.convert(file, out)
-        networks = ", ".join(f"{name} with {_count(part):,} numbers" for name, part in published.read(written).items())
-        typer.echo(f"{written}: {networks}")
+        from swaplib.workbook import importing
 
-
-def _count(tensors: dict[str, Any]) -> int:
-    return sum(tensor.numel() for tensor in tensors.values())
+        for made in importing.import_file(file, out):
+            typer.echo(f"{made.name}: {made.parameters:,} parameters, preset official, {made.file}")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from swaplib.weights import published_names
+
 FOLDER = Path(__file__).parent / "fixtures"
 
 
@@ -75,3 +77,67 @@ def keys(name: str, part: str = "") -> dict[str, tuple[int, ...]]:
     networks = json.loads((FOLDER / name / "keys.json").read_text())
     network = networks[part] if part else next(iter(networks.values()))
     return {key: tuple(shape) for key, (shape, *_) in network["tensors"].items()}
+
+
+# ---------------------------------------------------------------------------------------------- small published files
+# Of the published layouts, with random numbers, as small as our presets are.
+
+
+def write_rosinality(path: Path, network: nn.Module, mean: torch.Tensor | None = None) -> Path:
+    """A generator's file as rosinality's training writes it."""
+    state, own = published_names.to_rosinality(network.state_dict())
+    torch.save({"g_ema": state, "latent_avg": own if mean is None else mean}, path)
+    return path
+
+
+def write_e4s(path: Path, family: nn.Module) -> Path:
+    """E4S's file, from a family of any size."""
+    state = family.state_dict()
+
+    def inside(prefix: str) -> dict[str, torch.Tensor]:
+        return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+    theirs, _ = published_names.to_rosinality(inside("generator."))
+    own = {f"module.{name.replace('mlps', 'MLPs')}": value for name, value in state.items()
+           if name.startswith(("encoder.", "mlps."))}  # fmt: skip
+    own |= {f"module.G.{name}": value for name, value in theirs.items()}
+    judge, _ = published_names.to_rosinality(inside("discriminator."))
+    torch.save({"state_dict": own, "latent_avg": family.mean, "D_state_dict": judge, "opts": {"K": 6}}, path)
+    return path
+
+
+def write_encoder(path: Path, encoder: nn.Module, generator: nn.Module) -> Path:
+    """pSp's or e4e's file: an encoder and its generator."""
+    theirs, mean = published_names.to_rosinality(generator.state_dict())
+    state = {f"decoder.{name}": value for name, value in theirs.items()}
+    state |= {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
+    options = {"encoder_type": type(encoder).__name__, "start_from_latent_avg": True}
+    torch.save({"state_dict": state, "opts": options, "latent_avg": mean.expand(encoder.layers, -1).clone()}, path)
+    return path
+
+
+def write_latent_swap(path: Path, mixer: nn.Module) -> Path:
+    """LatentSwap's checkpoint: a network for each layer, its linear layers at even numbers."""
+    names = {}
+    for what, stacked in (("weight", mixer.weights), ("bias", mixer.biases)):
+        for k, values in enumerate(stacked):
+            for layer, value in enumerate(values):
+                names[f"identity_mixer.mixer.{layer}.{2 * k}.{what}"] = value if what == "weight" else value[0]
+    torch.save({"state_dict": {name: value.detach().clone() for name, value in names.items()}, "epoch": 39}, path)
+    return path
+
+
+def write_facevid2vid(path: Path, network: nn.Module) -> Path:
+    """FaceVid2Vid's checkpoint."""
+    torch.save({name: part.state_dict() for name, part in network.named_children()} | {"epoch": 189}, path)
+    return path
+
+
+def write_mask_guided(folder: Path, family: nn.Module) -> Path:
+    """The folder of Mask-Guided Portrait Editing's files, without what only training needs."""
+    folder.mkdir()
+    for name in ["G", *(f"{kind}_{part}" for kind in ("encoder", "decoder") for part in family.encoders)]:
+        state = family.get_submodule(published_names.mask_guided_place(name)).state_dict()
+        named = [(key, published_names.mask_guided_name(key)) for key in keys("mask_guided_portrait_editing", name)]
+        torch.save({key: state[own] for key, own in named if own in state}, folder / f"latest_net_{name}.pth")
+    return folder

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,29 @@ from PIL import Image
 from safetensors import SafetensorError
 from typer.testing import CliRunner
 
-from swaplib import cli, data, families, generators, judges, provenance, weights
+from swaplib import cli, data, families, generators, judges, provenance, synthetic, weights
 from swaplib.cli import app
+from swaplib.faces import to_uint8
 from swaplib.judges.perceptual import AlexNetDistance
+from swaplib.latent import reenactment
 from swaplib.video import files
 from swaplib.weights import published
 from swaplib.weights.published_names import to_rosinality
 
-COMMANDS = ("swap", "prepare", "render", "train", "evaluate", "run", "study", "release", "info", "import", "lab")
+COMMANDS = (
+    "swap",
+    "faces",
+    "prepare",
+    "render",
+    "train",
+    "evaluate",
+    "run",
+    "study",
+    "release",
+    "info",
+    "import",
+    "lab",
+)
 
 
 def call(*arguments) -> tuple[int, str, str]:
@@ -85,7 +101,16 @@ def test_import_lists_the_published_files():
     assert code == 0
     for row in published.OFFICIAL:
         assert row.load in stdout
-    assert call("import")[0] == call("import", "ffhq.pkl")[0] == 2
+    assert call("import")[0] == 2
+    assert_sentence(call("import", "ffhq.pkl"), "there is no file ffhq.pkl")
+
+
+def test_a_device_that_is_not_here_gets_a_sentence(photo, tmp_path):
+    swap = ("swap", photo, photo, "-o", tmp_path / "out.png", "--device")
+    assert_sentence(call(*swap, "tpu"), "unknown device 'tpu': choose cpu or cuda")
+    if not torch.cuda.is_available():
+        assert_sentence(call(*swap, "cuda"), "there is no CUDA device here")
+        assert_sentence(call("evaluate", "--device", "cuda", "--pairs", "2"), "there is no CUDA device here")
 
 
 def test_info_is_one_json_object(found):
@@ -188,6 +213,53 @@ def test_swap_by_a_learned_family_with_other_weights_stitched(photo, tmp_path):
     assert_sentence(call("swap", photo, photo, "-o", tmp_path / "x.png", "--weights", file), "not of landmarks")
 
 
+def test_swap_takes_amounts_and_further_photographs(photo, tmp_path):
+    before = np.asarray(Image.open(photo).convert("RGB"))
+    blue = tmp_path / "blue.png"
+    Image.fromarray(before[..., ::-1]).save(blue)
+    off = {}
+    for name, options in {
+        "nothing": ("--amount", 0),
+        "half": ("--amount", 0.5),
+        "mean": ("--also", photo),
+        "all": (),
+    }.items():
+        code, _, stderr = call("swap", blue, photo, "-o", tmp_path / f"{name}.png", *options)
+        assert (code, stderr) == (0, "")
+        off[name] = np.abs(np.asarray(Image.open(tmp_path / f"{name}.png"), float) - before).mean()
+    assert off["nothing"] < 1
+    assert off["nothing"] < 0.5 * off["half"] < 0.5 * off["all"]
+    assert off["mean"] <= off["all"] + 0.1
+    for amount in ("much", "2", "nan", "texture=-1"):
+        assert_sentence(call("swap", photo, photo, "-o", tmp_path / "x.png", "--amount", amount), "0 to 1")
+    assert_sentence(call("swap", photo, photo, "-o", tmp_path / "x.png", "--amount", "ear=1"), "'ear'", "texture")
+    assert_sentence(call("swap", photo, photo, "-o", tmp_path / "x.png", "--tune", 3), "no film")
+    assert_sentence(call("swap", photo, photo, "-o", tmp_path / "x.png", "--parser", photo), "looks at no regions")
+    assert_sentence(call("swap", photo, photo, "-o", tmp_path / "x.png", "--kind", "oval"), "unknown alignment 'oval'")
+
+
+def test_e4s_is_driven_and_tuned_as_its_paper_does(photo, tmp_path, monkeypatch):
+    driven, smoke = [], ("--family", "e4s", "--preset", "smoke")
+    drive = reenactment.Landmarks.drive
+    monkeypatch.setattr(reenactment.Landmarks, "drive", lambda *pair: driven.append(1) or drive(*pair))
+    clip = synthetic.render_clip(2.0, 0, 3, size=128, fps=2, jobs=1)
+    files.write(tmp_path / "target.mp4", to_uint8(clip.images), 2)
+    shots = {}
+    for name, options in {"plain": ("--drive", "identity"), "driven": (), "tuned": ("--tune", 2)}.items():
+        out, before = tmp_path / f"{name}.mp4", len(driven)
+        code, _, stderr = call("swap", photo, tmp_path / "target.mp4", "-o", out, *smoke, *options)
+        assert code == 0, stderr
+        assert (len(driven) > before) == (name != "plain")
+        shots[name] = np.stack([*files.frames(out)])
+    assert all(not np.array_equal(shots[one], shots[other]) for one, other in combinations(shots, 2))
+    out = tmp_path / "x.mp4"
+    options = (*smoke, "--tune", 2, "--drive", "identity")
+    assert_sentence(call("swap", photo, tmp_path / "target.mp4", "-o", out, *options), "drive it")
+    wrong = tmp_path / "judge.pth"
+    torch.save(judges.PUBLISHED.kind("helen")().network.state_dict(), wrong)
+    assert_sentence(call("swap", photo, photo, "-o", tmp_path / "x.png", *smoke, "--parser", wrong), "judge.pth")
+
+
 def test_swap_takes_videos(photo, tmp_path):
     frames = [np.asarray(Image.open(photo).convert("RGB"))] * 2
     files.write(tmp_path / "target.mp4", frames, 10)
@@ -202,6 +274,71 @@ def test_swap_takes_videos(photo, tmp_path):
     assert_sentence(call("swap", photo, photo, "-o", tmp_path / "x.mp4"), "x.mp4", ".png")
     (tmp_path / "words.mp4").write_text("no video")
     assert_sentence(call("swap", photo, tmp_path / "words.mp4", "-o", tmp_path / "x.mp4"), "words.mp4")
+
+
+def test_faces_shows_who_is_there_and_swap_takes_their_numbers(photo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    single = np.asarray(Image.open(photo).convert("RGB"))
+    pair = np.concatenate([single, single[:, ::-1]], 1)
+    Image.fromarray(pair).save("pair.png")
+    Image.fromarray(single[..., ::-1]).save("blue.png")
+    files.write("pair.mp4", [pair] * 4, 10)
+    code, stdout, stderr = call("faces", "pair.png")
+    assert code == 0, stderr
+    lines = stdout.splitlines()
+    assert [line[0] for line in lines[:2]] == ["0", "1"]
+    assert lines[-1] == "thumbnails: pair_faces.png"
+    assert Image.open("pair_faces.png").size[1] == 2 * 116
+    code, stdout, stderr = call("faces", "pair.mp4", "-o", "film.png")
+    assert code == 0, stderr
+    assert "1  seen for 0.4 s: 0:00.0–0:00.4;" in stdout
+    changed = {}
+    for who in ("1", "all"):
+        for name in ("pair.png", "pair.mp4"):
+            out = f"{who}_{name}"
+            code, stdout, stderr = call("swap", "blue.png", name, "-o", out, "--face", who)
+            assert code == 0, stderr
+            before, after = (
+                next(files.frames(path)) if name.endswith("mp4") else np.asarray(Image.open(path).convert("RGB"))
+                for path in (name, out)
+            )
+            change = np.abs(before.astype(int) - after).max(-1) > 25
+            changed[out] = tuple(bool(half.sum() > 60) for half in (change[:, :300], change[:, 300:]))
+    for name in ("pair.png", "pair.mp4"):
+        assert sum(changed[f"1_{name}"]) == 1
+        assert changed[f"all_{name}"] == (True, True)
+    code, _, stderr = call("swap", photo, "pair.mp4", "-o", "x.mp4", "--face", "7")
+    assert code == 1
+    assert "there is no person number 7 in the film: 2 found" in stderr.splitlines()[-1]
+    assert_sentence(call("swap", photo, "pair.png", "-o", "x.png", "--face", "lost.jpg"), "lost.jpg", "--face")
+    assert_sentence(call("swap", photo, "pair.png", "-o", "x.png", "--other", photo), "--faces all")
+    assert_sentence(call("faces", "pair.mp4", "-o", "x.txt"), "x.txt", ".png")
+    assert_sentence(call("faces", "https://example.org/a.mp4"), "https://example.org/a.mp4 is an address")
+
+
+def test_swap_takes_folders_and_goes_on_with_them(photo, tmp_path):
+    folder, out = tmp_path / "targets", tmp_path / "out"
+    folder.mkdir()
+    whole = Image.open(photo).convert("RGB")
+    whole.save(folder / "a.jpg")
+    whole.save(folder / "b.bmp")
+    first, *rest = [whole] * 3
+    first.save(folder / "c.gif", save_all=True, append_images=[image.rotate(1) for image in rest], duration=100)
+    Image.new("RGB", (99, 99)).save(folder / "d.png")
+    (folder / "notes.txt").write_text("no picture")
+    code, stdout, stderr = call("swap", photo, folder, "-o", out)
+    assert code == 1
+    assert "d.png: target: no face found" in stderr
+    assert "3 of 4 swapped" in stdout
+    assert sorted(path.name for path in out.iterdir()) == ["a.jpg", "b.png", "c.gif"]
+    then = (out / "a.jpg").stat().st_mtime_ns
+    (folder / "d.png").unlink()
+    (out / "c.gif").unlink()
+    code, stdout, stderr = call("swap", photo, folder, "-o", out)
+    assert code == 0, stderr
+    assert "2 were there already" in stdout
+    assert (out / "a.jpg").stat().st_mtime_ns == then
+    assert files.info(out / "c.gif").count == 2  # the same frame twice is one
 
 
 def test_swap_answers_bad_input_with_a_sentence(photo, tmp_path):
@@ -365,5 +502,5 @@ def test_import_on_a_full_disk_names_the_file(tmp_path, monkeypatch):
     source = tmp_path / "source.pt"
     torch.save({"g_ema": to_rosinality(generators.build("stylegan2", "smoke").network.state_dict())[0]}, source)
     monkeypatch.setattr("swaplib.weights.files.save_file", full)
-    assert_sentence(call("import", source, "-o", tmp_path / "out.safetensors"), "out.safetensors", "make room")
-    assert [path.name for path in tmp_path.iterdir()] == ["source.pt"]
+    assert_sentence(call("import", source, "-o", tmp_path / "out"), "stylegan2_official.safetensors", "make room")
+    assert list((tmp_path / "out").iterdir()) == []

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from swaplib.weights import published
 from swaplib.workbook import releasing
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,7 +102,6 @@ def block(name: str) -> str:
 def test_readme_is_short_and_its_tables_are_the_generated_ones():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 110
     assert block("results") == releasing.results_markdown()
-    assert block("official") == published.official_markdown(short=True).strip()
 
 
 def test_rooms_have_their_parts_in_order():

@@ -159,12 +159,13 @@ def run(
     """
     card, out = read_card(pairs), Path(out)
     missing = [row for row, name in enumerate(card.names) if not (out / f"{name}.png").exists()]
+    device = next((parameter.device for parameter in family.parameters()), "cpu")
     with torch.no_grad():
         for first in tqdm(range(0, len(missing), _CHUNK), unit=f"x{_CHUNK}", desc=family.name, disable=not progress):
             rows = missing[first : first + _CHUNK]
             drawn = draw_again(card, rows)
             source, target = (_bare(one) if bare else one for one in (drawn.source, drawn.target))
-            overlay = family.overlay(family.fit_size(source), family.fit_size(target))
+            overlay = family.overlay(*(family.fit_size(one).to(device) for one in (source, target))).to("cpu")
             for row, image in zip(rows, overlay.over(target), strict=True):
                 text = f"Swap of the benchmark {card.series}, {card.set}, by {family.name}."
                 figures.save_picture(image, out / f"{card.names[row]}.png", "composite", text)

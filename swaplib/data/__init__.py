@@ -8,5 +8,6 @@ from __future__ import annotations
 from swaplib.data.dataset import Crossed, Dataset, Mixed, Shots, open
 from swaplib.data.preparation import Report, prepare
 from swaplib.data.rendering import SHARD, render
+from swaplib.data.writer import connect
 
-__all__ = ("SHARD", "Crossed", "Dataset", "Mixed", "Report", "Shots", "open", "prepare", "render")
+__all__ = ("SHARD", "Crossed", "Dataset", "Mixed", "Report", "Shots", "connect", "open", "prepare", "render")

@@ -132,6 +132,27 @@ def run(out: Path, tasks: Iterable[Any], jobs: int, backend: str | None, bar: tq
 
 
 @contextmanager
+def connect(scheduler: str, timeout: float = 10) -> Iterator[None]:
+    """Let joblib's backend "dask" use the workers of a cluster, within the context.
+
+    scheduler: its address, such as tcp://host:8786. Workers need this package and the same folders under the same
+    names. Raises ImportError without dask, and OSError where nobody answers within `timeout` seconds.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ImportError("a cluster needs dask: install it by pip install 'swaplib[cluster]'") from error
+    try:
+        client = Client(scheduler, timeout=timeout, set_as_default=True)
+    except (OSError, ValueError, TypeError) as error:
+        raise OSError(
+            f"no dask scheduler answers at {scheduler}: start one (dask scheduler) and workers (dask worker ADDRESS)"
+        ) from error
+    with client:
+        yield
+
+
+@contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
     """Raise KeyboardInterrupt on SIGTERM, in the main thread; other threads can't be asked to."""
     if threading.current_thread() is not threading.main_thread():

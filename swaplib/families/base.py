@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
@@ -54,11 +54,21 @@ Codes = dict[str, torch.Tensor]
 class Overlay(NamedTuple):
     """What a swap lays over its target's picture: images (B, 3, H, W) in [-1, 1], and how much of each pixel counts.
 
-    weights (B, H, W) lie between 0, where the target's own pixel stays, and 1; None where all has been drawn anew.
+    weights (B, H, W) lie between 0, where the target's own pixel stays, and 1; None where all of it has been drawn.
     """
 
     images: torch.Tensor
     weights: torch.Tensor | None = None
+
+    @classmethod
+    def join(cls, overlays: Sequence[Overlay]) -> Overlay:
+        """Return several overlays, one after the other, as one."""
+        weights = [one.weights for one in overlays if one.weights is not None]
+        return cls(torch.cat([one.images for one in overlays]), torch.cat(weights) if weights else None)
+
+    def to(self, device: str | torch.device) -> Overlay:
+        """Return it on a device."""
+        return Overlay(self.images.to(device), None if self.weights is None else self.weights.to(device))
 
     def over(self, target: Faces) -> torch.Tensor:
         """Return the pictures at the size of their targets, whose own pixels stay where the weights are 0."""
@@ -108,6 +118,11 @@ class Family(Fillable, Model):
     moved: ClassVar[tuple[str, ...]] = ()
     driven: ClassVar[bool] = False
     parts: tuple[Part, ...]
+
+    @property
+    def framing(self) -> str:
+        """How its pictures are aligned, as `photos.align` calls it."""
+        return getattr(self.config, "framing", "portrait")
 
     def encode(self, faces: Faces) -> Codes:
         """Encode faces at the config's size; subclasses say what they need beyond the images."""
@@ -177,6 +192,11 @@ class Family(Fillable, Model):
         """Return the weights of an `Overlay` of mixed codes over their targets' pictures; None where all is drawn."""
         return None
 
+    def split(self, faces: Faces) -> Iterator[slice]:
+        """Yield the rows of faces, as many as it takes at a time at its own size, or theirs where it takes any."""
+        step = self.at_once(faces.size[0] if self.any_size else None)
+        yield from (slice(first, first + step) for first in range(0, len(faces), step))
+
     @torch.no_grad()
     def overlay(
         self,
@@ -187,14 +207,19 @@ class Family(Fillable, Model):
     ) -> Overlay:
         """Return the target's picture with the source's parts, and where it is to replace the target's own.
 
-        also: other pictures of the sources' people, each as many as there are sources.
+        Pictures are made a few at a time. also: other pictures of the sources' people, each as many as there are
+        sources.
         """
         for one in (source, *also):
             if len(one) != len(target):
                 raise ValueError(f"{len(one)} sources but {len(target)} targets: give one source for each target")
-        ours, theirs = self.average([self.encode(one) for one in (source, *also)]), self.encode(target)
-        mixed = self.mix(ours, theirs, amounts)
-        return Overlay(self.decode(mixed), self.cover(mixed, theirs))
+        made = []
+        for rows in self.split(target):
+            ours = self.average([self.encode(one[rows]) for one in (source, *also)])
+            theirs = self.encode(target[rows])
+            mixed = self.mix(ours, theirs, take_rows(amounts, rows))
+            made.append(Overlay(self.decode(mixed), self.cover(mixed, theirs)))
+        return Overlay.join(made)
 
     def swap(
         self, source: Faces, target: Faces, amounts: Mapping[str, float | torch.Tensor] | None = None
@@ -206,9 +231,25 @@ class Family(Fillable, Model):
         return self.overlay(source, target, amounts).images
 
     @torch.no_grad()
+    def rebuild(self, faces: Faces) -> torch.Tensor:
+        """Return what comes back of pictures, images (B, 3, H, W) in [-1, 1], encoded and decoded a few at a time."""
+        return torch.cat([self.decode(self.encode(faces[rows])) for rows in self.split(faces)])
+
+    @torch.no_grad()
     def preview(self, faces: Faces) -> torch.Tensor:
         """Show pictures, their reconstructions, and each with the face of the one before it: (3, B, 3, S, S)."""
         device = next(self.parameters()).device
         faces = faces.resize(self.config.size).to(device)
         before = faces[torch.arange(len(faces)).roll(1)]
-        return torch.stack([faces.images, self.decode(self.encode(faces)), self.swap(before, faces)])
+        return torch.stack([faces.images, self.rebuild(faces), self.swap(before, faces)])
+
+
+Amounts = Mapping[str, "float | torch.Tensor"]
+
+
+def take_rows(amounts: Amounts | None, rows: slice) -> Amounts | None:
+    """Return the amounts of some faces, where there is one for each face."""
+    if amounts is None:
+        return None
+    several = {name: isinstance(amount, torch.Tensor) and amount.ndim > 0 for name, amount in amounts.items()}
+    return {name: amount[rows] if several[name] else amount for name, amount in amounts.items()}

@@ -78,6 +78,7 @@ class Config:
     """Sizes (pixels, channels), judges, and loss weights. Sections are the supplement's; "code" the authors'."""
 
     size: int = 1024
+    framing: str = "portrait"  # how pictures are aligned (`photos.align`); that of official files is their authors'
     generator_preset: str = "paper"  # the StyleGAN2 that it starts from
     encoder_size: int = 256  # pixels that the encoder sees, code
     encoder_width: int = 64  # channels of its first convolution …
@@ -231,7 +232,7 @@ def transfer_hair(source: Codes, target: Codes) -> Codes:
 
 
 COVERED = tuple(name for name in REGIONS if name not in ("background", "hair", "earring"))
-"""Regions that a swap draws anew; of the others the target's own pixels stay."""
+"""Regions that a swap draws itself; of the others the target's own pixels stay."""
 
 
 def cover_face(inside: torch.Tensor) -> torch.Tensor:
@@ -352,6 +353,9 @@ class E4S(Family):
 
         Raises ValueError for pictures of another size, and for ones without labels where the parser has no weights.
         """
+        if not torch.is_grad_enabled() and len(faces) > self.at_once():
+            chunks = [self.encode(faces[rows]) for rows in self.split(faces)]
+            return {name: torch.cat([one[name] for one in chunks]) for name in chunks[0]}
         mask = self.labels(faces)
         textures = self.encoder(faces.images, mask)
         return {**self._named(textures), "mask": mask}
@@ -423,7 +427,11 @@ class E4S(Family):
         """
         if mask.is_floating_point() or int(mask.max()) >= len(REGIONS):
             raise ValueError(f"a mask holds integers from 0 to {len(REGIONS) - 1}, E4S's regions: use faces.relabel")
-        return masked_synthesis(self.generator.synthesis, styles, mask, self.config.masked, noise)
+        # At 1024 px a picture takes gigabytes while it is made: without gradients, one is made after the other.
+        step = len(mask) if torch.is_grad_enabled() else self.at_once()
+        pairs = zip(styles.split(step), mask.split(step), strict=True)
+        made = [masked_synthesis(self.generator.synthesis, *pair, self.config.masked, noise) for pair in pairs]
+        return made[0] if len(made) == 1 else torch.cat(made)
 
     def _named(self, textures: torch.Tensor) -> Codes:
         return dict(zip(REGIONS, textures.unbind(1), strict=True))

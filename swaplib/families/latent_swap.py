@@ -57,6 +57,7 @@ class Config:
     """Networks by their presets, the mixer's build, and loss weights. Sections are the paper's."""
 
     size: int = 1024
+    framing: str = "portrait"  # how pictures are aligned (`photos.align`); that of official files is their authors'
     generator: str = "stylegan2"  # one of `swaplib.generators`
     generator_preset: str = "paper"
     encoder: str = "stylegan2_encoder"  # "": codes are read from the factors of rendered faces
@@ -163,6 +164,7 @@ class LatentSwap(Family):
     paper: ClassVar[tuple[str, str]] = ("LatentSwap", "2402.18351")
     Config = Config
     training_only: ClassVar[tuple[str, ...]] = ("embedder", "form")
+    optional: ClassVar[tuple[str, ...]] = ("encoder",)
     official: ClassVar[tuple[str, ...]] = ("mixer",)
     counted: ClassVar[Mapping[str, str]] = {"latent_mixers_1024": "mixer"}
 
@@ -193,10 +195,16 @@ class LatentSwap(Family):
     def encode(self, faces: Faces) -> Codes:
         """Return the codes that the encoder reads, or those that the generator knows of rendered faces.
 
-        Raises ValueError in Z, whose mapping can't be inverted, and as `read` of the generator does.
+        Raises ValueError in Z, whose mapping can't be inverted, without an encoder, and as `read` of the generator
+        does.
         """
         if self.config.space == "z":
             raise ValueError("pictures have no code in Z, whose mapping can't be inverted: choose the space w or w+")
+        if self.config.encoder and "encoder" not in self.frozen:
+            raise ValueError(
+                f"this {self.name} has no encoder for its generator: import one (swaplib import e4e_ffhq_encode.pt), "
+                "or find codes by projecting (latent.inversion)"
+            )
         ws = self.encoder(faces.images) if self.config.encoder else self.generator.read(faces)
         return self._named(ws if self.config.space == "w+" else ws.mean(1, keepdim=True))
 

@@ -78,6 +78,7 @@ class Config:
     """Sizes (pixels, channels, dimensions), options and loss weights. Sections are the paper's."""
 
     size: int = 256
+    framing: str = "portrait"  # how pictures are aligned (`photos.align`); that of official files is "five_point"
     embedding: Literal["local", "global"] = "local"  # §3.1: a code for each component, or one for the face
     placed: bool = True  # §3.2: features lie where the mask shows their component; else each covers the whole grid
     fused: bool = True  # §3.3: a network fuses face and background; else the background's pixels are pasted

@@ -79,7 +79,7 @@ class Config:
     attention: tuple[int, ...] = (16,)  # sizes that have attention
     discriminator_base: int = 32768  # channels · size at most
     discriminator_most: int = 512  # channels at most
-    embedder: str = "identity"  # which judge; Table 3 tries identity_margin
+    embedder: str = "identity"  # which judge; Table 1's Arc rows train with identity_margin
     embedder_preset: str = "paper"
     jittered: bool = False  # the embedder sees swapped pictures through random changes; the paper names none
     grown: bool = False  # learn at half the size first: the same network, or one without the finest level if told

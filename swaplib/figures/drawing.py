@@ -92,12 +92,13 @@ def grid(
     size: float = 1.25,
     title: str | None = None,
     as_rows: bool = False,
+    titles: Sequence[str] | None = None,
 ) -> Figure:
     """Draw pictures in rows and columns, with titles.
 
     images: Faces, a batch (B, 3, H, W), or a list of pictures, filled in row by row; or a dict {title: batch}, one
         batch for each column, or for each row with `as_rows`.
-    rows, cols: how many, or their titles. size: width of one picture in inches.
+    rows, cols: how many, or their titles. size: width of one picture in inches. titles: one for each picture instead.
     Raises ValueError where the numbers of pictures and titles don't match.
     """
     if isinstance(images, Mapping):
@@ -111,8 +112,9 @@ def grid(
         pictures = _pictures(images)
     down, across = _layout(len(pictures), rows, cols)
     heights = [pictures[r * across].shape[0] / pictures[r * across].shape[1] for r in range(down)]
+    above = 0.2 * down if titles else 0  # inches
     figure, axes = plt.subplots(
-        down, across, squeeze=False, figsize=(size * across, size * sum(heights)),
+        down, across, squeeze=False, figsize=(size * across, size * sum(heights) + above),
         gridspec_kw={"height_ratios": heights}, layout="constrained",
     )  # fmt: skip
     figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)
@@ -124,6 +126,8 @@ def grid(
         ax.set_title(text, color=INK)
     for ax, text in zip(axes[:, 0], [] if rows is None or isinstance(rows, int) else rows, strict=False):
         ax.set_ylabel(text, color=INK)
+    for ax, text in zip(axes.flat, titles or [], strict=False):
+        ax.set_title(text, color=INK, fontsize=8)
     if title:
         figure.suptitle(title, fontsize=10, color=INK)
     return figure
@@ -204,14 +208,18 @@ def heat_map(
     top = np.nanmax(numbers, initial=1e-12)
     figure, ax = plt.subplots(figsize=(1.9 + cell * across, max(2.2, 1 + 0.32 * down)), layout="constrained")
     mesh = ax.pcolormesh(np.ma.masked_invalid(numbers), cmap="Blues", vmin=0, vmax=top, edgecolors="white", linewidth=1)
+    size = 8 if errors is None else min(8, 9.5 * cell)  # points at which a number with its error fits into a column
     for (row, column), number in np.ndenumerate(numbers if cell >= 0.5 else numbers[:0]):
         text = "–" if np.isnan(number) else f"{number:.2f}"
         if errors is not None and np.isfinite(errors.iloc[row, column]):
-            text += f" ± {errors.iloc[row, column]:.2f}"
+            text += f"±{errors.iloc[row, column]:.2f}"
         colour = "white" if number > 0.6 * top else INK
-        ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=8, color=colour)
+        ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=size, color=colour)
     labelled = np.arange(0, across, max(1, round(0.4 / cell)))
-    ax.set_xticks(labelled + 0.5, [textwrap.fill(str(values.columns[k]), 12) for k in labelled])
+    wide = max(6, min(12, round(13 * cell)))  # letters that fit above a column
+    ax.set_xticks(
+        labelled + 0.5, [textwrap.fill(str(values.columns[k]), wide, break_long_words=False) for k in labelled]
+    )
     ax.set_yticks(np.arange(down) + 0.5, [str(name) for name in values.index])
     ax.set(xlabel=values.columns.name or "", ylabel=values.index.name or "")
     ax.tick_params(length=0, labelcolor=INK)

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from swaplib.figures.drawing import as_picture
+from swaplib.photos import load
 from swaplib.provenance import (
     DigitalSource,
     as_cell,
@@ -266,11 +267,12 @@ def markdown_table(frame: pd.DataFrame) -> str:
 def save_picture(image: Any, path: str | Path, source: DigitalSource = "composite", text: str = "") -> Path:
     """Save one picture as PNG, JPEG or WebP, by the path's extension; its metadata says that it is synthetic.
 
-    image: (3, H, W) in [-1, 1], or uint8 RGB (H, W, 3). source: how it was made, IPTC's digital source type.
-    Raises ValueError for another extension.
+    image: (3, H, W) in [-1, 1], or uint8 RGB (H, W, 3), or RGBA, which JPEG lays on white. source: how it was made,
+    IPTC's digital source type. Raises ValueError for another extension.
     """
     path = Path(path)
-    array = as_picture(image)
+    alpha = image[..., 3] if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 4 else None
+    array = as_picture(image if alpha is None else image[..., :3])
     if array.ndim != 3:
         raise ValueError("a picture to be saved needs three colours, not a mask")
     note = " ".join(
@@ -285,6 +287,9 @@ def save_picture(image: Any, path: str | Path, source: DigitalSource = "composit
     options[".jpeg"] = options[".jpg"]
     if path.suffix.lower() not in options:
         raise ValueError(f"{path}: pictures are saved as {', '.join(sorted(options))}; choose one of these endings")
+    if alpha is not None:
+        is_jpeg = options[path.suffix.lower()]["format"] == "JPEG"
+        array = load(np.dstack([array, alpha])) if is_jpeg else np.dstack([array, alpha])
     with replacing(path) as temporary:
         Image.fromarray(array).save(temporary, **options[path.suffix.lower()])
     return path

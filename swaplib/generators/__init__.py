@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from swaplib import judges
-from swaplib.generators.encoder import StyleEncoder
+from swaplib.generators.encoder import E4E, PSP, PublishedEncoder, StyleEncoder
 from swaplib.generators.stylegan2 import StyleGAN2
 from swaplib.generators.stylenerf import StyleNeRF
 from swaplib.training.model import FrozenModel
 from swaplib.training.registry import Registry
 
-__all__ = ["ALL", "NAMES", "TRAINED", "build", "config", "frozen", "kind", "load", "start"]
+__all__ = ["ALL", "ENCODERS", "NAMES", "TRAINED", "build", "config", "frozen", "kind", "load", "start"]
 
-ALL: Registry[FrozenModel] = Registry("generator", (StyleGAN2, StyleEncoder, StyleNeRF), below=(judges.ALL,))
+ENCODERS: Registry[PublishedEncoder] = Registry("published encoder", (E4E, PSP))
+"""Encoders that others trained."""
+ALL: Registry[FrozenModel] = Registry("generator", (StyleGAN2, StyleEncoder, StyleNeRF), below=(judges.ALL, ENCODERS))
 NAMES = tuple(ALL)
 TRAINED = ALL.trained
 kind, config, build, start, load, frozen = ALL.kind, ALL.config, ALL.build, ALL.start, ALL.load, ALL.frozen

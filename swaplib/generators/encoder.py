@@ -1,4 +1,5 @@
-"""An encoder from a picture to a generator's codes in one step, trained on the generator's own pictures.
+"""Encoders from a picture to a generator's codes in one step: our own, trained on the generator's own pictures, and
+the published ones, pSp's and e4e's (`swaplib.networks.psp`).
 
 Elad Richardson et al.: Encoding in Style: a StyleGAN Encoder for Image-to-Image Translation (pSp). CVPR 2021,
 arXiv:2008.00951. As there, coarse layers are read from the coarsest map of a pyramid, fine ones from a fine map, and
@@ -18,6 +19,7 @@ from torch import nn
 from swaplib.data import Dataset
 from swaplib.faces import Faces
 from swaplib.generators.stylegan2 import StyleGAN2
+from swaplib.networks import psp
 from swaplib.networks.resnet import Basic, ResNet
 from swaplib.training.model import FrozenModel, Phase, Stage, cosine
 
@@ -58,6 +60,7 @@ class StyleEncoder(FrozenModel):
 
     name = "stylegan2_encoder"
     Config = Config
+    stand_ins: ClassVar[tuple[str, ...]] = ("e4e", "psp")
     training_only: ClassVar[tuple[str, ...]] = ("generator",)
 
     def __init__(self, config: Config, generator: StyleGAN2):
@@ -124,3 +127,65 @@ class StyleEncoder(FrozenModel):
             "codes": F.mse_loss(found[: len(codes)], codes),
             "pictures": F.l1_loss(shown, torch.cat([drawn, faces.resize(shown.shape[-1]).images])),
         }
+
+
+# ---------------------------------------------------------------------------------------------- published encoders
+
+
+@dataclass(frozen=True)
+class PublishedConfig:
+    """Sizes, which an imported file brings along."""
+
+    size: int = 1024  # pixels of the generator's pictures
+    width: int = 64  # channels of the trunk's first level
+    w: int = 512
+
+    @classmethod
+    def paper(cls) -> PublishedConfig:
+        return cls()
+
+    @classmethod
+    def smoke(cls) -> PublishedConfig:
+        return cls(size=32, width=16, w=16)
+
+    demo = smoke
+
+
+class PublishedEncoder(FrozenModel):
+    """Maps pictures aligned "ffhq" to codes (B, layers, w), with the file's mean code: imported, never trained here."""
+
+    Config = PublishedConfig
+    official: ClassVar[tuple[str, ...]] = ("network", "mean")
+    kind: ClassVar[type[psp.Encoder]]
+
+    def __init__(self, config: PublishedConfig):
+        super().__init__(config)
+        self.network = self.kind(config.size, config.width, config.w)
+        self.register_buffer("mean", torch.zeros(self.network.layers, config.w))
+
+    @classmethod
+    def from_network(cls, network: psp.Encoder) -> PublishedEncoder:
+        """Return the model of a network as `published.load_official` builds it."""
+        width, w = network.input_layer[0].out_channels, network.latent_avg.shape[1]
+        model = cls(PublishedConfig(2 << network.layers // 2, width, w))
+        model.network.load_state_dict(network.state_dict())
+        model.mean.copy_(network.latent_avg)
+        return model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) -> (B, layers, w)
+        """Return the codes of images in [-1, 1]."""
+        return self.mean + self.network(images)
+
+
+class E4E(PublishedEncoder):
+    """e4e's encoder."""
+
+    name = "e4e"
+    kind = psp.Encoder4Editing
+
+
+class PSP(PublishedEncoder):
+    """pSp's encoder."""
+
+    name = "psp"
+    kind = psp.GradualStyleEncoder

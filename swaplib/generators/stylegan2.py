@@ -234,8 +234,10 @@ class StyleGAN2(Fillable, FrozenModel):
         return not self.config.pupil
 
     def forward(self, ws: torch.Tensor) -> torch.Tensor:  # (B, layers, w) -> (B, 3, S, S)
-        """Generate pictures, clamped to [-1, 1], always with the same noise."""
-        return self.network.synthesis(ws).clamp(-1, 1)
+        """Generate pictures, clamped to [-1, 1], always with the same noise; without gradients, a few at a time."""
+        step = len(ws) if torch.is_grad_enabled() else self.at_once()
+        made = [self.network.synthesis(some).clamp(-1, 1) for some in ws.split(step)]
+        return made[0] if len(made) == 1 else torch.cat(made)
 
     def paint(self, ws: torch.Tensor) -> torch.Tensor:
         """Generate pictures as others learn from them: not clamped, with new noise."""

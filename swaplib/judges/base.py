@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import nn
 
 from swaplib.faces import Faces
 from swaplib.training.model import FrozenModel
@@ -24,14 +24,29 @@ class Judge(FrozenModel):
         return Faces(images).resize(self.config.size).images
 
 
-class PublishedJudge(Fillable, nn.Module):
+@dataclass(frozen=True)
+class PublishedConfig:
+    """Nothing to choose: a published judge has one size."""
+
+    @classmethod
+    def paper(cls) -> PublishedConfig:
+        return cls()
+
+    smoke = demo = paper
+
+
+class PublishedJudge(Fillable, Judge):
     """A judge that others trained: only their published file fills it."""
 
+    Config = PublishedConfig
     official: ClassVar[tuple[str, ...]] = ("network",)
+
+    def __init__(self, config: PublishedConfig | None = None):
+        super().__init__(config or PublishedConfig())
 
     def load_official(self, path: str | os.PathLike) -> PublishedJudge:
         """Load the published weights and freeze the judge: evaluation mode, no gradients of its own.
 
         Raises as `Fillable.load_official` does.
         """
-        return super().load_official(path).requires_grad_(False).eval()
+        return super().load_official(path).freeze()

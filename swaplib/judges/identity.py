@@ -38,7 +38,7 @@ from swaplib.data import Dataset, Shots
 from swaplib.faces import Faces
 from swaplib.judges import smoothness
 from swaplib.judges.augment import augment
-from swaplib.judges.base import Judge, PublishedJudge
+from swaplib.judges.base import Judge, PublishedConfig, PublishedJudge
 from swaplib.networks.ir_se import IRSE50
 from swaplib.networks.resnet import Basic, ResNet, resnet50
 from swaplib.training.model import Phase, Stage, cosine, drops
@@ -302,8 +302,8 @@ class ArcFace(PublishedJudge):
 
     name = "ir_se50"
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, config: PublishedConfig | None = None):
+        super().__init__(config)
         self.network = IRSE50()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) -> (B, 512)
@@ -323,8 +323,8 @@ class LatentSwapEmbedder(PublishedJudge):
     name = "latentswap_embedder"
     official = ("resnet", "last")
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, config: PublishedConfig | None = None):
+        super().__init__(config)
         self.resnet = resnet50()
         self.resnet.fc = nn.Linear(2048, 2048)
         self.last = nn.Sequential(

@@ -27,6 +27,7 @@ from swaplib import photos
 from swaplib.faces import Faces, region
 from swaplib.judges import perceptual, registry, shape, shape_model
 from swaplib.judges.shape import Shape
+from swaplib.weights import OFFICIAL
 
 OURS = {"smooth": "identity", "margin": "identity_margin"}
 """Column -> our embedder of that column."""
@@ -119,19 +120,28 @@ class Judges:
 
     @classmethod
     def released(cls, preset: str = "demo", device: str | torch.device = "cpu") -> Judges:
-        """Take our own judges, those whose weights are available.
+        """Take our own judges, those whose weights are available; at the preset "official" all imported ones as well.
 
         On the CPU these are the networks that everybody else who asks for them shares.
         """
 
+        ours = "demo" if preset == OFFICIAL else preset
+
         def find(name: str) -> nn.Module | None:
-            judge = registry.frozen(name, preset)
+            judge = registry.frozen(name, ours)
             return _put(judge, device) if judge.trained else None
 
         embedders = {column: judge for column, name in OURS.items() if (judge := find(name))}
         classifier = find("identity_linear")
         distances = {"perceptual": perceptual.feature_distance(classifier)} if classifier else {}
-        return cls(embedders, find("parser"), find("shape"), distances, device=device)
+        found = cls(embedders, find("parser"), find("shape"), distances, device=device)
+        there = registry.PUBLISHED.ready(OFFICIAL) if preset == OFFICIAL else ()
+        for place, names in FILES.values():
+            imported = {
+                name: _put(registry.PUBLISHED.frozen(name, OFFICIAL), device) for name in names if name in there
+            }
+            found = replace(found, **{place: {**getattr(found, place), **imported}}) if imported else found
+        return found
 
     def with_files(self, **files: str | os.PathLike) -> Judges:
         """Add a user's published judges, each under its network's name.

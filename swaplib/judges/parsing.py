@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ from torch import nn
 from swaplib.data import Dataset
 from swaplib.faces import CELEBAMASK_HQ, LABELS, Faces, label_table, one_hot
 from swaplib.judges.augment import augment, occlude
-from swaplib.judges.base import Judge, PublishedJudge
+from swaplib.judges.base import Judge, PublishedConfig, PublishedJudge
 from swaplib.networks.bisenet import BiSeNet
 from swaplib.networks.unet import UNet
 from swaplib.training.model import Phase, Stage, cosine
@@ -52,7 +53,7 @@ class Config:
     @classmethod
     def demo(cls) -> Config:
         """Return sizes for a CPU: 128 px."""
-        return cls(size=128, overlap=1, occluded=0.25, grown=True, learning_rate=2e-3, steps=6000)
+        return cls(size=128, overlap=1, grown=True, learning_rate=2e-3, steps=6000)
 
     @classmethod
     def smoke(cls) -> Config:
@@ -98,6 +99,7 @@ class Parser(Judge):
 
     name = "parser"
     Config = Config
+    stand_ins: ClassVar[tuple[str, ...]] = ("bisenet",)
     mirrored = False  # the augmentation mirrors
 
     def __init__(self, config: Config):
@@ -193,13 +195,24 @@ def _labels(parser: nn.Module, images: torch.Tensor) -> torch.Tensor:
     return logits.argmax(1).to(torch.uint8)
 
 
+@torch.no_grad()
+def parse_steadily(parser: nn.Module, images: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Return labels as `Parser.parse`, of probabilities averaged over pictures: a film's label maps then don't flicker.
+
+    weights: (B, B); row k tells how much each picture counts for picture k. Sums of rows are made 1.
+    """
+    shares = torch.cat([parser(part).softmax(1) for part in images.split(4)])  # no more at once than memory holds
+    mixed = torch.einsum("ij,jchw->ichw", (weights / weights.sum(1, keepdim=True)).to(shares), shares)
+    return F.interpolate(mixed, images.shape[-2:], mode="bilinear").argmax(1).to(torch.uint8)
+
+
 class PublicParser(PublishedJudge):
     """BiSeNet, trained on CelebAMask-HQ: 79999_iter.pth, which the user must supply. Takes 512 px, ImageNet's scale."""
 
     name = "bisenet"
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, config: PublishedConfig | None = None):
+        super().__init__(config)
         self.network = BiSeNet()
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None], persistent=False)
         self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225])[:, None, None], persistent=False)
@@ -209,6 +222,11 @@ class PublicParser(PublishedJudge):
         """Return logits, the classes in CelebAMask-HQ's order, for images in [-1, 1]."""
         seen = (Faces(images).resize(512).images + 1) / 2
         return self.network((seen - self.mean) / self.deviation)[:, self.order]
+
+    def features(self, images: torch.Tensor, size: int | None = None) -> list[torch.Tensor]:
+        """Return the trunk's four maps, finest first, of images at `size` pixels, or at 512: for E4S's parsing loss."""
+        seen = (Faces(images).resize(size or 512).images + 1) / 2
+        return [*self.network.cp.resnet.features((seen - self.mean) / self.deviation)]
 
     def parse(self, images: torch.Tensor) -> torch.Tensor:
         """Return labels (B, H, W) at the pictures' own size, uint8, without gradients."""
@@ -223,8 +241,8 @@ class HelenParser(PublishedJudge):
 
     name = "helen"
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, config: PublishedConfig | None = None):
+        super().__init__(config)
         self.network = UNet(len(LABELS["mgpe"]))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) -> (B, 11, 256, 256)

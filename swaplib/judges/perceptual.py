@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from swaplib.judges.base import PublishedJudge
+from swaplib.judges.base import PublishedConfig, PublishedJudge
 from swaplib.judges.identity import IdentityLinear
 from swaplib.judges.parsing import Parser
 
@@ -55,8 +55,8 @@ class AlexNetDistance(PublishedJudge):
     name = "lpips"
     official = ("features", "weights")
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, config: PublishedConfig | None = None):
+        super().__init__(config)
         self.features = nn.Sequential(
             nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2),
             nn.Conv2d(64, 192, 5, 1, 2), nn.ReLU(), nn.MaxPool2d(3, 2),

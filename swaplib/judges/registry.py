@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from swaplib import weights
 from swaplib.judges.base import Judge, PublishedJudge
 from swaplib.judges.identity import (
     ArcFace,
@@ -19,20 +20,23 @@ from swaplib.judges.shape import Shape
 from swaplib.training.registry import Registry
 from swaplib.weights import filling
 
-ALL: Registry[Judge] = Registry("judge", (Identity, IdentitySupCon, IdentityLinear, IdentityMargin, Parser, Shape))
+PUBLISHED: Registry[PublishedJudge] = Registry(
+    "published judge", (ArcFace, LatentSwapEmbedder, PublicParser, HelenParser, AlexNetDistance)
+)
+"""Judges that others trained."""
+ALL: Registry[Judge] = Registry(
+    "judge", (Identity, IdentitySupCon, IdentityLinear, IdentityMargin, Parser, Shape), below=(PUBLISHED,)
+)
 NAMES = tuple(ALL)
 TRAINED = ALL.trained
 kind, config, build, start, load, frozen = ALL.kind, ALL.config, ALL.build, ALL.start, ALL.load, ALL.frozen
 
-PUBLISHED: dict[str, type[PublishedJudge]] = {
-    kind.name: kind for kind in (ArcFace, LatentSwapEmbedder, PublicParser, HelenParser, AlexNetDistance)
-}
-"""Judges that others trained, by name."""
-
 
 def load_official(path: str | os.PathLike) -> PublishedJudge:
-    """Build the judge that a published file fills, whichever of `PUBLISHED` its tensors belong to.
+    """Build the judge that a published file fills, or an imported one, whichever of `PUBLISHED` it belongs to.
 
     Nothing in the file is executed. Raises FileNotFoundError, and ValueError for a file that fills none of them.
     """
-    return PUBLISHED[filling.recognise(path, PUBLISHED)]().load_official(path)
+    if name := weights.read_name(path):
+        return PUBLISHED.load(name, file=path)
+    return PUBLISHED.kind(filling.recognise(path, PUBLISHED))().load_official(path)

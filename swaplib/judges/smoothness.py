@@ -128,14 +128,12 @@ def measure_by_generator(
     return measure_smoothness(*torch.nn.functional.normalize(found, dim=1).chunk(3), amount)
 
 
-def count_unique(
-    codes: torch.Tensor, gallery: torch.Tensor, people: np.ndarray, pairs: int = 64, seed: int = 0
-) -> np.ndarray:
-    """Count the different people nearest to the points r = 0.1, 0.2 … 0.9 between two faces, (pairs,) (Fig. 9).
+def count_unique(codes: torch.Tensor, gallery: torch.Tensor, pairs: int = 64, seed: int = 0) -> np.ndarray:
+    """Count the different pictures nearest to the points r = 0.1, 0.2 … 0.9 between two faces, (pairs,) (Fig. 9).
 
-    people: of the gallery's vectors (M, D).
+    gallery: vectors of other pictures, (M, D).
     """
     picks = torch.from_numpy(_couples(len(codes), pairs, seed))
     ends, others = codes[picks[:, 0]], codes[picks[:, 1]]
     nearest = [(slerp(ends, others, k / 10) @ gallery.T).argmax(1).numpy() for k in range(1, 10)]
-    return np.array([len(set(row)) for row in people[np.stack(nearest, 1)]])
+    return np.array([len(set(row)) for row in np.stack(nearest, 1)])

@@ -5,22 +5,38 @@ More are in `latent.directions`, `latent.layers`, `latent.inversion` and `latent
 
 from __future__ import annotations
 
-from swaplib.latent.codes import edit, encode, interpolate, split_batches, swap, tune
-from swaplib.latent.photographs import Face, Photo, prepare_photo, swap_photographs, weigh
+from swaplib.latent.codes import decode, edit, encode, interpolate, split_batches, swap, swap_each, tune
+from swaplib.latent.photographs import (
+    ALIKE,
+    Face,
+    Photo,
+    Who,
+    describe_likeness,
+    prepare_photo,
+    swap_everyone,
+    swap_photographs,
+    weigh,
+)
 from swaplib.latent.wrappers import Driven, Stitched, Wrapped
 
 __all__ = (
+    "ALIKE",
     "Driven",
     "Face",
     "Photo",
     "Stitched",
+    "Who",
     "Wrapped",
+    "decode",
+    "describe_likeness",
     "edit",
     "encode",
     "interpolate",
     "prepare_photo",
     "split_batches",
     "swap",
+    "swap_each",
+    "swap_everyone",
     "swap_photographs",
     "tune",
     "weigh",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,12 +12,13 @@ from tqdm.auto import tqdm
 
 from swaplib.faces import Faces
 from swaplib.families import Codes, Family, Part
+from swaplib.families.base import take_rows
 
 
 @torch.no_grad()
 def encode(family: Family, faces: Faces, batch: int = 32) -> Codes:
-    """Encode faces of any size, `batch` at a time."""
-    device = next((parameter.device for parameter in family.parameters()), "cpu")
+    """Encode faces of any size, `batch` at a time at most."""
+    device, batch = _device(family), min(batch, family.at_once())
     chunks = [faces[first : first + batch].to(device) for first in range(0, len(faces), batch)]
     codes = [family.encode(family.fit_size(chunk)) for chunk in chunks]
     return {part.name: torch.cat([one[part.name] for one in codes]) for part in family.parts}
@@ -28,14 +30,50 @@ def split_batches(codes: Codes, batch: int = 32) -> Iterator[Codes]:
         yield {name: code[first : first + batch] for name, code in codes.items()}
 
 
+def _device(family: Family) -> torch.device:
+    return next((parameter.device for parameter in family.parameters()), torch.device("cpu"))
+
+
+@torch.no_grad()
+def decode(family: Family, codes: Codes, batch: int = 32) -> torch.Tensor:
+    """Decode codes to images (B, 3, H, W) in [-1, 1], `batch` at a time at most."""
+    return torch.cat([family.decode(one) for one in split_batches(codes, min(batch, family.at_once()))])
+
+
 def swap(
     family: Family, source: Faces, target: Faces, amounts: Mapping[str, float | torch.Tensor] | None = None
 ) -> torch.Tensor:
-    """Swap faces of any size; return images (B, 3, H, W) at the target's size.
+    """Swap faces of any size, wherever they are; return images (B, 3, H, W) at the target's size, beside the target.
 
     Where the family draws but a part of the picture (`Family.overlay`), the rest is the target's, bit for bit.
     """
-    return family.overlay(family.fit_size(source), family.fit_size(target), amounts).over(target)
+    if len(source) != len(target):
+        raise ValueError(f"{len(source)} sources but {len(target)} targets: give one source for each target")
+    device, shown = _device(family), []
+    for rows in family.split(target):
+        pair = (family.fit_size(one[rows]).to(device) for one in (source, target))
+        overlay = family.overlay(*pair, take_rows(amounts, rows)).to(target.images.device)
+        shown.append(overlay.over(target[rows]))
+    return torch.cat(shown)
+
+
+@torch.no_grad()
+def swap_each(
+    family: Family, source: Faces, target: Faces, ways: Mapping[Any, Mapping[str, float] | None], largest: int = 128
+) -> dict[Any, torch.Tensor]:
+    """Swap the same pairs in several ways: name -> images (B, 3, H, W) in [-1, 1].
+
+    source, target: of any size. ways: name -> amounts, as `Family.mix` takes them. largest: edge of the pictures that
+    are kept, in pixels; smaller ones stay as they are. Pairs are encoded once, and few pictures are large at a time, so
+    that a thousand pairs at 1024 px fit into memory.
+    """
+    device, shown = _device(family), {name: [] for name in ways}
+    for rows in family.split(target):
+        ours, theirs = (family.encode(family.fit_size(one[rows]).to(device)) for one in (source, target))
+        for name, amounts in ways.items():
+            made = Faces(family.decode(family.mix(ours, theirs, amounts)).cpu())
+            shown[name].append(made.resize(min(largest, made.size[0])).images)
+    return {name: torch.cat(pictures) for name, pictures in shown.items()}
 
 
 @torch.no_grad()
@@ -53,7 +91,7 @@ def interpolate(
     names = [part.name for part in family.parts] if parts is None else parts
     ours, theirs = family.encode(source), family.encode(target)
     amounts = (k / (steps - 1) for k in range(steps))
-    return torch.stack([family.decode(family.mix(ours, theirs, dict.fromkeys(names, amount))) for amount in amounts])
+    return torch.stack([decode(family, family.mix(ours, theirs, dict.fromkeys(names, amount))) for amount in amounts])
 
 
 def edit(

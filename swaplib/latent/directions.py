@@ -120,6 +120,7 @@ def score_codes(
 
     judge: takes images (B, 3, H, W) in [-1, 1] and gives (B,).
     """
+    batch = min(batch, family.at_once())
     return torch.cat([judge(family.decode(one)) for one in latent.split_batches(codes, batch)])
 
 
@@ -250,7 +251,7 @@ def _features(family: Family, codes: Codes, module: str, batch: int) -> torch.Te
     hook = watched.register_forward_hook(lambda _, given, output: seen.append(_kept(output)))
     kept = []
     try:
-        for one in latent.split_batches(codes, batch):
+        for one in latent.split_batches(codes, min(batch, family.at_once())):
             seen.clear()
             family.decode(one)
             if not seen:

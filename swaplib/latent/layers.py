@@ -219,7 +219,7 @@ def _reading(name: str) -> dict[str, str]:
 
 
 def _read(judges: Judges, family: Family, codes: Codes) -> tuple[torch.Tensor, Reading]:
-    images = family.decode(codes).float().cpu()
+    images = latent.decode(family, codes).float().cpu()
     return images, judges.read(images) | judges.colours(images)
 
 

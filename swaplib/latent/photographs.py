@@ -16,6 +16,9 @@ from swaplib.photos import PhotoError
 
 Photo = str | os.PathLike | Image.Image | np.ndarray
 Face = str | int | tuple[float, float]
+Who = Face | Photo
+"""A face as in `photos.choose`, "all", or a photograph: the face that is likest to it."""
+ALIKE = 0.6  # distance of descriptors up to which dlib takes two faces for one person
 
 
 # ---------------------------------------------------------------------------------------------- photographs
@@ -25,21 +28,26 @@ def swap_photographs(
     family: Family,
     source: Photo | Sequence[Photo],
     target: Photo,
-    kind: photos.Kind = "portrait",
+    kind: photos.Kind | None = None,
     size: int | None = None,
     source_face: Face = "largest",
-    target_face: Face = "largest",
+    target_face: Who = "largest",
     amounts: Mapping[str, float] | None = None,
 ) -> tuple[np.ndarray, list[str]]:
     """Put the source's face into the target photograph: align both, swap them, paste the result back.
 
     source, target: a path, a PIL image or an array; several photographs of the source's person as a list, whose codes
-    are averaged (`Family.average`). kind: the alignment. size: height of the aligned pictures in pixels; None for the
-    family's own, or, where it takes any size, for that of the face in the target photograph.
-    source_face, target_face: which face, as in `photos.choose`. amounts: as in `Family.mix`; None for a plain swap.
-    Returns the photograph, uint8 RGB (H, W, 3), bit for bit the target's where the swap changes nothing, and notes
-    on what was done. Raises PhotoError with one sentence that names the photograph and the remedy.
+    are averaged (`Family.average`). kind: the alignment; None for the family's own. size: height of the aligned
+    pictures in pixels; None for the family's own, or, where it takes any size, for that of the face in the target
+    photograph. source_face, target_face: which face, as in `Who`; for all, see `swap_everyone`. amounts: as in
+    `Family.mix`; None for a plain swap.
+    Returns the photograph, uint8 RGB (H, W, 3), or RGBA where the target is transparent somewhere, bit for bit the
+    target's where the swap changes nothing and all is opaque, and notes on what was done. Raises PhotoError with one
+    sentence that names the photograph and the remedy.
     """
+    kind = kind or family.framing
+    if (code := describe_likeness(target_face)) is not None:
+        target_face = find_alike(target, code)
     into = prepare_photo("target", target, kind, size or family.config.size, target_face)
     if size is None and family.any_size:
         scale = np.sqrt(abs(np.linalg.det(into.matrix[:2, :2])))
@@ -63,7 +71,63 @@ def swap_photographs(
     photo = photos.paste_back(into.photo, picture.cpu(), into.matrix, mask)
     both = zip((*roles, "target"), (*prepared, into), strict=True)
     notes = [f"{name}: {one.note}" for name, one in both if one.note]
+    if (alpha := photos.read_alpha(target)) is not None:
+        photo = photos.restore_alpha(photo, alpha)
+        notes = [note.replace(photos.ON_WHITE, "its transparency was kept") for note in notes]
     return photo, notes
+
+
+def swap_everyone(
+    family: Family,
+    source: Photo | Sequence[Photo],
+    target: Photo,
+    others: Sequence[Photo] = (),
+    kind: photos.Kind | None = None,
+    size: int | None = None,
+    amounts: Mapping[str, float] | None = None,
+) -> tuple[np.ndarray, list[str]]:
+    """Swap all faces of a photograph, the largest first: with the source, or the next ones with those of others.
+
+    others: photographs of further people. Otherwise as `swap_photographs`. With others, faces beyond the last stay.
+    """
+    photo, notes = photos.read(target)
+    found, turned = photos.search(photo)
+    if not found:
+        prepare_photo("target", target, kind or family.framing, size or family.config.size, "largest")  # says why
+    given = [source, *others] if others else [source] * len(found)
+    done = 0
+    for face, one in zip(found, given, strict=False):
+        photo, told = swap_photographs(
+            family, one, photo, kind, size, target_face=tuple(face.centre.tolist()), amounts=amounts
+        )
+        notes += [note for note in told if note.startswith("source")]
+        done += 1
+    if (alpha := photos.read_alpha(target)) is not None:
+        photo = photos.restore_alpha(photo, alpha)
+        notes = [note.replace(photos.ON_WHITE, "its transparency was kept") for note in notes]
+    return photo, [*dict.fromkeys([*notes, *turned]), f"{done} of {len(found)} faces were swapped"]
+
+
+def describe_likeness(face: Who) -> np.ndarray | None:
+    """Return the descriptor (128,) of the face in a photograph that says whom to swap; None where `face` is no photo.
+
+    Raises PhotoError for a photograph without a face.
+    """
+    if isinstance(face, (int, np.integer, tuple)) or (isinstance(face, str) and face in ("largest", "central", "all")):
+        return None
+    photo, found, _ = photos.find(face)
+    return photos.describe_photo(photo, [found.landmarks])[0].numpy()
+
+
+def find_alike(photo: Photo, code: np.ndarray) -> tuple[float, float]:
+    """Return the middle of the face in a photograph that is likest to a descriptor; raise PhotoError if none is."""
+    array, _ = photos.read(photo)
+    found, _ = photos.search(array)
+    codes = photos.describe_photo(array, [one.landmarks for one in found]).numpy()
+    apart = np.linalg.norm(codes - code, axis=1)
+    if not (apart <= ALIKE).any():
+        raise PhotoError("target: nobody in it looks like the chosen face: swaplib faces shows who is there", "who")
+    return tuple(found[int(apart.argmin())].centre.tolist())
 
 
 def prepare_photo(role: str, photo: Photo, kind: photos.Kind, size: int, face: Face) -> photos.Prepared:

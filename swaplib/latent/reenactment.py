@@ -8,14 +8,14 @@ E4S swaps only between faces of like pose and expression, so it first drives the
     rendered     rendered faces, whose factors are known, are rendered again: the exact answer
     landmarks    the picture is warped so that its landmarks lie where they should
     exact        as rendered where the factors are known, otherwise as landmarks
-    facevid2vid  the published network that E4S uses (`networks.facevid2vid`), from its authors' file
+    facevid2vid  the published network that E4S uses (`networks.facevid2vid`), imported or from its authors' file
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 import cv2
@@ -23,9 +23,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from swaplib import judges, synthetic
+from swaplib import judges, synthetic, weights
 from swaplib.faces import Faces
 from swaplib.judges.shape import Shape
+from swaplib.networks import facevid2vid
+from swaplib.training.model import FrozenModel
+from swaplib.training.registry import Registry
 from swaplib.weights import published
 
 DRIVEN = ("expression", "pose", "camera")
@@ -111,9 +114,10 @@ class Landmarks:
             raise ValueError(
                 "driving by landmarks needs faces.landmarks of every source: prepare the photographs first"
             )
-        own, theirs = self.judge.measure(source.images), self.judge.measure(driver.images)
+        device = next(self.judge.parameters()).device
+        own, theirs = (self.judge.measure(faces.images.to(device)) for faces in (source, driver))
         step = self.judge.landmarks(theirs | {"shape": own["shape"]}) - self.judge.landmarks(own)
-        return source.landmarks + step * (source.size[1] / 2)
+        return source.landmarks + step.to(source.landmarks) * (source.size[1] / 2)
 
     def drive(self, source: Faces, driver: Faces) -> Faces:
         _pairs(source, driver)
@@ -174,6 +178,38 @@ class Exact:
 # ---------------------------------------------------------------------------------------------- the network
 
 
+@dataclass(frozen=True)
+class Config:
+    """The size of FaceVid2Vid's network, which an imported file brings along."""
+
+    width: int = 64  # channels of its first layers
+
+    @classmethod
+    def paper(cls) -> Config:
+        return cls()
+
+    @classmethod
+    def smoke(cls) -> Config:
+        return cls(width=2)
+
+    demo = smoke
+
+
+class DrivingNetwork(FrozenModel):
+    """FaceVid2Vid's network as a model that is saved and loaded; never trained here."""
+
+    name = "facevid2vid"
+    Config = Config
+    official: ClassVar[tuple[str, ...]] = ("network",)
+
+    def __init__(self, config: Config, network: nn.Module | None = None):
+        super().__init__(config)
+        self.network = facevid2vid.FaceVid2Vid(config.width) if network is None else network
+
+
+PUBLISHED: Registry[DrivingNetwork] = Registry("reenactor", (DrivingNetwork,))
+
+
 class FaceVid2Vid:
     """The published network at its 256 px, with absolute motion, as E4S uses it."""
 
@@ -185,8 +221,9 @@ class FaceVid2Vid:
     @torch.no_grad()
     def drive(self, source: Faces, driver: Faces) -> Faces:
         _pairs(source, driver)
-        size = self.network.size
-        images = self.network(source.resize(size).images, driver.resize(size).images.to(source.images))
+        size, device = self.network.size, next(self.network.parameters()).device
+        pairs = zip(source.resize(size).images.split(8), driver.resize(size).images.split(8), strict=True)
+        images = torch.cat([self.network(*(one.to(device) for one in pair)) for pair in pairs]).to(source.images)
         return _driven(source, Faces(images).resize(source.size).images)
 
 
@@ -194,17 +231,17 @@ KINDS: Mapping[str, type[Reenactor]] = {kind.name: kind for kind in (Identity, R
 
 
 def load(name: str, file: str | os.PathLike | None = None, device: str | torch.device = "cpu") -> Reenactor:
-    """Return the reenactor of that name. file: FaceVid2Vid's published one, which no other needs.
+    """Return the reenactor of that name.
 
-    Raises ValueError for an unknown name and as `published.load_official` does, FileNotFoundError without weights.
+    file: FaceVid2Vid's, published or imported; None for the one that has been imported. No other needs any. Raises
+    ValueError for an unknown name and as `published.load_official` does, FileNotFoundError without weights.
     """
     if name not in KINDS:
         raise ValueError(f"unknown reenactor {name!r}: choose one of {', '.join(KINDS)}")
     if name != FaceVid2Vid.name:
         return KINDS[name]()
-    if file is None:
-        raise FileNotFoundError(
-            "facevid2vid has no released weights: name its published file, 00000189-checkpoint.pth.tar, or choose the "
-            "reenactor landmarks"
-        )
-    return FaceVid2Vid(published.load_official(file)["facevid2vid"].to(device))
+    if file is None or weights.read_name(file):
+        network = PUBLISHED.load(name, weights.OFFICIAL, file=file).network
+    else:
+        network = published.load_official(file)["facevid2vid"]
+    return FaceVid2Vid(network.to(device))

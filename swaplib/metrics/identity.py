@@ -49,7 +49,7 @@ def self_consistency(family: Family, faces: Faces, others: Faces) -> dict[str, t
     back = family.overlay(*once).over(once[1])
     truth = resized(faces.images, SIZE)
     scores = {}
-    for name, images in (("reconstruction", family.decode(family.encode(faces))), ("twice", back)):
+    for name, images in (("reconstruction", family.rebuild(faces)), ("twice", back)):
         images = resized(images, SIZE)
         scores[f"{name}_error"] = absolute_error(images, truth)
         scores[f"{name}_ms_ssim"] = ms_ssim(images, truth)

@@ -48,6 +48,7 @@ def measure(
     ceilings: bool = False,
     people: int = 0,
     keep: bool = True,
+    device: str = "cpu",
 ) -> pd.DataFrame:
     """Score families on pairs of rendered faces, or of photographs.
 
@@ -59,7 +60,7 @@ def measure(
     instead, of two subjects where those are known; without a true swap the likeness to it is NaN. judges: who measures;
     our own released ones by default. ceilings: further bounds are rows. people: among whom sources are looked for;
     0: they aren't. keep: look for the rows of rendered pairs on disk (`swaplib.cache`), and keep them there: the times
-    are those of the first run then.
+    are those of the first run then. device: of families that are named; on a GPU one process does all.
     Returns one row for each system and pair, with the columns `system`, `pair`, the names of `METRICS`, and those that
     the judges add (`Judges.columns`). Some rows of each pair are bounds:
 
@@ -71,7 +72,10 @@ def measure(
     """
     if pairs < 1:
         raise ValueError(f"{pairs} pairs: at least one is needed")
-    systems = dict(names) if isinstance(names, Mapping) else {name: families.load(name, preset) for name in names}
+    systems = (
+        dict(names) if isinstance(names, Mapping) else {name: families.load(name, preset, device) for name in names}
+    )
+    jobs = jobs if torch.device(device).type == "cpu" else 1
     taken = [name for name in systems if name == "source" or name.startswith(("true swap", "skin alone"))]
     if taken:
         raise ValueError(f"{taken[0]!r} is the name of a bound: call the family otherwise")
@@ -186,7 +190,9 @@ def _measure_chunk(
         else:
             shown = _show_bound(name, pairs().pairs)
             found = pairs().score(shown.images, shown)
-        return {key: torch.as_tensor(value, dtype=torch.float64).expand(len(rows)) for key, value in found.items()}
+        return {
+            key: torch.as_tensor(value, dtype=torch.float64).cpu().expand(len(rows)) for key, value in found.items()
+        }
 
     with one_thread(), torch.random.fork_rng(devices=[]):
         scores = {}
@@ -205,9 +211,10 @@ def _measure_chunk(
 
 def _score(family: Family, scorer: Scorer) -> dict[str, torch.Tensor | float]:
     """Compute every metric of a family's swaps."""
-    mine, others = family.fit_size(scorer.pairs.source), family.fit_size(scorer.pairs.target)
+    device = next((parameter.device for parameter in family.parameters()), torch.device("cpu"))
+    mine, others = (family.fit_size(faces).to(device) for faces in (scorer.pairs.source, scorer.pairs.target))
     start = time.perf_counter()
-    overlay = family.overlay(mine, others)
+    overlay = family.overlay(mine, others).to("cpu")
     seconds = (time.perf_counter() - start) / len(overlay.images)
     return {
         **scorer.score(overlay.over(scorer.pairs.target)),

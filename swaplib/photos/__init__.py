@@ -18,14 +18,24 @@ from swaplib.photos.alignment import (
     warp_labels,
     warp_photo,
 )
-from swaplib.photos.descriptors import describe
-from swaplib.photos.detection import Detection, Prepared, choose, detect, find, prepare
+from swaplib.photos.descriptors import describe, describe_photo
+from swaplib.photos.detection import Detection, Prepared, choose, detect, find, prepare, search
 from swaplib.photos.hull import rsgan_crops, rsgan_mask
 from swaplib.photos.parsing import Parser, parse
-from swaplib.photos.reading import PhotoError, load, open_image, read
+from swaplib.photos.reading import (
+    ON_WHITE,
+    PhotoError,
+    load,
+    open_image,
+    read,
+    read_alpha,
+    refuse_address,
+    restore_alpha,
+)
 
 __all__ = (
-    "KINDS", "Detection", "Kind", "Parser", "PhotoError", "Prepared", "align", "alignment", "canvas", "choose",
-    "describe", "detect", "find", "load", "move", "open_image", "parse", "paste_back", "prepare", "read", "resizing",
-    "rsgan_crops", "rsgan_mask", "warp", "warp_labels", "warp_photo",
+    "KINDS", "ON_WHITE", "Detection", "Kind", "Parser", "PhotoError", "Prepared", "align", "alignment", "canvas",
+    "choose", "describe", "describe_photo", "detect", "find", "load", "move", "open_image", "parse", "paste_back",
+    "prepare", "read", "read_alpha", "refuse_address", "resizing", "restore_alpha", "rsgan_crops", "rsgan_mask",
+    "search", "warp", "warp_labels", "warp_photo",
 )  # fmt: skip

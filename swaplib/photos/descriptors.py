@@ -7,7 +7,7 @@ dlib's wheels come without a matrix library and take 0.1 s a face; torch takes a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -45,10 +45,18 @@ def describe(faces: Faces, detect_faces: bool = False) -> torch.Tensor:
         if np.isfinite(marks).all():
             rows.append(row)
             chips.append(cut_chip(image, marks, SIZE))
-    for first in range(0, len(rows), _BATCH):
-        chosen = slice(first, first + _BATCH)
-        out[rows[chosen]] = _network()(torch.from_numpy(np.stack(chips[chosen])))
+    out[rows] = _run(chips)
     return out
+
+
+def describe_photo(photo: np.ndarray, landmarks: Sequence[np.ndarray]) -> torch.Tensor:
+    """Compute the descriptors, float32 (N, 128), of N faces of a photo (uint8 RGB), given their landmarks (68, 2)."""
+    return _run([cut_chip(photo, marks, SIZE) for marks in landmarks])
+
+
+def _run(chips: Sequence[np.ndarray]) -> torch.Tensor:
+    parts = [np.stack(chips[first : first + _BATCH]) for first in range(0, len(chips), _BATCH)]
+    return torch.cat([torch.empty(0, 128), *(_network()(torch.from_numpy(part)) for part in parts)])
 
 
 # ------------------------------------------------------------------------------------------------------- the network

@@ -77,11 +77,15 @@ class Detection:
         return np.array([self.box[0] + self.box[2], self.box[1] + self.box[3]]) / 2
 
 
-def detect(image: np.ndarray, upsample: int | None = None, longest: int = 1200) -> list[Detection]:
+def detect(
+    image: np.ndarray, upsample: int | None = None, longest: int = 1200, weakest: float = 0.25
+) -> list[Detection]:
     """Detect the faces of a photo (uint8 RGB (H, W, 3)), largest first; an empty list if there are none.
 
     dlib's frontal detector finds faces of 80 px or more, and half that for each `upsample`. None upsamples once, and
     only if nothing is found otherwise. Photos with a side beyond `longest` pixels are searched in a smaller copy.
+    weakest: of the best score, below which a face is left out: a weak detection next to a strong one is mostly a false
+    alarm.
     """
     scale = min(1.0, longest / max(image.shape[:2]))
     small = np.ascontiguousarray(image)
@@ -95,12 +99,55 @@ def detect(image: np.ndarray, upsample: int | None = None, longest: int = 1200) 
     stretch = np.array([image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]])
     found = []
     for box, score in zip(boxes, scores, strict=True):
-        # A weak detection next to a strong one is mostly a false alarm.
-        if score >= 0.25 * max(scores):
+        if score >= weakest * max(scores):
             corners = np.array([[box.left(), box.top()], [box.right() + 1, box.bottom() + 1]]) * stretch
             points = np.array([(p.x, p.y) for p in _model("landmarks")(small, box).parts()], float)
             found.append(Detection(tuple(corners.ravel().tolist()), score, (points + 0.5) * stretch - 0.5))
     return sorted(found, key=lambda face: -face.width)
+
+
+ANGLES = (90, 270, 180, 45, 315, 135, 225)  # degrees that a photo is turned by to find faces that aren't upright
+_WEAK = 0.3  # a best score below which a face may rather be a turned one
+_BETTER = 0.5  # by how much a turned one's score must be higher then
+_CLEAR = 1.0  # a score from which no other angle is tried
+
+
+def search(photo: np.ndarray) -> tuple[list[Detection], list[str]]:
+    """Detect the faces of a photo, upright ones or else turned ones, with a note where they are turned.
+
+    Where nothing or only something doubtful is found upright, the photo is searched turned back by each of `ANGLES`,
+    clockwise as a viewer sees them. The boxes of turned faces are as wide as those that were found, around their
+    middles.
+    """
+    best, turned, angle = detect(photo), False, 0
+    if best and max(face.score for face in best) >= _WEAK:
+        return best, []
+    score = max((face.score + _BETTER for face in best), default=0.0)
+    level = 1 if max(photo.shape[:2]) <= 600 else 0
+    for tried in ANGLES:
+        matrix, shape = _turning(photo.shape, -tried)
+        found = detect(cv2.warpAffine(photo, matrix[:2], shape[::-1], borderValue=(128, 128, 128)), level)
+        if found and (top := max(face.score for face in found)) > score:
+            best, turned, angle, score = [_move(face, np.linalg.inv(matrix)) for face in found], True, tried, top
+        if turned and score >= _CLEAR:
+            break
+    return best, [f"the face was found turned by {angle}°"] * turned
+
+
+def _turning(shape: tuple[int, ...], angle: float) -> tuple[np.ndarray, tuple[int, int]]:
+    """Return the matrix that turns a photo clockwise, and the height and width of what holds all of it."""
+    height, width = shape[:2]
+    c, s = (round(float(f(np.deg2rad(angle))), 12) for f in (np.cos, np.sin))
+    tall, wide = (int(np.ceil(abs(s) * a + abs(c) * b)) for a, b in ((width, height), (height, width)))
+    turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
+    turn[:2, 2] = (np.array([wide, tall]) - 1) / 2 - turn[:2, :2] @ (np.array([width, height]) - 1) / 2
+    return turn, (tall, wide)
+
+
+def _move(face: Detection, matrix: np.ndarray) -> Detection:
+    half = np.array([face.width, face.box[3] - face.box[1]]) / 2
+    middle = move(face.centre[None], matrix)[0]
+    return Detection((*(middle - half).tolist(), *(middle + half).tolist()), face.score, move(face.landmarks, matrix))
 
 
 def choose(faces: list[Detection], face: str | int | tuple[float, float], shape: tuple[int, ...]) -> Detection:
@@ -143,7 +190,8 @@ def find(
     """
     photo, notes = read(picture)
     name = picture if isinstance(picture, (str, os.PathLike)) else "the picture"
-    found = detect(photo)
+    found, turned = search(photo)
+    notes += turned
     if not found:
         raise PhotoError(
             f"no face found in {name}: use a photo where the face looks towards the camera, is not covered and is "
@@ -188,4 +236,4 @@ def cut_chip(image: np.ndarray, landmarks: np.ndarray, size: int) -> np.ndarray:
     (left, top), (right, bottom) = (np.rint(edge(0)).astype(int) for edge in (landmarks.min, landmarks.max))
     parts = dlib.points([dlib.point(int(x), int(y)) for x, y in np.rint(landmarks)])
     face = dlib.full_object_detection(dlib.rectangle(int(left), int(top), int(right), int(bottom)), parts)
-    return dlib.get_face_chip(image, face, size, 0.25)
+    return dlib.get_face_chip(np.ascontiguousarray(image), face, size, 0.25)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,12 @@ MAX_SIDE = 32_000
 """OpenCV's warps take no longer sides."""
 
 
+ON_WHITE = "transparent parts were laid on white"  # noted by `read`
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", *(("AVIF",) if features.check("avif") else ()))
 """Formats that are read, whatever a file is called. Pillow knows more, some of which start other programs (EPS)."""
+
+
+_HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 class PhotoError(ValueError):
@@ -46,14 +51,13 @@ def read(picture: str | os.PathLike | Image.Image | np.ndarray) -> tuple[np.ndar
     if isinstance(picture, Image.Image):
         return _guarded(picture, "the picture")
     path = Path(picture)
-    if str(picture).startswith(("http:/", "https:/")):
-        raise PhotoError(f"{picture} is an address: download the picture first, and name the file", "missing")
+    refuse_address(picture, "the picture")
     try:
         if path.exists() and not path.is_file():
             raise PhotoError(f"{path} can't be read (it is no file): name a picture file", "not a picture")
         if path.stat().st_size == 0:
             raise PhotoError(f"{path} is empty (0 bytes): get a whole copy of it", "empty")
-        with open_image(path, str(path)) as image:
+        with open_image(path, str(path), _formats_for(path)) as image:
             return _guarded(image, str(path))
     except UnidentifiedImageError:
         return _read_tiff(path), []
@@ -62,6 +66,52 @@ def read(picture: str | os.PathLike | Image.Image | np.ndarray) -> tuple[np.ndar
     except OSError as error:
         reason = error.strerror or str(error)
         raise PhotoError(f"{path} can't be read ({reason}): check that it is a readable picture file") from error
+
+
+def read_alpha(picture: str | os.PathLike | Image.Image | np.ndarray) -> np.ndarray | None:
+    """Read how opaque a picture is, uint8 (H, W), upright; None where it is all opaque."""
+    if isinstance(picture, np.ndarray):
+        alpha = _to_8_bits(picture[..., 3]) if picture.ndim == 3 and picture.shape[2] == 4 else None
+    elif isinstance(picture, Image.Image):
+        upright = _upright(picture)
+        alpha = np.array(upright.convert("RGBA"))[..., 3] if upright.has_transparency_data else None
+    else:
+        try:
+            with open_image(picture, str(picture)) as image:
+                return read_alpha(image)
+        except OSError:  # HEIF, or a TIFF of floats
+            return None
+    return None if alpha is None or (alpha == 255).all() else alpha
+
+
+def restore_alpha(photo: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Give a photo (H, W, 3) that lies on white its transparency back: uint8 RGBA that looks the same on white."""
+    share = np.maximum(alpha, 1)[..., None].astype(np.float32) / 255
+    colour = 255 - (255 - photo.astype(np.float32)) / share
+    return np.dstack([np.rint(colour.clip(0, 255)).astype(np.uint8), alpha])
+
+
+def refuse_address(path: str | os.PathLike, what: str) -> None:
+    """Raise PhotoError for an address of the web; nothing is downloaded here."""
+    if found := re.match(r"(https?|ftp):/+", str(path)):
+        address = f"{found[1]}://{str(path)[found.end() :]}"  # a Path has swallowed one of the slashes
+        raise PhotoError(f"{address} is an address: download {what} first, and name the file", "missing")
+
+
+def _formats_for(path: Path) -> tuple[str, ...]:
+    """Return the formats that a file may have: `FORMATS`, or HEIF, which phones write and another package reads."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[4:8] != b"ftyp" or head[8:12] not in _HEIF:
+        return FORMATS
+    try:
+        import pillow_heif
+    except ImportError:
+        raise PhotoError(
+            f"{path} is a HEIC picture: pip install pillow-heif to read it, or save it as JPEG", "not a picture"
+        ) from None
+    pillow_heif.register_heif_opener()
+    return ("HEIF",)
 
 
 def open_image(file: str | os.PathLike | io.BytesIO, name: str, formats: tuple[str, ...] = FORMATS) -> Image.Image:
@@ -117,7 +167,7 @@ def _decode(image: Image.Image) -> tuple[np.ndarray, list[str]]:
     if upright.mode in ("I", "F") or upright.mode.startswith("I;16"):
         return _from_array(np.asarray(upright)), notes
     if upright.has_transparency_data:
-        notes.append("transparent parts were laid on white")
+        notes.append(ON_WHITE)
         layer = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     return np.array(_to_srgb(upright, profile)), notes

@@ -18,6 +18,9 @@ from torch import nn
 
 from swaplib.faces import Faces
 
+AT_ONCE = 64 * 128**2
+"""Pixels of the pictures that a model makes at a time, where no gradients are taken."""
+
 
 class Data(Protocol):
     """What a run learns from: `data.Dataset`, `Faces`, or anything else that gives `Faces` for a list of indices.
@@ -91,6 +94,9 @@ class Model(nn.Module):
     name     as in the registry and on the command line
     Config   a frozen dataclass with `smoke()`, `demo()` and `paper()`, and a field `size`, pixels
     training_only   names of the submodules and frozen models that only training needs (discriminators, teachers)
+    optional   names of the frozen models that it can be used without, for a part of what it does
+    official   submodules and buffers that a published file fills (`weights.filling.Fillable`); empty: there is no file
+    stand_ins  names of published models that take its place at the preset "official", the best first
     mirrored   whether every other picture that it learns from is mirrored
     counted    names that `swaplib info` gives to submodules, at the paper's size: name -> submodule
 
@@ -102,6 +108,9 @@ class Model(nn.Module):
     name: ClassVar[str]
     Config: ClassVar[type]
     training_only: ClassVar[tuple[str, ...]] = ()
+    optional: ClassVar[tuple[str, ...]] = ()
+    official: ClassVar[tuple[str, ...]] = ()
+    stand_ins: ClassVar[tuple[str, ...]] = ()
     mirrored: ClassVar[bool] = True
     counted: ClassVar[Mapping[str, str]] = {}
     frozen: dict[str, nn.Module]
@@ -154,6 +163,13 @@ class Model(nn.Module):
             light = {name: one.for_inference() if isinstance(one, Model) else one for name, one in kept.items()}
             model.__dict__[store] = light
         return model
+
+    def at_once(self, size: int | None = None) -> int:
+        """Return how many pictures it takes at a time, so that memory doesn't grow with their number.
+
+        size: pixels of the pictures, where they are not of the config's; 64 of 128 px or smaller, one of 1024.
+        """
+        return max(1, min(64, AT_ONCE // (size or self.config.size) ** 2))
 
     def phases(self) -> list[Phase]:
         """Return how it is trained; nothing for one that has nothing to learn."""

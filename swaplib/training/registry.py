@@ -12,6 +12,9 @@ from torch import nn
 
 from swaplib import weights
 from swaplib.training.model import FrozenModel, Model
+from swaplib.weights import OFFICIAL
+from swaplib.weights.catalogue import OFFICIAL as FILES
+from swaplib.weights.catalogue import OfficialFile
 
 PRESETS = ("smoke", "demo", "paper")
 T = TypeVar("T", bound=Model)
@@ -44,9 +47,21 @@ class Registry(Generic[T]):
         return lower | dict.fromkeys(self.trained, self)
 
     def ready(self, preset: str = "demo") -> tuple[str, ...]:
-        """Return the names of those that `load` gives at a preset: released, or with nothing to learn."""
-        trained = self.trained
-        return tuple(name for name in self if name not in trained or weights.find_released(name, preset).exists())
+        """Return the names of those that `load` gives at a preset: released or imported, or with nothing to learn."""
+        if preset == OFFICIAL:
+            return tuple(name for name in self if not self.has_weights(name) or self.find_imported(name))
+        return tuple(
+            name for name in self if not self.has_weights(name) or weights.find_released(name, preset).exists()
+        )
+
+    def find_imported(self, name: str) -> str | None:
+        """Return the model, a frozen one's stand-ins included, that has been imported in its place; None without."""
+        names = (name, *self.kind(name).stand_ins)
+        return next((one for one in names if weights.find_released(one, OFFICIAL).exists()), None)
+
+    def has_weights(self, name: str) -> bool:
+        """Return whether a model is anything without weights: it learns, or a published file fills it."""
+        return name in self.trained or bool(self.kind(name).official)
 
     def kind(self, name: str) -> type[T]:
         """Return the class of that name. Raises ValueError for an unknown one."""
@@ -57,11 +72,14 @@ class Registry(Generic[T]):
     def config(self, name: str, preset: str | Any) -> Any:
         """Return the config at a preset; a config itself is passed on.
 
-        Raises ValueError for an unknown name and for a preset that is not in `PRESETS`.
+        "official" is the paper's as long as no published file says otherwise. Raises ValueError for an unknown name and
+        for a preset that is not in `PRESETS`.
         """
         own = self.kind(name).Config
         if isinstance(preset, own):
             return preset
+        if preset == OFFICIAL:
+            return own.paper()
         if preset not in PRESETS and not (preset == "known" and hasattr(own, "known")):
             raise ValueError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
         return getattr(own, preset)()
@@ -79,7 +97,7 @@ class Registry(Generic[T]):
         given = dict(frozen or {})
         for keyword, which in kind.frozen_models(chosen).items():
             if keyword not in given:
-                given[keyword] = self._holder(which[0])._untrained(*which)
+                given[keyword] = self.holder(which[0])._untrained(*which)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return kind(chosen, **given)
@@ -90,7 +108,7 @@ class Registry(Generic[T]):
         Raises ValueError as `build` and `weights.load` do.
         """
         wanted = self.kind(name).frozen_models(self.config(name, preset))
-        found = {keyword: self._holder(which[0]).frozen(*which) for keyword, which in wanted.items()}
+        found = {keyword: self.holder(which[0]).frozen(*which) for keyword, which in wanted.items()}
         return self.build(name, preset, seed, found)
 
     def load(
@@ -102,43 +120,56 @@ class Registry(Generic[T]):
     ) -> T:
         """Load the model of that name, trained, in evaluation mode: with a preset's released weights or a file's.
 
-        preset: also "photo", weights of the demo's size that learned from photographs, too, where there are such.
+        preset: also "photo", weights of the demo's size that learned from photographs, too, where there are such, and
+        "official", imported weights (`swaplib import`) at the size of the published file.
         file: weights saved by `weights.save`; the config is then the one they were trained with, not the preset's.
         Raises ValueError as `build` and `weights.load` do, FileNotFoundError where there are no such weights.
         """
         kind = self.kind(name)
-        if file is None and name not in self.trained:
-            return self.build(name, "demo" if preset == "photo" else preset).to(device).eval()
+        of_file = preset in ("photo", OFFICIAL)  # whose sizes are those of the file
+        if file is None and not self.has_weights(name):
+            return self.build(name, "demo" if of_file else preset).to(device).eval()
+        imported = self.find_imported(name) if file is None and preset == OFFICIAL else None
+        if imported not in (None, name):
+            return self.holder(imported).load(imported, OFFICIAL, device)
         if file is None:
-            chosen = None if preset == "photo" else self.config(name, preset)
+            chosen = None if of_file else self.config(name, preset)
             file = weights.find_released(name, preset)
             if not file.exists():
-                raise FileNotFoundError(_missing(name, preset))
+                raise FileNotFoundError(_missing(self.kind(name), preset))
         else:
             chosen = None
-        config = chosen
+        config = weights.read_config(file, kind) if chosen is None else chosen
+        teachers = self._taught_by(kind, config, file)
         if chosen is None:
-            config = weights.read_config(file, kind)
             with torch.device("meta"):  # a config that asks for a giant is found out before there is one
-                weights.check_fit(self.build(name, config), file)
-        model = self.build(name, config, frozen=self._taught_by(kind, config, file))
-        return weights.load(model, file).to(device).eval()
+                weights.check_fit(self.build(name, config, frozen=teachers), file)
+        model = weights.load(self.build(name, config, frozen=teachers), file).to(device)
+        return model.eval() if name in self.trained else model.freeze()
 
     def frozen(self, name: str, preset: str, sha256: str | None = None) -> T:
         """Return a frozen model, shared by all who ask for it, with the weights found for the preset.
 
         sha256: of the file that it has to be. Without weights an untrained one with `trained` False is returned;
-        who learns from it then refuses.
+        who learns from it then refuses. At the preset "official", published models may take its place, or else our own
+        of the paper's size, or the demo's.
         """
         path = weights.find_released(name, preset, sha256)
         if not path.exists():
-            return self._untrained(name, preset)
+            return self._find_stand_in(name) if preset == OFFICIAL else self._untrained(name, preset)
         key = (path, path.stat().st_mtime_ns)
         if key not in self._shared:
             model = self.load(name, file=path).for_inference()
             model.sha256 = weights.file_sha256(path)
             self._shared[key] = model.freeze()
         return self._shared[key]
+
+    def _find_stand_in(self, name: str) -> FrozenModel:
+        """Return what takes the place of a frozen model that has not been imported."""
+        if imported := self.find_imported(name):
+            return self.holder(imported).frozen(imported, OFFICIAL)
+        ours = (preset for preset in ("paper", "demo") if weights.find_released(name, preset).exists())
+        return self.frozen(name, next(ours, "paper"))
 
     def _untrained(self, name: str, preset: str | Any) -> T:
         """Return a shared frozen model with the random weights of seed 0."""
@@ -150,14 +181,20 @@ class Registry(Generic[T]):
             self._shared[key] = model.freeze()
         return self._shared[key]
 
-    def _taught_by(self, kind: type[Model], config: Any, file: str | os.PathLike) -> dict[str, nn.Module]:
-        """Return the frozen models that weights in a file were trained with. Raises ValueError where one is missing."""
+    def _taught_by(self, kind: type[Model], config: Any, file: str | os.PathLike) -> dict[str, nn.Module | None]:
+        """Return the frozen models that weights in a file were trained with; None for one that they can do without.
+
+        Raises ValueError where one is missing.
+        """
         named = weights.read_frozen(file)
         found = {}
         for keyword, (name, preset) in kind.frozen_models(config).items():
             sha256 = named.get(keyword)
+            if preset == OFFICIAL and keyword in kind.optional and not self.holder(name).find_imported(name):
+                found[keyword] = None
+                continue
             with weights.searching(Path(file).parent):  # files that were trained together lie together
-                model = found[keyword] = self._holder(name).frozen(name, preset, sha256)
+                model = found[keyword] = self.holder(name).frozen(name, preset, sha256)
             if sha256 and model.sha256 != sha256 and keyword not in kind.training_only:
                 raise ValueError(
                     f"{file} works with the {name}_{preset}.safetensors of SHA-256 {sha256[:12]}… and no other, which "
@@ -165,17 +202,29 @@ class Registry(Generic[T]):
                 )
         return found
 
-    def _holder(self, name: str) -> Registry:
-        """Return the registry, here or below, that knows a name."""
+    def holder(self, name: str) -> Registry:
+        """Return the registry, here or below, that knows a name. Raises ValueError for an unknown one."""
         if name in self._kinds:
             return self
         for registry in self.below:
             if name in registry or any(name in lower for lower in registry.below):
-                return registry._holder(name)
+                return registry.holder(name)
         raise ValueError(f"unknown frozen model {name!r}: there are {', '.join(n for r in self.below for n in r)}")
 
 
-def _missing(name: str, preset: str) -> str:
+def find_file(kind: type[Model]) -> OfficialFile | None:
+    """Return the published file that fills a model, or a stand-in of it; None where there is none."""
+    rows = {row.name: row for row in FILES}
+    return next((rows[name] for name in (kind.name, *kind.stand_ins) if name in rows), None)
+
+
+def _missing(kind: type[Model], preset: str) -> str:
+    name = kind.name
+    if preset == OFFICIAL:
+        row = find_file(kind)
+        if row is None:
+            return f"no published file fills {name}: choose the preset demo, or train it (swaplib train {name})"
+        return f"{name} has not been imported: get {row.files} from {row.project}, then say swaplib import FILE"
     if preset == "photo":
         return f"{name} has no released weights that know photographs: choose the preset demo, or train your own"
     return (

@@ -1,11 +1,12 @@
-"""Swapping a face in a video: found and followed, swapped frame by frame, put back into the frames.
+"""Swapping faces in a film: people found and told apart, swapped frame by frame, put back into the frames.
 
-    video ─ detect ─ follow ─ smooth ─┬─ align ─ swap ─► pictures ─┐
-                                      └────────────────────────────┴─ paste back into the frames ─► video
+    film ─ find ─ tell apart ─ choose ─ bridge ─ smooth ─┬─ align ─ swap ─► pictures ─┐
+                                                         └────────────────────────────┴─ paste back ─► film
 
-Work in progress is kept in a folder next to the result, OUT.unfinished, each of its files whole or not at all: what was
-found and what was swapped, sixteen frames to a file. A run killed at any moment goes on from there when it is started
-again, and gives the frames that an uninterrupted run gives. The folder is deleted once the result is complete.
+What was found is kept by the film's content (`looking`). What was swapped is kept in a folder next to the result,
+OUT.unfinished, by the settings that made it, sixteen frames to a file, each whole or not at all. A run killed at any
+moment goes on from there when it is started again, and gives the frames that an uninterrupted run gives; one with
+other settings starts over, with the faces that were found. The folder is deleted once the result is complete.
 """
 
 from __future__ import annotations
@@ -15,83 +16,128 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
+import torch.nn.functional as F
 
 from swaplib import latent, photos
 from swaplib.faces import Faces, from_uint8, to_uint8
 from swaplib.families import Family
-from swaplib.photos import Detection
-from swaplib.provenance import DigitalSource, replacing, sha256
-from swaplib.video import files
-from swaplib.video.people import follow, smooth_landmarks
+from swaplib.judges.parsing import parse_steadily
+from swaplib.provenance import DigitalSource, Hold, replacing, sha256
+from swaplib.video import files, looking, people
+from swaplib.video.looking import Footage
+from swaplib.video.people import Person
 from swaplib.weights import to_plain
 
-CHUNK = 16  # frames to a file of the unfinished work
-
+TUNED = 64  # frames of a film that a family is tuned on, at most
+_CUT = 0.15  # mean difference of aligned pictures, of a range of 2, from which their label maps aren't averaged
 
 # ---------------------------------------------------------------------------------------------- the swap
 
 
 def swap(
     family: Family,
-    source: latent.Photo,
+    source: latent.Photo | Sequence[latent.Photo],
     target: str | os.PathLike,
     out: str | os.PathLike,
     kind: photos.Kind = "portrait",
     size: int | None = None,
-    face: latent.Face = "largest",
+    face: latent.Who = "largest",
+    others: Sequence[latent.Photo] = (),
     amounts: Mapping[str, float] | None = None,
     sigma: float = 1.5,
     seed: int = 0,
+    tune: int = 0,
     made: DigitalSource = "composite",
     text: str = "",
     progress: bool = True,
 ) -> list[str]:
-    """Put the source's face into the target video and write `out`, an .mp4 with the target's sound (`files.write`).
+    """Put the source's face into the target film and write `out`, .mp4 or .gif, with the film's sound (`files.write`).
 
-    source: a photograph. face: which face of the video is swapped, as in `follow`. kind, size, amounts: as in
-    `latent.swap_photographs`; size None means, for families that take any size, the face's median size in the video.
-    sigma: as in `smooth_landmarks`. seed: of families that draw noise. made, text: for the metadata. Frames without
-    the face are passed through.
-    Returns notes on what was done. Raises FileNotFoundError and ValueError with one sentence: no video, no face in it,
-    another swap's unfinished work next to `out`.
+    source: a photograph, or several of one person as a list. face: who is swapped. A photograph: who is likest to it;
+    "all": everyone gets the source, or, with photographs of others, the next people theirs, and who is beyond the last
+    stays; otherwise as in `people.choose`. kind, size, amounts: as in `latent.swap_photographs`; size None means, for
+    families that take any size, the faces' median size in the film. sigma: as in `smooth_landmarks`; label maps are
+    averaged over half of it. seed: of families that draw noise. tune: steps of fitting a driven family to the driven
+    frames (`latent.tune`), of which `TUNED` are looked at. made, text: for the metadata. Frames without the face are
+    passed through.
+    Returns notes on what was done. Raises FileNotFoundError and ValueError with one sentence: no film, no face in it,
+    nobody of that number or alike.
     """
-    target, out = Path(target), Path(out)
-    if out.suffix.lower() != ".mp4":
-        raise ValueError(f"{out}: videos are saved as .mp4; choose that ending")
-    about = files.info(target)
-    latent.prepare_photo(
-        "source", source, kind, size or family.config.size, "largest"
-    )  # fails early if the source can't be used
-    settings = {"kind": kind, "size": size, "face": face, "amounts": amounts, "sigma": sigma, "seed": seed}
-    settings |= {"source": _hash_of(source), "target": sha256(target), "family": family.name}
-    settings |= {"config": to_plain(family.config), "weights": _hash_of(family)}
-    settings |= {"chunk": CHUNK}
-    work = _begin(out, settings)
-    job = _Job(family, target, work, about, kind, seed, progress)
-    found = job.find()
-    marks = smooth_landmarks(follow(found, (about.height, about.width), face), sigma)
-    seen = np.isfinite(marks).all((1, 2))
-    if not seen.any():
-        shutil.rmtree(work)
-        raise ValueError(f"no face found in any of the {len(found)} frames of {target}: choose a video that shows one")
-    size = size or _fitting(family, marks[seen], kind)
-    own = latent.prepare_photo("source", source, kind, size, "largest")
-    job.swap(own.faces, marks, size, amounts)
-    notes = files.write(out, job.frames(marks, size), about.fps, made, text, sound=target)
-    shutil.rmtree(work)
-    if len(found) < 0.9 * about.count:
-        notes.append(f"the target breaks off: {len(found)} of the {about.count} frames that it should have were read")
-    several = sum(len(faces) > 1 for faces in found)
-    notes = [f"source: {own.note}"] * bool(own.note) + notes
-    notes += [f"{several} frames show several faces, one was followed"] * bool(several)
-    return [*notes, f"{seen.sum()} of {len(seen)} frames show the face that was swapped"]
+    target, out = Path(target), files.check_out(out)
+    own = [*source] if isinstance(source, (list, tuple)) else [source]
+    if others and not _is_everybody(face):
+        raise ValueError("photographs of others are for face 'all': leave them out, or swap all")
+    if tune and _find_driven(family) is None:
+        raise ValueError("tuning fits a family to driven frames: drive it by landmarks, say, or leave tuning out")
+    files.info(target)
+    for one in (*own, *others):  # fails early if a source can't be used
+        latent.prepare_photo("source", one, kind, size or family.config.size, "largest")
+    code = latent.describe_likeness(face)
+    settings = {"kind": kind, "size": size, "amounts": amounts, "sigma": sigma, "seed": seed, "chunk": looking.CHUNK}
+    settings |= {"face": repr(face) if code is None else code.tolist(), "target": sha256(target)}
+    settings |= {"sources": [_hash_of(one) for one in own], "others": [_hash_of(one) for one in others]}
+    settings |= {"family": family.name, "config": to_plain(family.config), "weights": _hash_of(family)}
+    parser = _find_parser(family)
+    settings |= {"tune": tune, "parser": None if parser is None else _hash_of(parser)}
+    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    work = out.with_name(f"{out.name}.unfinished")
+    with Hold(work):
+        footage = looking.look_through(target, progress)
+        everyone = people.tell_apart(footage.faces, footage.codes)
+        if not everyone:
+            raise ValueError(
+                f"no face found in any of the {len(footage.times)} frames of {target}: choose a film that shows one"
+            )
+        if _is_everybody(face):
+            chosen = people.lasting(everyone, footage.times)[: 1 + len(others) if others else None]
+        else:
+            chosen = [people.choose(everyone, face, looking.square_shape(footage.about), code)]
+        job = _Job(family, target, work, key, footage, kind, seed, progress, sigma)
+        marks = np.stack([people.smooth_landmarks(one, sigma) for one in job.bridge(chosen, everyone)])
+        size = size or _fitting(family, marks[np.isfinite(marks).all((2, 3))], kind)
+        prepared = [latent.prepare_photo("source", one, kind, size, "largest") for one in (*own, *others)]
+        faces = [one.faces for one in prepared]
+        first, rest = faces[: len(own)], faces[len(own) :]
+        # Of each person as many pictures as of the source's, for each of the chosen.
+        given = [Faces.cat([one, *rest])[[k % (1 + len(rest)) for k in range(len(chosen))]] for one in first]
+        if tune:
+            job = replace(job, family=job.tune(given, marks, size, tune))
+        job.swap(given, marks, size, amounts)
+        notes = files.write(out, job.frames(marks, size), footage.about.fps, made, text, target, footage.times)
+        shutil.rmtree(work, ignore_errors=True)
+    told = [f"source: {one.note}" for one in prepared if one.note]
+    return [*dict.fromkeys([*told, *notes, *_notes(footage, everyone, chosen, marks)])]
+
+
+def _is_everybody(face: latent.Who) -> bool:
+    return isinstance(face, str) and face == "all"
+
+
+def _notes(footage: Footage, everyone: Sequence[Person], chosen: Sequence[Person], marks: np.ndarray) -> list[str]:
+    """Say what was done."""
+    about, times = footage.about, footage.times
+    notes = [*about.notes]
+    if len(times) < 0.9 * about.count:
+        notes.append(f"the target breaks off: {len(times)} of its {about.count} frames were read")
+    elif not about.count and about.end and float(times[-1]) < 0.9 * about.end - 1 / about.fps:
+        notes.append(f"the target breaks off: {float(times[-1]):.1f} of {float(about.end):.1f} s were read")
+    there = people.lasting(everyone, times)
+    if len(there) > 1:
+        numbers = [next(k for k, one in enumerate(everyone) if one is person) for person in chosen]
+        which = f"number {numbers[0]} was" if len(numbers) == 1 else f"numbers {', '.join(map(str, numbers))} were"
+        notes.append(f"{len(there)} people are in the film, {which} swapped: swaplib faces shows who is who")
+    seen = np.isfinite(marks).all((2, 3))
+    if bridged := int(seen.sum()) - sum(len(person.faces) for person in chosen):
+        notes.append(f"in {bridged} frames the face was followed where it is blurred or askew")
+    return [*notes, f"{seen.any(0).sum()} of {len(times)} frames show the face that was swapped"]
 
 
 def _fitting(family: Family, marks: np.ndarray, kind: photos.Kind) -> int:
@@ -119,117 +165,185 @@ def _hash_of(thing: Any) -> str:
     return digest.hexdigest()
 
 
-def _begin(out: Path, settings: Mapping[str, Any]) -> Path:
-    """Make the folder of the unfinished work; raise ValueError if it is another swap's."""
-    work = out.with_name(f"{out.name}.unfinished")
-    work.mkdir(parents=True, exist_ok=True)
-    path, text = work / "settings.json", json.dumps(settings, sort_keys=True)
-    if not path.exists():
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    elif path.read_text(encoding="utf-8") != text:
-        raise ValueError(
-            f"{work} holds the unfinished work of a swap with other files or options: delete it, or choose another "
-            "name for the result"
-        )
-    return work
-
-
 @dataclass(frozen=True)
 class _Job:
-    """One video's swap and where its unfinished work lies."""
+    """One film's swap and where its unfinished work lies.
+
+    Landmarks are (P, T, 68, 2), of P people in T frames, on square pixels.
+    """
 
     family: Family
     target: Path
     work: Path
-    about: files.Info
+    key: str
+    footage: Footage
     kind: photos.Kind
     seed: int
     progress: bool
+    sigma: float
 
     def chunks(self, doing: str) -> Iterator[tuple[slice, list[np.ndarray]]]:
         """Yield the frames, `CHUNK` at a time, with the slice of their numbers."""
-        total = self.about.count or None
-        with tqdm(total=total, desc=doing, unit="frame", disable=not self.progress) as bar:
-            held: list[np.ndarray] = []
-            start = 0
-            for frame in files.frames(self.target):
-                held.append(frame)
-                if len(held) == CHUNK:
-                    yield slice(start, start + CHUNK), held
-                    bar.update(CHUNK)
-                    start, held = start + CHUNK, []
-            if held:
-                yield slice(start, start + len(held)), held
-                bar.update(len(held))
+        for chunk, frames, _ in looking.chunks(self.target, self.footage.about, doing, self.progress):
+            yield chunk, frames
 
-    def file(self, what: str, chunk: slice) -> Path:
-        return self.work / f"{what}_{chunk.start:07d}.npz"
+    def file(self, chunk: slice) -> Path:
+        return self.work / f"swapped_{self.key[:16]}_{chunk.start:07d}.npz"
 
-    def find(self) -> list[list[Detection]]:
-        """Find the faces of every frame."""
-        found: list[list[Detection]] = []
-        for chunk, frames in self.chunks("finding faces"):
-            path = self.file("found", chunk)
-            if not path.exists():
-                faces = [photos.detect(frame) for frame in frames]
-                flat = [one for several in faces for one in several]
-                _save(
-                    path,
-                    counts=np.array([len(several) for several in faces]),
-                    boxes=np.array([one.box for one in flat]).reshape(-1, 4),
-                    scores=np.array([one.score for one in flat]),
-                    landmarks=np.array([one.landmarks for one in flat]).reshape(-1, 68, 2),
-                )
-            with np.load(path) as file:
-                rows = zip(file["boxes"].tolist(), file["scores"].tolist(), file["landmarks"], strict=True)
-                flat = iter([Detection(tuple(box), score, marks) for box, score, marks in rows])
-                found += [[next(flat) for _ in range(count)] for count in file["counts"]]
-        return found
+    def bridge(self, chosen: Sequence[Person], everyone: Sequence[Person]) -> np.ndarray:
+        """Return the landmarks of the chosen, followed through short gaps where the picture still shows them."""
+        times = self.footage.times
+        marks = np.stack([person.landmarks(len(times)) for person in chosen])
+        wanted: dict[int, list[tuple[int, slice, np.ndarray]]] = {}
+        for k, person in enumerate(chosen):
+            for gap in people.find_gaps(marks[k], times):
+                guesses = people.interpolate(marks[k], gap, times)
+                for frame, face in people.adopt(person, everyone, gap, guesses).items():
+                    marks[k, frame] = face.landmarks
+                for frame in range(gap.start - 1, gap.stop):
+                    wanted.setdefault(frame, []).append((k, gap, guesses))
+        if not wanted:
+            return marks
+        before: dict[int, np.ndarray] = {}
+        for chunk, frames in self.chunks("bridging gaps"):
+            for number in range(chunk.start, chunk.stop):
+                for k, gap, guesses in wanted.get(number, ()):
+                    frame = looking.square(frames[number - chunk.start], self.footage.about)
+                    if number == gap.start - 1:
+                        before[k] = frame
+                        continue
+                    guess = guesses[number - gap.start]
+                    if np.isfinite(marks[k, number]).all():
+                        continue
+                    found = people.find_again(frame, guess, before[k], marks[k, gap.start - 1])
+                    if found is not None and not people.is_taken(chosen[k], everyone, number, found):
+                        marks[k, number] = found
+        return marks
 
     def aligned(
         self, frames: Sequence[np.ndarray], marks: np.ndarray, size: int
-    ) -> tuple[list[int], list[np.ndarray], Faces | None]:
-        """Align the face in some frames, given its landmarks: which frames show it, the matrices, the aligned faces."""
-        which = [k for k in range(len(frames)) if np.isfinite(marks[k]).all()]
+    ) -> tuple[list[tuple[int, int]], list[np.ndarray], Faces | None]:
+        """Align the faces in some frames, given their landmarks: (person, frame) of each, its matrix, the faces."""
+        which = [(k, t) for t in range(len(frames)) for k in range(len(marks)) if np.isfinite(marks[k, t]).all()]
         if not which:
             return [], [], None
+        about = self.footage.about
         shape = photos.canvas(self.kind, size)
-        matrices = [photos.alignment(marks[k], self.kind, size, frames[k].shape) for k in which]
-        pictures = [photos.warp_photo(frames[k], matrix, shape) for k, matrix in zip(which, matrices, strict=True)]
-        points = [photos.move(marks[k], matrix) for k, matrix in zip(which, matrices, strict=True)]
+        wide = photos.resizing((about.height, about.width), looking.square_shape(about))
+        squared = [photos.alignment(marks[one], self.kind, size, looking.square_shape(about)) for one in which]
+        matrices = [matrix @ wide for matrix in squared]
+        pictures = [photos.warp_photo(frames[t], matrix, shape) for (_, t), matrix in zip(which, matrices, strict=True)]
+        points = [photos.move(marks[one], matrix) for one, matrix in zip(which, squared, strict=True)]
         return which, matrices, Faces(from_uint8(np.stack(pictures)), landmarks=torch.tensor(np.stack(points)).float())
 
-    def swap(self, source: Faces, marks: np.ndarray, size: int, amounts: Mapping[str, float] | None) -> None:
-        """Swap the face of every frame that shows it."""
+    def tune(self, sources: Sequence[Faces], marks: np.ndarray, size: int, steps: int) -> Family:
+        """Return the family fitted to the driven frames of the one person that is swapped (`latent.tune`).
+
+        What was fitted is kept with the unfinished work. Raises ValueError for several people.
+        """
+        if len(marks) > 1:
+            raise ValueError("a family is tuned on the frames of one person: swap one face, or leave tuning out")
+        driven = _find_driven(self.family)
+        path = self.work / f"tuned_{self.key[:16]}.npz"
+        if not path.exists():
+            seen = np.flatnonzero(np.isfinite(marks[0]).all((1, 2)))
+            chosen = set(seen[:: -(-len(seen) // TUNED)].tolist())
+            frames = []
+            for chunk, pictures in self.chunks("looking at frames"):
+                here = [k for k in range(len(pictures)) if chunk.start + k in chosen]
+                if here:
+                    _, _, faces = self.aligned(
+                        [pictures[k] for k in here], marks[:, [chunk.start + k for k in here]], size
+                    )
+                    frames.append(driven.reenactor.drive(sources[0][[0] * len(faces)], faces))
+            tuned = latent.tune(self.family, Faces.cat(frames), steps, seed=self.seed, progress=self.progress)
+            _save(path, **{f"{k:04d}": value.detach().cpu().numpy() for k, value in enumerate(tuned.tunable())})
+        tuned = deepcopy(self.family).eval()
+        with np.load(path) as file, torch.no_grad():
+            for k, value in enumerate(tuned.tunable()):
+                value.copy_(torch.from_numpy(file[f"{k:04d}"]))
+        return tuned
+
+    def swap(self, sources: Sequence[Faces], marks: np.ndarray, size: int, amounts: Mapping[str, float] | None) -> None:
+        """Swap the faces of every frame that shows them; sources: one for each person, in one or more pictures."""
         device = next((parameter.device for parameter in self.family.parameters()), "cpu")
-        for chunk, frames in self.chunks("swapping"):
-            path = self.file("swapped", chunk)
+        for chunk, frames, wide, more in _with_neighbours(self.chunks("swapping"), _frames_beside(self.sigma)):
+            path = self.file(chunk)
             if path.exists():
                 continue
-            which, _, faces = self.aligned(frames, marks[chunk], size)
+            which, _, faces = self.aligned(frames, marks[:, chunk], size)
             if not which:
                 continue
-            own = source[[0] * len(faces)]
+            if (parser := _find_parser(self.family)) is not None and self.sigma > 0:
+                near, _, seen = self.aligned(more, marks[:, wide], size)
+                labels = self.parse(parser, seen.to(device), [(k, t + wide.start) for k, t in near])
+                kept = [row for row, (_, t) in enumerate(near) if chunk.start <= t + wide.start < chunk.stop]
+                faces = replace(faces, labels=labels[kept].cpu())
+            own, *also = (one[[k for k, _ in which]].to(device) for one in sources)
             with torch.random.fork_rng():
                 torch.manual_seed(self.seed + chunk.start)
                 try:
-                    images, weights = self.family.overlay(own.to(device), faces.to(device), amounts)
+                    images, weights = self.family.overlay(own, faces.to(device), amounts, also)
                 except ValueError as error:
                     raise ValueError(f"{self.family.name} can't swap this video: {error}") from error
             weights = latent.weigh(images.cpu(), faces.images, weights)
             _save(path, pictures=to_uint8(images), weights=np.rint(255 * weights).astype(np.uint8))
 
+    def parse(self, parser: torch.nn.Module, faces: Faces, which: Sequence[tuple[int, int]]) -> torch.Tensor:
+        """Label aligned faces, (person, frame) each, by probabilities averaged over neighbouring frames of a person.
+
+        Frames count by a Gaussian of half of `sigma`, and not at all where the picture has become another, as at a cut.
+        """
+        person, frame = (torch.tensor(column, device=faces.images.device) for column in zip(*which, strict=True))
+        weights = torch.exp(-2 * ((frame[:, None] - frame) / self.sigma) ** 2) * (person[:, None] == person)
+        small = F.adaptive_avg_pool2d(faces.images, 16).flatten(1)
+        apart = (small[:, None] - small).abs().mean(-1)
+        return parse_steadily(parser, faces.images, weights * (apart < _CUT))
+
     def frames(self, marks: np.ndarray, size: int) -> Iterator[np.ndarray]:
         """Yield all frames, with the swapped faces put back."""
         for chunk, frames in self.chunks("writing"):
-            which, matrices, _ = self.aligned(frames, marks[chunk], size)
+            which, matrices, _ = self.aligned(frames, marks[:, chunk], size)
             if which:
-                with np.load(self.file("swapped", chunk)) as file:
+                with np.load(self.file(chunk)) as file:
                     pictures, weights = file["pictures"], file["weights"] / 255
-                for k, matrix, picture, weight in zip(which, matrices, pictures, weights, strict=True):
-                    frames[k] = photos.paste_back(frames[k], picture, matrix, weight)
+                for (_, t), matrix, picture, weight in zip(which, matrices, pictures, weights, strict=True):
+                    frames[t] = photos.paste_back(frames[t], picture, matrix, weight)
             yield from frames
+
+
+def _find_driven(family: Family) -> latent.Driven | None:
+    """Return the wrapper that drives a family's sources, if there is one."""
+    return next((one for one in family.modules() if isinstance(one, latent.Driven)), None)
+
+
+def _find_parser(family: Family) -> torch.nn.Module | None:
+    """Return the parser that finds a family's label maps; None where it has none, or one without weights."""
+    if not any(part.geometry == "labels" for part in family.parts):
+        return None
+    found = (module.frozen["parser"] for module in family.modules() if "parser" in getattr(module, "frozen", ()))
+    return next((parser for parser in found if parser.trained), None)
+
+
+def _frames_beside(sigma: float) -> int:
+    """Return how many frames on either side count for a label map."""
+    return int(np.ceil(1.5 * sigma))
+
+
+def _with_neighbours(
+    chunks: Iterator[tuple[slice, list[np.ndarray]]], reach: int
+) -> Iterator[tuple[slice, list[np.ndarray], slice, list[np.ndarray]]]:
+    """Yield chunks of frames, each again with up to `reach` frames of those before and after it."""
+    before: list[np.ndarray] = []
+    held: tuple[slice, list[np.ndarray]] | None = None
+    for following in chain(chunks, [None]):
+        if held is not None:
+            chunk, frames = held
+            after = following[1][:reach] if following else []
+            wide = slice(chunk.start - len(before), chunk.stop + len(after))
+            yield chunk, frames, wide, [*before, *frames, *after]
+            before = frames[-reach:] if reach else []
+        held = following
 
 
 def _save(path: Path, **arrays: np.ndarray) -> None:

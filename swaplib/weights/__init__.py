@@ -7,7 +7,9 @@ from swaplib.weights.files import read_content, read_tensors
 from swaplib.weights.released import (
     FOLDER,
     FORMAT,
+    OFFICIAL,
     Card,
+    ImportCard,
     check_fit,
     describe_hardware,
     file_sha256,
@@ -16,14 +18,18 @@ from swaplib.weights.released import (
     read_card,
     read_config,
     read_frozen,
+    read_name,
     save,
     searching,
+    user_folder,
 )
 
 __all__ = (
     "FOLDER",
     "FORMAT",
+    "OFFICIAL",
     "Card",
+    "ImportCard",
     "as_config",
     "check_fit",
     "describe_differences",
@@ -36,8 +42,10 @@ __all__ = (
     "read_config",
     "read_content",
     "read_frozen",
+    "read_name",
     "read_tensors",
     "save",
     "searching",
     "to_plain",
+    "user_folder",
 )  # fmt: skip

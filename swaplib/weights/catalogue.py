@@ -46,12 +46,12 @@ OFFICIAL: tuple[OfficialFile, ...] = (
     ),
     OfficialFile(
         "stylegan2",
-        "stylegan2-ffhq-config-f.pt, or NVIDIA's files above",
+        "stylegan2-ffhq-config-f.pt, or NVIDIA's ffhq.pkl",
         "rosinality/stylegan2-pytorch",
         364,
         "generators: stylegan2",
         'generators.build("stylegan2", "paper").load_official("stylegan2-ffhq-config-f.pt")',
-        "as above: converted from NVIDIA's",
+        "converted from NVIDIA's: Nvidia Source Code License, not for commercial use",
     ),
     OfficialFile(
         "stylenerf",
@@ -182,11 +182,8 @@ def official_text() -> str:
     return "\n\n".join(paragraphs)
 
 
-def official_markdown(short: bool = False) -> str:
-    """Return `OFFICIAL` as a Markdown table; a short one has the files and what they fill alone."""
-    if short:
-        rows = [f"| {row.files} | {row.fills} |" for row in OFFICIAL]
-        return "\n".join(["| file | fills |", "|---|---|", *rows]) + "\n"
+def official_markdown() -> str:
+    """Return `OFFICIAL` as a Markdown table."""
     lines = ["| file | from | size | fills | licence | load by |", "|---|---|---|---|---|---|"]
     lines += [
         f"| {row.files} | {row.project} | {row.size} | {row.fills} | {row.licence} | `{row.load}` |" for row in OFFICIAL

@@ -118,15 +118,16 @@ class Fillable:
         return self
 
 
-def fill(model: nn.Module, path: str | os.PathLike) -> None:
+def fill(model: nn.Module, path: str | os.PathLike, content: Any = None) -> None:
     """Copy a published file's tensors into a model, all or none.
 
-    Raises as `Fillable.load_official` does.
+    content: what the model's filling reads of the file, where it has been read already. Raises as
+    `Fillable.load_official` does.
     """
     if model.name not in FILLINGS:
         raise ValueError(f"no published file fills {model.name}: there are some for {', '.join(FILLINGS)}")
     filling, own = FILLINGS[model.name], model.state_dict()
-    networks = _rename(filling, filling.read(Path(path)))
+    networks = _rename(filling, filling.read(Path(path)) if content is None else content)
     if not networks:
         row = official_file(model.name)
         raise ValueError(f"{path} doesn't hold {filling.what}: choose {row.files} of {row.project}")

@@ -7,7 +7,7 @@
     read("e4e_ffhq_encode.pt")    pSp's and e4e's files                              psp or e4e, G_ema
     read("….pth.tar")             FaceVid2Vid's file that E4S uses                   facevid2vid
     read("iteration_300000.pt")   E4S's file                                         e4s, G; D if present
-    read("anything.safetensors")  what `convert` wrote
+    read("….safetensors")         a generator's tensors by their official names
 
 All give tensors by network and by the names of the official PyTorch code, which our networks use too. `load_official`
 builds the networks whose size can be read from the file; models of a fixed size are filled by their method of the
@@ -32,14 +32,13 @@ from torch import nn
 from swaplib.networks import psp, stylenerf
 from swaplib.networks.facevid2vid import FaceVid2Vid
 from swaplib.networks.stylegan2 import Generator
-from swaplib.provenance import replacing, sha256
 from swaplib.weights.catalogue import OFFICIAL, OfficialFile, official_markdown, official_text
-from swaplib.weights.files import Tensors, check_finite, read_content, save_tensors
+from swaplib.weights.files import Tensors, check_finite, read_content
 from swaplib.weights.published_names import from_rosinality
 from swaplib.weights.unpickling import nvidia_networks, unpickle
 
 __all__ = [
-    "ENCODERS", "OFFICIAL", "Networks", "OfficialFile", "build", "convert", "load_official", "official_markdown",
+    "ENCODERS", "OFFICIAL", "Networks", "OfficialFile", "build", "load_official", "official_markdown",
     "official_text", "read",
 ]  # fmt: skip
 
@@ -50,11 +49,22 @@ def read(path: str | os.PathLike) -> dict[str, Tensors]:
     Raises FileNotFoundError, and ValueError for a file that asks for more than data, is damaged or holds something
     else.
     """
+    networks = find_networks(path)
+    if not networks:
+        raise ValueError(
+            f"{path} holds no network that is known here: choose a file of StyleGAN2, StyleNeRF, pSp, e4e, E4S or "
+            "FaceVid2Vid"
+        )
+    return networks
+
+
+def find_networks(path: str | os.PathLike) -> dict[str, Tensors]:
+    """Read as `read` does; return nothing for a file that holds none of these networks."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}: check the path")
     if path.suffix == ".safetensors":
-        networks = _converted(path)
+        networks = _read_safetensors(path)
         check_finite((tensor for tensors in networks.values() for tensor in tensors.values()), path)
         return _without_other_builds(networks, path)
     found = unpickle(path) if path.suffix == ".pkl" else _unwrapped(read_content(path))
@@ -62,37 +72,17 @@ def read(path: str | os.PathLike) -> dict[str, Tensors]:
         networks = nvidia_networks(found) if path.suffix == ".pkl" else _torch_file(found)
     except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} isn't laid out as a published checkpoint is ({error!r}): choose another") from error
-    if not networks:
-        raise ValueError(
-            f"{path} holds no network that is known here: choose a file of StyleGAN2, StyleNeRF, pSp, e4e, E4S or "
-            "FaceVid2Vid"
-        )
     check_finite((tensor for tensors in networks.values() for tensor in tensors.values()), path)
     return _without_other_builds(networks, path)
 
 
-def convert(path: str | os.PathLike, out: str | os.PathLike) -> Path:
-    """Write what `read` returns as safetensors, each tensor named network.name, whole or not at all.
-
-    Raises as `read` does, and ValueError for a name that doesn't end in .safetensors.
-    """
-    path, out = Path(path), Path(out)
-    if out.suffix != ".safetensors":
-        raise ValueError(f"{out} must end in .safetensors: choose such a name")
-    networks = read(path)
-    tensors = {f"{kind}.{name}": value.contiguous() for kind, part in networks.items() for name, value in part.items()}
-    with replacing(out) as temporary:
-        save_tensors(tensors, temporary, {"swaplib.source": path.name, "swaplib.source_sha256": sha256(path)}, out)
-    return out
-
-
-def _converted(path: Path) -> dict[str, Tensors]:
+def _read_safetensors(path: Path) -> dict[str, Tensors]:
     networks: dict[str, Tensors] = {}
     try:
         with safe_open(path, framework="pt") as file:
             keys = list(file.keys())
             alone = any(key.startswith("synthesis.") for key in keys)  # a generator's tensors by their official names
-            if not alone and "swaplib.source" not in (file.metadata() or {}):
+            if not alone:
                 keys = [key for key in keys if key.startswith(("G_ema.", "G.", "D."))]
                 if not keys:
                     raise ValueError(f"{path} holds no network by its official names: choose another file")
@@ -151,7 +141,14 @@ def load_official(path: str | os.PathLike) -> Networks:
 
     Raises as `read` does, and ValueError for networks of another build, and for a file that fills a family instead.
     """
-    found = read(path)
+    return build_networks(read(path), path)
+
+
+def build_networks(found: Mapping[str, Tensors], path: str | os.PathLike) -> Networks:
+    """Build the networks of what `read` returned; the path appears in error messages.
+
+    Raises as `load_official` does.
+    """
     if "e4s" in found:
         raise ValueError(f"{path} fills a family: call families.build('e4s', 'paper').load_official with it")
     networks: dict[str, nn.Module] = {}
@@ -176,41 +173,53 @@ def build(tensors: Tensors, path: str | os.PathLike) -> Generator:
     """
     if "synthesis.fg_nerf.fc_in.weight" in tensors:
         return _stylenerf(tensors, path)
-    widths = {int(name.split(".")[1][1:]): len(value) for name, value in tensors.items() if "conv1.bias" in name}
-    depth = sum(bool(re.fullmatch(r"mapping\.fc\d+\.bias", name)) for name in tensors)
     try:
-        size = max(widths)
-        w, z = tensors["mapping.fc0.weight"].shape
-        network = Generator(size, size * widths[size], widths[4], z, w, depth)
+        sizes = read_sizes(tensors)
+        network = Generator(sizes["size"], sizes["base"], sizes["most"], sizes["z"], sizes["w"], sizes["depth"])
         network.load_state_dict(tensors)
     except (KeyError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} holds a generator of another build: only StyleGAN2's skip layout is known") from error
     return network.requires_grad_(False).eval()
 
 
+def read_sizes(tensors: Tensors) -> dict[str, int]:
+    """Return size, base, most, z, w and depth of StyleGAN2's generator, as its constructor and config call them.
+
+    Raises KeyError or ValueError for tensors of something else.
+    """
+    widths = {int(name.split(".")[1][1:]): len(value) for name, value in tensors.items() if "conv1.bias" in name}
+    depth = sum(bool(re.fullmatch(r"mapping\.fc\d+\.bias", name)) for name in tensors)
+    size = max(widths)
+    w, z = tensors["mapping.fc0.weight"].shape
+    return {"size": size, "base": size * widths[size], "most": widths[4], "z": z, "w": w, "depth": depth}
+
+
 def _stylenerf(tensors: Tensors, path: str | os.PathLike) -> stylenerf.Generator:
     """Build StyleNeRF's generator of the size that its tensors have."""
-    front, back = (_within(tensors, f"synthesis.{field}_nerf.") for field in ("fg", "bg"))
-    named = re.compile(r"synthesis\.b(\d+)\.conv1\.bias")
-    widths = {int(found[1]): len(value) for name, value in tensors.items() if (found := named.fullmatch(name))}
-    depth = sum(bool(re.fullmatch(r"mapping\.fc\d+\.bias", name)) for name in tensors)
     try:
-        size, first = max(widths), min(widths)
-        w, z = tensors["mapping.fc0.weight"].shape
-        octaves = front["fc_in.weight"].shape[1] // 6
-        network = stylenerf.Generator(
-            stylenerf.Build(
-                size, size * widths[size], widths[first], z, w, depth, first // 2, len(front["feat_out.bias"]),
-                len(front["fc_in.bias"]), _count_blocks(front), len(back["fc_in.bias"]), _count_blocks(back),
-                back["fc_in.weight"].shape[1] - 8 * octaves, octaves=octaves,
-            )
-        )  # fmt: skip
+        network = stylenerf.Generator(read_build(tensors))
         network.load_state_dict(tensors)
     except (LookupError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{path} holds a StyleNeRF of another build: only that of stylenerf_ffhq, at any size, is known"
         ) from error
     return network.requires_grad_(False).eval()
+
+
+def read_build(tensors: Tensors) -> stylenerf.Build:
+    """Return the sizes of StyleNeRF's generator. Raises LookupError or ValueError for tensors of something else."""
+    front, back = (_within(tensors, f"synthesis.{field}_nerf.") for field in ("fg", "bg"))
+    named = re.compile(r"synthesis\.b(\d+)\.conv1\.bias")
+    widths = {int(found[1]): len(value) for name, value in tensors.items() if (found := named.fullmatch(name))}
+    depth = sum(bool(re.fullmatch(r"mapping\.fc\d+\.bias", name)) for name in tensors)
+    size, first = max(widths), min(widths)
+    w, z = tensors["mapping.fc0.weight"].shape
+    octaves = front["fc_in.weight"].shape[1] // 6
+    return stylenerf.Build(
+        size, size * widths[size], widths[first], z, w, depth, first // 2, len(front["feat_out.bias"]),
+        len(front["fc_in.bias"]), _count_blocks(front), len(back["fc_in.bias"]), _count_blocks(back),
+        back["fc_in.weight"].shape[1] - 8 * octaves, octaves=octaves,
+    )  # fmt: skip
 
 
 def _count_blocks(field: Tensors) -> int:

@@ -3,6 +3,8 @@
     checkpoints/rsgan_demo.safetensors   parameters as float16, buffers as they are; the header has family and config
     checkpoints/rsgan_demo.md            the card: a YAML head for programs, sentences and tables for people
 
+Imported weights (`swaplib import`) are such files, too, at the preset "official" and in the precision of their source.
+
 A checkpoint of a training run is something else: it holds all that is needed to resume (`swaplib.training.loop`).
 """
 
@@ -18,8 +20,9 @@ from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import platformdirs
 import torch
 import yaml
 from safetensors import SafetensorError, safe_open
@@ -30,6 +33,8 @@ from swaplib.weights.files import check_finite, save_tensors
 
 FORMAT = 1
 FOLDER = Path(__file__).parent.parent / "checkpoints"
+OFFICIAL = "official"
+"""The preset of imported weights: their sizes are those of the published file."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +60,90 @@ class Card:
     results: Mapping[str, float | str] = field(default_factory=dict)
     notes: str = ""
 
+    precision: ClassVar[torch.dtype] = torch.float16
+
+    def head(self) -> dict[str, Any]:
+        """Return what programs read."""
+        found = {**asdict(self), "results": dict(self.results)}
+        del found["notes"]
+        return found
+
+    def sentences(self, size: str) -> list[str]:
+        """Return what people read, by paragraphs; size: in words."""
+        lines = [
+            f"{size} Trained on {self.data}: {self.steps:,} steps, {self.images:,} images, "
+            f"{self.seconds / 60:,.0f} minutes on {self.hardware}.",
+            f"Licence: {self.licence}",
+            f"Made by:\n\n    {self.command}",
+        ]
+        if self.results:
+            cells = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in self.results.values())
+            columns = [" | ".join(self.results), " | ".join("---" for _ in self.results), " | ".join(cells)]
+            lines += ["Its row of the comparison table:", "\n".join(f"| {row} |" for row in columns)]
+        return lines + ([self.notes] if self.notes else [])
+
+
+@dataclass(frozen=True)
+class ImportCard:
+    """What a reader must know about weights that come from somebody else's published file.
+
+    source    name of each file that was read -> its SHA-256
+    project   owner/repository, or the package that ships the file
+    licence   of the authors' code and, where stated, of the weights
+    fills     what the weights are here, in words
+    needs     what else their use takes: role -> which weights
+    command   the command that made them
+    """
+
+    source: Mapping[str, str]
+    project: str
+    licence: str
+    fills: str
+    needs: Mapping[str, str]
+    command: str
+
+    precision: ClassVar[torch.dtype] = torch.float32
+
+    def head(self) -> dict[str, Any]:
+        """Return what programs read."""
+        return {**asdict(self), "source": dict(self.source), "needs": dict(self.needs), "results": {}}
+
+    def sentences(self, size: str) -> list[str]:
+        """Return what people read, by paragraphs; size: in words."""
+        files = "\n".join(f"- {name}, SHA-256 {digest}" for name, digest in self.source.items())
+        needs = "\n".join(f"- {role}: {which}" for role, which in self.needs.items())
+        return [
+            f"{size} Published by {self.project}; here: {self.fills}. Read from",
+            files,
+            f"Licence: {self.licence}",
+            *(["Its use takes", needs] if needs else []),
+            f"Made by:\n\n    {self.command}",
+        ]
+
+
+def user_folder() -> Path:
+    """Return where imported weights go: the first folder of SWAPLIB_WEIGHTS, else one among the user's own data."""
+    listed = [Path(folder) for folder in os.environ.get("SWAPLIB_WEIGHTS", "").split(os.pathsep) if folder]
+    return listed[0].expanduser() if listed else _data_folder()
+
+
+def _data_folder() -> Path:
+    return Path(platformdirs.user_data_dir("swaplib", appauthor=False)) / "weights"
+
 
 def find_released(name: str, preset: str, sha256: str | None = None) -> Path:
     """Find the weights of a model at a preset, or return the path that released ones would have.
 
     Your own take precedence over the released ones: those in the folders of `searching`, then in those that the
-    environment variable SWAPLIB_WEIGHTS lists. sha256: of the wanted file, which then takes precedence over all others;
-    an earlier one may lie beside its successor, with the first eight digits in its name (identity_demo-a390efac).
+    environment variable SWAPLIB_WEIGHTS lists, then imported ones among the user's own data. sha256: of the wanted
+    file, which then takes precedence over all others; an earlier one may lie beside its successor, with the first eight
+    digits in its name (identity_demo-a390efac).
     """
     listed = filter(None, os.environ.get("SWAPLIB_WEIGHTS", "").split(os.pathsep))
     files = [f"{name}_{preset}.safetensors", *([f"{name}_{preset}-{sha256[:8]}.safetensors"] if sha256 else ())]
-    every = [Path(folder) / file for folder in (*_searched.get(), *listed, FOLDER) for file in files]
+    own = [_data_folder()] if preset == OFFICIAL else []
+    folders = (*_searched.get(), *(Path(folder).expanduser() for folder in listed), *own, FOLDER)
+    every = [folder / file for folder in folders for file in files]
     there = [path for path in every if path.exists()]
     wanted = [path for path in there if sha256 and file_sha256(path) == sha256]
     return next(iter([*wanted, *there]), FOLDER / files[0])
@@ -110,10 +188,11 @@ def describe_hardware(device: str | torch.device = "cpu") -> str:
 # ---------------------------------------------------------------------------------------------- saving
 
 
-def save(model: Saveable, path: str | os.PathLike, card: Card) -> Path:
+def save(model: Saveable, path: str | os.PathLike, card: Card | ImportCard) -> Path:
     """Write the weights, and the card beside them under the same name with .md, each file whole or not at all.
 
-    What only training needs (`Model.training_only`) is left out. Raises ValueError for a name that doesn't end in
+    What only training needs (`Model.training_only`) is left out. Parameters are kept in half precision, imported ones
+    (`ImportCard`) in full. Raises ValueError for a name that doesn't end in
     .safetensors and for a parameter that half precision can't hold.
     """
     path = Path(path)
@@ -122,7 +201,8 @@ def save(model: Saveable, path: str | os.PathLike, card: Card) -> Path:
     parameters = dict(model.named_parameters())
     tensors = {}
     for name, value in _needed(model).items():
-        tensors[name] = (value.half() if name in parameters else value).detach().cpu().contiguous().clone()
+        kept = value.to(card.precision) if name in parameters else value
+        tensors[name] = kept.detach().cpu().contiguous().clone()
         if not torch.isfinite(tensors[name]).all():
             raise ValueError(f"{name} holds numbers that float16 can't: train with smaller ones")
     head = {"format": str(FORMAT), "family": model.name, "config": json.dumps(to_plain(model.config))}
@@ -150,7 +230,7 @@ def _frozen_files(model: Saveable) -> dict[str, dict[str, str]]:
     }
 
 
-def _card_text(model: Saveable, name: str, path: Path, card: Card) -> str:
+def _card_text(model: Saveable, name: str, path: Path, card: Card | ImportCard) -> str:
     """Return the card of the weights called `name` that lie at `path`."""
     needed = _needed(model)
     parameters = sum(value.numel() for key, value in model.named_parameters() if key in needed)
@@ -163,27 +243,13 @@ def _card_text(model: Saveable, name: str, path: Path, card: Card) -> str:
         "parameters": parameters,
         "config": to_plain(model.config),
         "frozen": _frozen_files(model),
-        **asdict(card),
-        "results": dict(card.results),
+        **card.head(),
         "commit": commit(),
         "versions": {key: version for key, version in versions().items() if key in ("swaplib", "torch", "python")},
     }
-    del head["notes"]
-    lines = [
-        f"# Weights of `{model.name}`: {name}",
-        f"{parameters:,} parameters in half precision, {head['bytes'] / 1e6:.1f} MB. Trained on {card.data}: "
-        f"{card.steps:,} steps, {card.images:,} images, {card.seconds / 60:,.0f} minutes on {card.hardware}.",
-        f"Licence: {card.licence}",
-        f"Made by:\n\n    {card.command}",
-    ]
-    if card.results:
-        columns = [
-            " | ".join(card.results),
-            " | ".join("---" for _ in card.results),
-            " | ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in card.results.values()),
-        ]
-        lines += ["Its row of the comparison table:", "\n".join(f"| {row} |" for row in columns)]
-    lines += [card.notes] if card.notes else []
+    precision = "half precision" if card.precision == torch.float16 else "32 bits"
+    size = f"{parameters:,} parameters in {precision}, {head['bytes'] / 1e6:.1f} MB."
+    lines = [f"# Weights of `{model.name}`: {name}", *card.sentences(size)]
     return (
         f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)}---\n\n"
         + "\n\n".join(lines)
@@ -270,6 +336,18 @@ def read_config(path: str | os.PathLike, kind: type[Saveable]) -> Any:
         raise ValueError(f"{path}: {error}") from error
 
 
+def read_name(path: str | os.PathLike) -> str | None:
+    """Return the name of the model whose weights a file holds; None for a file that is not one of swaplib's."""
+    path = Path(path)
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("swaplib.family")
+    except (SafetensorError, OSError, ValueError):
+        return None
+
+
 def _check_name(path: Path, head: dict[str, Any], model: Saveable | type[Saveable]) -> None:
     if head["family"] != model.name:
         raise ValueError(f"{path} holds weights of {head['family']}, not of {model.name}: choose another file")
@@ -304,10 +382,13 @@ def _read(path: Path, tensors: bool = True) -> tuple[dict[str, Any], dict[str, t
             metadata = file.metadata() or {}
             values = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118 no dict
     except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{path} is damaged or no safetensors file ({error}): copy it again") from error
+        remedy = "copy it again" if path.suffix == ".safetensors" else "a published file is read by swaplib import"
+        raise ValueError(f"{path} is damaged or no safetensors file ({error}): {remedy}") from error
     head = {key: metadata.get(f"swaplib.{key}") for key in ("format", "family", "config")}
     if None in head.values():
-        raise ValueError(f"{path} is a safetensors file, but not one of swaplib's: choose another")
+        raise ValueError(
+            f"{path} is a safetensors file, but not one of swaplib's: choose another, or make it one by swaplib import"
+        )
     if not re.fullmatch(r"[0-9]{1,4}", head["format"]) or int(head["format"]) > FORMAT:
         raise ValueError(f"{path} was written by a newer swaplib (format {head['format']}): update swaplib")
     check_finite(values.values(), path)

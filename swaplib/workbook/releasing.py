@@ -102,9 +102,11 @@ def results_markdown(preset: str = "demo") -> str:
     """
     table = pd.read_csv(studies.results("comparison_500.csv"), index_col="system")
     lines = [
-        "| system | paper | size | PSNR, face | SSIM, its own truth | nearer the source | first of 1,000 | card |",
-        "|---|---|---:|---:|---:|---:|---:|---|",
+        "| system | paper | size | PSNR, face | SSIM, its own truth | nearer the source | first of 1,000 "
+        "| GPU, paper's size | card |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---|",
     ]
+    seconds = _read_seconds()
     for name in families.ready(preset):
         kind, path = families.kind(name), weights.find_released(name, preset)
         if kind.paper is None or name not in table.index:
@@ -115,6 +117,17 @@ def results_markdown(preset: str = "demo") -> str:
         own = row["ssim_face_moved" if kind.moved else "ssim_face"]
         lines.append(
             f"| {title} | [{number}](https://arxiv.org/abs/{number}) | {size} px | {row['psnr_face']:.1f} dB "
-            f"| {own:.2f} | {row['nearer_source']:.0%} | {row['top_1']:.0%} | [{name}]({where}) |"
+            f"| {own:.2f} | {row['nearer_source']:.0%} | {row['top_1']:.0%} | {seconds.get(name, '')} "
+            f"| [{name}]({where}) |"
         )
     return "\n".join(lines)
+
+
+def _read_seconds() -> dict[str, str]:
+    """Return the seconds of a swap at the paper's size, as `benchmarks/gpu.py` measured them; nothing before it did."""
+    path = studies.results("gpu.csv")
+    if not path.exists():
+        return {}
+    table = pd.read_csv(path)
+    swaps = table[table["measure"].str.endswith(", swap") & (table["preset"] == "paper")]
+    return {row.measure.removesuffix(", swap"): f"{row.value:.2g} s" for row in swaps.itertuples()}

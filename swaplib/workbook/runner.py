@@ -13,6 +13,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 import time
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,16 +25,19 @@ from typing import Any
 
 import nbformat
 import papermill
+import torch
 import yaml
 from joblib import Parallel, cpu_count, delayed
 from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
+from nbformat.v4 import new_markdown_cell
 from papermill.exceptions import PapermillExecutionError
 
-from swaplib import figures
+from swaplib import data, figures
 from swaplib.provenance import checkout, commit, replacing, sha256, versions, write_text
-from swaplib.workbook import claims
+from swaplib.weights import OFFICIAL, read_name
+from swaplib.workbook import claims, preflight
 
 PRESETS = ("smoke", "demo", "paper")
 MAX_BYTES = 600_000
@@ -210,7 +214,36 @@ def settings(
             plan[stem] |= {name: convert(value, known[stem][name]) if isinstance(value, str) else value}
     for book in books:
         check(book, plan[book.stem])
+        _check_places(book.stem, plan[book.stem])
     return plan
+
+
+def _check_places(stem: str, values: dict[str, Any]) -> None:
+    """Make the paths among a notebook's values absolute; raise WorkbookError for what isn't there.
+
+    weights: a file. data: a folder of prepared photographs. device: cpu or cuda.
+    """
+    for name, is_there in (("weights", Path.is_file), ("data", Path.is_dir)):
+        if isinstance(values.get(name), str):
+            path = Path(values[name]).expanduser().resolve()
+            if not is_there(path):
+                raise WorkbookError(f"{stem}: there is no {'file' if name == 'weights' else 'folder'} {path} ({name})")
+            values[name] = str(path)
+    if isinstance(values.get("weights"), str) and read_name(values["weights"]) is None:
+        raise WorkbookError(
+            f"{stem}: {values['weights']} holds no weights of swaplib's: a published file needs swaplib import first"
+        )
+    if isinstance(values.get("data"), str):
+        try:
+            count = len(data.open(values["data"]))
+        except (OSError, ValueError) as error:
+            raise WorkbookError(f"{stem}: {error}") from error
+        if count < 2:
+            raise WorkbookError(f"{stem}: {values['data']} holds {count} faces: prepare at least two people's")
+    if values.get("device", "cpu") not in ("cpu", "cuda"):
+        raise WorkbookError(f"{stem}: unknown device {values['device']!r}: choose cpu or cuda")
+    if values.get("device") == "cuda" and not torch.cuda.is_available():
+        raise WorkbookError(f"{stem}: there is no CUDA device here: choose the device cpu")
 
 
 # ---------------------------------------------------------------------------------------------- running
@@ -218,16 +251,45 @@ def settings(
 
 @dataclass
 class Report:
-    """What a run did: seconds by notebook, where its products are, and what `update` renewed in the checkout."""
+    """What a run did: seconds by notebook, where its products are, and what `update` renewed in the checkout.
+
+    plan: what it was to take, and what it skipped.
+    """
 
     out: Path
     figures: Path
     seconds: dict[str, float] = field(default_factory=dict)
     renewed: list[str] = field(default_factory=list)
+    plan: preflight.Plan | None = None
 
     @property
     def index(self) -> Path:
         return self.out / "html" / "index.html"
+
+
+def plan_run(
+    names: Iterable[str] = (),
+    preset: str = "demo",
+    values: Mapping[str, Any] | None = None,
+    folder: str | Path | None = None,
+) -> preflight.Plan:
+    """Check what `run` checks before the first notebook starts, and return what the run takes and skips.
+
+    A notebook whose weights are missing is skipped, and at the preset "official" one that nothing of it was made for.
+    """
+    books = choose(list(names), folder)
+    plan = settings(books, preset, values, folder)
+    made = load_preset(preset, folder) if preset == OFFICIAL else {book.stem: {} for book in books}
+    left_out = {book.stem: "is about rendered faces and our own weights" for book in books if book.stem not in made}
+    full = {book.stem: _all_values(book, plan[book.stem]) for book in books}
+    device = next((one["device"] for one in full.values() if "device" in one), "cpu")
+    folders = {one["data"] for one in full.values() if one.get("data")}
+    about = ", ".join(f"{len(data.open(folder))} photographs of {Path(folder).name}" for folder in sorted(folders))
+    return preflight.check(books, preset, full, left_out, device, about)
+
+
+def _all_values(book: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: parameter.default for name, parameter in parameters(book).items()} | dict(values)
 
 
 def run(
@@ -250,8 +312,9 @@ def run(
         demo run. Figures and claims in `figures_folder` from earlier runs of the same notebooks are included.
     jobs: notebooks that run side by side, each with one thread; as many as there are cores by default. They start, and
         are reported, in reading order; those numbered 9x, which show what the others made, wait for all of these.
-    Raises WorkbookError for wrong parameters, and at the first failing cell with notebook, cell and error; what ran
-    before stays in `out`.
+    Notebooks that `plan_run` skips are left out, unless they were named: then, and where none is left, WorkbookError is
+    raised. It is raised, too, for wrong parameters, and at the first failing cell with notebook, cell and error; what
+    ran before stays in `out`.
     """
     plain = preset == "demo" and not values
     if update and not plain:
@@ -260,15 +323,15 @@ def run(
     books = choose(names, folder)
     if not books:
         raise WorkbookError(f"no notebooks in {folder or root() / 'notebooks'}")
-    plan = settings(books, preset, values, folder)
+    plan, takes = settings(books, preset, values, folder), plan_run(names, preset, values, folder)
+    if not takes.runs or ((names or update) and len(takes.runs) < len(books)):
+        raise WorkbookError(_tell_missing(takes))
+    books = [book for book in books if book.stem in {lesson.name for lesson in takes.runs}]
     out = Path(out).resolve() if out else root() / "build" / preset
     own = Path(figures_folder) if figures_folder else figures.folder() if plain else out / "figures"
     pictures = own.resolve()
-    report = Report(out, pictures)
-    full = {
-        book: {name: parameter.default for name, parameter in parameters(book).items()} | plan[book.stem]
-        for book in books
-    }
+    report = Report(out, pictures, plan=takes)
+    full = {book: _all_values(book, plan[book.stem]) for book in books}
     last = [book for book in books if book.stem.startswith("9")]
     with _environment(SWAPLIB_FIGURES=str(pictures)):
         for together in ([book for book in books if book not in last], last):
@@ -279,8 +342,15 @@ def run(
         figures.write_gallery()
     if update:
         report.renewed = _renew(books, out, pictures, everything=not names)
-    write_html(out, pictures)
+    write_html(out, pictures, books[0].parent / "solutions")
     return report
+
+
+def _tell_missing(takes: preflight.Plan) -> str:
+    """Say in one sentence why notebooks can't run, and what helps first."""
+    skipped = "; ".join(f"{one.name}: {one.skipped}" for one in takes.lessons if one.skipped)
+    first = f": {takes.missing[0].file}, {takes.missing[0].command}" if takes.missing else ""
+    return f"not all of it can run at the preset {takes.preset} ({skipped}){first}; swaplib run --dry-run lists it all"
 
 
 @contextmanager
@@ -333,9 +403,9 @@ def _execute(
     start = time.perf_counter()
     bar = {"desc": f"{book.stem:<18}", "bar_format": "{desc} {bar:24} {n_fmt}/{total_fmt} cells  {elapsed}"}
     try:
-        with _environment(**environment):
+        with _environment(**environment), _without_truth(book, output, full) as source:
             papermill.execute_notebook(
-                str(book), str(output), parameters=values or None, cwd=str(output.parent), kernel_name="python3",
+                str(source), str(output), parameters=values or None, cwd=str(output.parent), kernel_name="python3",
                 progress_bar=bar if progress else False, request_save_on_cell_execute=False,
                 extra_arguments=["--IPKernelApp.log_level=50"],
             )  # fmt: skip
@@ -348,6 +418,26 @@ def _execute(
     except DeadKernelError as error:
         raise WorkbookError(f"{book.stem}: its process died, perhaps for lack of memory: set smaller sizes") from error
     return round(time.perf_counter() - start, 1)
+
+
+@contextmanager
+def _without_truth(book: Path, output: Path, values: Mapping[str, Any]) -> Iterator[Path]:
+    """Yield a notebook to execute: on photographs or imported weights, without the cells tagged `TRUTH`."""
+    if not values.get("data") and values.get("preset") != OFFICIAL:
+        yield book
+        return
+    notebook = nbformat.read(book, as_version=4)
+    left = [new_markdown_cell(_LEFT_OUT) if TRUTH in cell.metadata.get("tags", ()) else cell for cell in notebook.cells]
+    notebook.cells = [cell for k, cell in enumerate(left) if not k or cell.source != left[k - 1].source]
+    with tempfile.TemporaryDirectory() as place:
+        source = Path(place, book.name)
+        nbformat.write(notebook, source)
+        yield source
+
+
+TRUTH = "truth"
+"""Tag of cells about rendered faces, whose truth is known, and about our own weights: others do without them."""
+_LEFT_OUT = "*Left out here: this is about rendered faces, whose truth is known, or about this workbook's own weights.*"
 
 
 def _write_manifest(out: Path, preset: str, book: Path, values: dict[str, Any], seconds: float) -> None:
@@ -450,21 +540,19 @@ img {{ max-width: 100% }} a {{ color: #2f5d8a }} .anchor-link {{ display: none }
 """
 
 
-def write_html(out: Path, pictures: Path) -> Path:
-    """Write HTML copies of the executed notebooks in <out>/notebooks, with an index page; return the index."""
+def write_html(out: Path, pictures: Path, solutions: Path | None = None) -> Path:
+    """Write HTML copies of the executed notebooks in <out>/notebooks, with an index page; return the index.
+
+    solutions: a folder whose notebooks are copied beside those that were executed.
+    """
     target = out / "html"
     target.mkdir(parents=True, exist_ok=True)
-    exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     rows = []
     for book in notebooks(out / "notebooks"):
-        name = {"metadata": {"name": book.stem}}
-        page, _ = exporter.from_notebook_node(_without_widgets(nbformat.read(book, as_version=4)), name)
-        page = re.sub(r'href="(?:\./)?(\d\d_\w+)\.ipynb', r'href="\1.html', page)
-        page = page.replace("../figures/README.md", "figures.html")
-        page = page.replace("<head>", f"<head>{_POLICY.format(more=_FORMULAS)}", 1)
-        with replacing(target / f"{book.stem}.html") as temporary:
-            temporary.write_text(page, encoding="utf-8")
+        _write_copy(book, target / f"{book.stem}.html")
+        if solutions is not None and (solutions / book.name).exists():
+            _write_copy(solutions / book.name, target / "solutions" / f"{book.stem}.html")
         title, sentence = headline(book)
         seconds = manifest["notebooks"].get(book.stem, {}).get("seconds", "–")
         rows.append(
@@ -483,6 +571,19 @@ def write_html(out: Path, pictures: Path) -> Path:
         text = markdown2html(gallery.read_text(encoding="utf-8"))
         _write_page(target / "figures.html", "swaplib: figures and tables", text, f'<base href="{base}/">\n')
     return target / "index.html"
+
+
+def _write_copy(book: Path, path: Path) -> None:
+    """Write a notebook as a page whose links lead to other pages."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
+    name = {"metadata": {"name": book.stem}}
+    page, _ = exporter.from_notebook_node(_without_widgets(nbformat.read(book, as_version=4)), name)
+    page = re.sub(r'href="(?:\./)?((?:\.\./|solutions/)?\d\d_\w+)\.ipynb', r'href="\1.html', page)
+    page = page.replace("../figures/README.md", "figures.html")
+    page = page.replace("<head>", f"<head>{_POLICY.format(more=_FORMULAS)}", 1)
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
 
 
 def _write_page(path: Path, title: str, body: str, head: str = "") -> None:

@@ -22,8 +22,10 @@ import torch
 from PIL import Image
 from skimage.data import astronaut
 from tqdm.auto import tqdm
+from typer.testing import CliRunner
 
 from swaplib import data, photos, synthetic
+from swaplib.cli import app
 from swaplib.data import layouts, writer
 from swaplib.faces import CELEBA_ATTRIBUTES, CELEBAMASK_HQ, Faces, from_uint8, relabel
 from swaplib.provenance import Hold
@@ -373,6 +375,22 @@ def test_a_dask_cluster_gives_the_same(tmp_path):
     with distributed.LocalCluster(1, processes=False, dashboard_address=None) as cluster, distributed.Client(cluster):
         prepare(tmp_path / "in", tmp_path / "two", jobs=2, backend="dask")
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_the_command_line_prepares_on_a_cluster(tmp_path):
+    distributed = pytest.importorskip("distributed", reason="needs the extra swaplib[cluster]")
+    variants(tmp_path / "in", 4)
+    prepare(tmp_path / "in", tmp_path / "one")
+    order = ["prepare", str(tmp_path / "in"), str(tmp_path / "two"), "--size", str(SIZE), "--scheduler"]
+    local = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "protocol": "tcp", "dashboard_address": None}
+    with distributed.LocalCluster(**local) as cluster:
+        result = CliRunner().invoke(app, [*order, cluster.scheduler_address])
+        assert result.exit_code == 0, result.output
+        assert len(cluster.scheduler.workers) == 2
+        assert cluster.scheduler.task_prefixes  # the work was theirs
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    with pytest.raises(OSError, match="no dask scheduler answers at"), data.connect("tcp://127.0.0.1:9", 0.5):
+        pass
 
 
 def test_sigterm_ends_the_workers_too(tmp_path):

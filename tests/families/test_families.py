@@ -77,6 +77,20 @@ def test_what_is_sent_to_a_process_swaps_alike(family, source, target):
     assert [name for name, _ in family.named_children()] == [name for name, _ in _family(family.name).named_children()]
 
 
+def test_many_pictures_are_swapped_a_few_at_a_time(family, source, target, monkeypatch):
+    """The same swaps, without more pictures in memory at once than it takes."""
+    whole, again, seen = family.swap(source, target), family.rebuild(target), []
+    shares = {part.name: torch.linspace(0, 1, len(source)) for part in family.parts[:1]}
+    mixed = family.swap(source, target, shares)
+    monkeypatch.setattr("swaplib.training.model.AT_ONCE", 2 * target.size[0] ** 2)
+    monkeypatch.setattr(family, "decode", lambda codes, own=family.decode: seen.append(codes) or own(codes))
+    torch.testing.assert_close(family.swap(source, target), whole, atol=1e-4, rtol=0)
+    torch.testing.assert_close(family.rebuild(target), again, atol=1e-4, rtol=0)
+    torch.testing.assert_close(family.swap(source, target, shares), mixed, atol=1e-4, rtol=0)
+    assert len(seen) >= 3 * len(source) // 2
+    assert all(len(part) <= 2 for codes in seen for part in codes.values())
+
+
 def test_parts_are_unique_and_of_a_known_geometry(family):
     names = [part.name for part in family.parts]
     assert len(set(names)) == len(names) > 0

@@ -180,6 +180,23 @@ def test_a_chart_keeps_its_colours(folder, tmp_path):
     assert np.abs(difference).mean() < 0.3
 
 
+@pytest.mark.parametrize("cell", [0.7, 1.0])
+def test_numbers_and_names_of_a_heat_map_stay_in_their_columns(cell):
+    names = ["identity, smooth", "skin colour", "hair colour", "expression", "pixels"]
+    values = pd.DataFrame(np.full((3, 5), 0.94), columns=names)
+    figure = figures.heat_map(values, values / 50, cell=cell)
+    figure.canvas.draw()
+    ax = figure.axes[0]
+    width = ax.get_window_extent().width / len(names)
+    for text in (*ax.texts, *ax.get_xticklabels()):
+        assert text.get_window_extent().width < width, text.get_text()
+
+
+def test_each_picture_may_have_a_title_of_its_own():
+    figure = figures.grid(pictures(5), cols=3, titles=["a", "b", "c", "d", "e"])
+    assert [ax.get_title() for ax in figure.axes] == ["a", "b", "c", "d", "e", ""]
+
+
 def test_a_figure_drawn_otherwise_leaves_no_old_file(folder):
     figures.save(curve(), "a/one")
     figures.save(figures.grid(pictures(2)), "a/one")

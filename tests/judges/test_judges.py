@@ -214,7 +214,7 @@ def test_too_many_people_are_refused(people):
 
 def assert_held_still(judge: torch.nn.Module, name: str) -> None:
     assert judge.name == name
-    assert isinstance(judge, judges.PUBLISHED[name])
+    assert isinstance(judge, judges.PUBLISHED.kind(name))
     assert not judge.training
     assert not any(parameter.requires_grad for parameter in judge.parameters())
 
@@ -284,6 +284,17 @@ def test_labels_come_at_the_pictures_own_size():
     assert [tuple(one.shape[1:]) for one in judge.features(FACES.images)] == [
         (4, 32, 32), (8, 16, 16), (16, 8, 8), (32, 4, 4), (64, 2, 2)
     ]  # fmt: skip
+
+
+def test_probabilities_averaged_over_pictures_give_steady_labels():
+    parser = judges.load("parser", "smoke")
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    own = parser.parse(images)
+    assert torch.equal(parsing.parse_steadily(parser, images, torch.eye(4)), own)
+    assert not torch.equal(own[0], own[1])
+    mixed = parsing.parse_steadily(parser, images, torch.ones(4, 4))
+    assert torch.equal(mixed[0], mixed[1])
+    assert torch.equal(mixed[0], parser(images).softmax(1).mean(0).argmax(0).to(torch.uint8))
 
 
 def test_the_public_parser_loads_and_answers_in_our_order(tmp_path):
@@ -577,13 +588,12 @@ def test_verification_of_perfect_and_of_random_embedders():
         smoothness.measure_verification(_sphere(5), np.arange(5).astype(str))
 
 
-def test_unique_retrievals_count_people():
+def test_unique_retrievals_count_pictures():
     gallery = torch.eye(4)
     codes = gallery[:2]
-    both = smoothness.count_unique(codes, gallery, np.array(["a", "b", "c", "d"]), 5)
-    assert both.tolist() == [2] * 5  # the two ends, and nobody between them
-    one = smoothness.count_unique(codes, gallery, np.array(["a", "a", "c", "d"]), 5)
-    assert one.tolist() == [1] * 5
+    assert smoothness.count_unique(codes, gallery, 5).tolist() == [2] * 5  # the two ends, and nothing between them
+    between = torch.nn.functional.normalize(gallery[:1] + gallery[1:2])
+    assert smoothness.count_unique(codes, torch.cat([gallery, between]), 5).tolist() == [3] * 5
 
 
 def test_a_path_keeps_the_shot_and_moves_the_person():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,8 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 
-from swaplib import families, latent, photos
-from swaplib.faces import Faces
+from swaplib import families, latent, photos, synthetic
+from swaplib.faces import Faces, to_uint8
 from swaplib.families import Family, Part
 from swaplib.photos import PhotoError, blending
 
@@ -180,6 +182,53 @@ def test_several_faces_are_noted_and_one_can_be_chosen(astronaut):
     assert changed[:, 256:].sum() == 0
 
 
+def test_a_face_is_chosen_by_another_photograph_of_it(astronaut):
+    single, mirrored = astronaut[:256, 96:352], astronaut[:256, 96:352][:, ::-1]
+    other = to_uint8(synthetic.render_faces(1, seed=3, size=256).images)[0]
+    group = np.concatenate((other, single), 1)
+    swapped, _ = latent.swap_photographs(LANDMARKS, other, group, target_face=mirrored)
+    changed = (swapped != group).any(-1)
+    assert changed[:, 256:].sum() > 500
+    assert changed[:, :256].sum() == 0
+    with pytest.raises(PhotoError, match="nobody in it looks like the chosen face"):
+        latent.swap_photographs(LANDMARKS, other, astronaut, target_face=other)
+
+
+def test_all_faces_are_swapped_with_one_source_or_each_with_its_own(astronaut):
+    single = astronaut[:256, 96:352]
+    group = np.concatenate((single, single[:, ::-1]), 1)
+    one, notes = latent.swap_everyone(LANDMARKS, single, group)
+    assert notes[-1] == "2 of 2 faces were swapped"
+    assert all((one != group)[:, half].any(-1).sum() > 500 for half in (slice(256), slice(256, 512)))
+    found = photos.detect(group)
+    grey = np.repeat(single.mean(-1, keepdims=True), 3, 2).astype(np.uint8)
+    both, _ = latent.swap_everyone(LANDMARKS, single, group, [grey])
+    left = found[0].centre[0] < 256  # which half the first source goes to
+    halves = [slice(256), slice(256, 512)] if left else [slice(256, 512), slice(256)]
+    assert np.array_equal(both[:, halves[0]], one[:, halves[0]])
+    assert (both != one)[:, halves[1]].any(-1).sum() > 500
+
+
+def test_a_targets_transparency_is_kept(astronaut):
+    alpha = np.full(astronaut.shape[:2], 255, np.uint8)
+    alpha[:, :60] = 0
+    clear = Image.fromarray(np.dstack([astronaut, alpha]))
+    photo, notes = latent.swap_photographs(LANDMARKS, astronaut[:, ::-1], clear)
+    assert np.array_equal(photo[..., 3], alpha)
+    assert notes == ["target: its transparency was kept"]
+    opaque, _ = latent.swap_photographs(LANDMARKS, astronaut[:, ::-1], astronaut)
+    assert np.abs(photo[:, 60:, :3].astype(int) - opaque[:, 60:]).mean() < 0.1
+
+
+def test_a_turned_photograph_is_swapped_and_stays_turned(astronaut):
+    upright, _ = latent.swap_photographs(LANDMARKS, astronaut[:, ::-1], astronaut)
+    turned, notes = latent.swap_photographs(LANDMARKS, astronaut[:, ::-1], np.rot90(astronaut).copy())
+    assert notes == ["target: the face was found turned by 270°"]
+    change = np.rot90(turned, -1).astype(int) - astronaut
+    assert (np.abs(change).max(-1) > 3).sum() == pytest.approx((upright != astronaut).any(-1).sum(), rel=0.4)
+    assert np.abs(np.rot90(turned, -1).astype(int) - upright).mean() < 1
+
+
 def test_size_and_amounts_reach_the_family(astronaut):
     mirrored = astronaut[:, ::-1]
     plain, _ = latent.swap_photographs(LANDMARKS, mirrored, astronaut, size=96)
@@ -294,3 +343,51 @@ def test_a_driven_familys_sources_are_driven_first():
     stitched = latent.Stitched(driven)
     assert stitched.swap(source, target).shape == (2, 3, 32, 32)
     assert driven.state_dict().keys() == {f"family.{name}" for name in family.state_dict()}
+
+
+def test_the_same_pairs_in_several_ways():
+    family = families.load("e4s", "smoke")
+    source, target = drawn.faces(3, size=64), drawn.faces(3, size=64, seed=1)
+    name = family.swap_parts[0]
+    ways = {"all": None, "none": {}, "half": {name: 0.5}}
+    found = latent.swap_each(family, source, target, ways, 1024)
+    size = family.config.size
+    mine, theirs = source.resize(size), target.resize(size)
+    for way, amounts in ways.items():
+        torch.testing.assert_close(found[way], family.swap(mine, theirs, amounts), atol=1e-4, rtol=0)
+    small = latent.swap_each(family, source, target, {"all": None}, 16)["all"]
+    assert small.shape[-2:] == (16, 16)
+    torch.testing.assert_close(small, Faces(found["all"]).resize(16).images, atol=1e-4, rtol=0)
+
+
+LARGE = """
+import resource, torch
+from swaplib import latent
+from swaplib.faces import Faces
+from swaplib.families import Codes, Family, Part
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Config:
+    size: int = 1024
+
+class Large(Family):
+    name, Config, swap_parts, parts = "large", Config, ("a",), (Part("a", (3,)),)
+    def encode(self, faces):
+        assert faces.size == (1024, 1024)
+        return {"a": faces.images.mean((2, 3))}
+    def decode(self, codes):
+        return codes["a"][:, :, None, None].expand(-1, -1, 1024, 1024).contiguous()
+
+faces = Faces(torch.zeros(48, 3, 64, 64))
+latent.swap_each(Large(Config()), faces[:1], faces[1:2], {0: None})
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+latent.swap_each(Large(Config()), faces[:24], faces[24:], {k: {"a": k / 4} for k in range(5)})
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_memory_does_not_grow_with_the_number_of_large_pairs():
+    """24 pairs in 5 ways at 1024 px are 1.5 GB of pictures; kept at 128 px they are 24 MB."""
+    done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 250_000, "kilobytes"

@@ -291,7 +291,7 @@ def test_the_heat_map_shows_shares_with_their_errors():
     assert [label.get_text() for label in ax.get_yticklabels()] == ["all", "corner", "nothing"]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("reading", "group")
     texts = [text.get_text() for text in ax.texts]
-    assert texts[1] == f"{shares.iloc[1, 0]:.2f} ± {errors.iloc[1, 0]:.2f}"
+    assert texts[1] == f"{shares.iloc[1, 0]:.2f}±{errors.iloc[1, 0]:.2f}"
     assert not ax.images  # so that it is saved as PDF, too
     plt.close(figure)
 

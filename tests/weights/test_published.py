@@ -33,6 +33,7 @@ from swaplib.networks.facevid2vid import FaceVid2Vid
 from swaplib.networks.stylegan2 import Discriminator, Generator
 from swaplib.weights import published, published_names
 from swaplib.weights.unpickling import unpickle
+from swaplib.workbook import importing
 
 CONTAINERS = (torch.nn.ModuleList, torch.nn.Sequential)
 CODES = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
@@ -123,15 +124,6 @@ def test_a_generator_is_built_from_its_tensors(pickled, networks):
     assert not any(parameter.requires_grad for parameter in generator.parameters())
 
 
-def test_a_converted_file_holds_the_same(pickled, networks, tmp_path):
-    out = tmp_path / "out.safetensors"
-    result = CliRunner().invoke(app, ["import", str(pickled), "-o", str(out)])
-    assert result.exit_code == 0, result.output
-    assert "G_ema with" in result.stdout
-    for name, tensors in published.read(out).items():
-        same(tensors, networks[name])
-
-
 # ---------------------------------------------------------------------------------------------- StyleNeRF
 
 NERF = stylenerf.Build(
@@ -199,8 +191,6 @@ def test_stylenerfs_pickles_are_read_and_built(tmp_path, nerfs):
     with torch.no_grad():
         assert torch.equal(generator(CODES, look_from(20.0)), nerfs["G_ema"](CODES, look_from(20.0)))
     assert not any(parameter.requires_grad for parameter in generator.parameters())
-    out = published.convert(path, tmp_path / "out.safetensors")
-    same(published.read(out)["G_ema"], nerfs["G_ema"])
 
 
 def test_stylenerfs_file_fills_the_model_of_its_size_and_no_other(tmp_path, nerfs):
@@ -216,6 +206,13 @@ def test_stylenerfs_file_fills_the_model_of_its_size_and_no_other(tmp_path, nerf
         generators.build("stylenerf", "smoke").load_official(path)
     with pytest.raises(ValueError, match=r"ffhq_32\.pkl doesn't hold a StyleGAN2 generator: choose stylegan2-ffhq"):
         generators.build("stylegan2", "smoke").load_official(path)
+
+
+def test_an_imported_stylenerf_is_found_by_its_preset(tmp_path, nerfs, monkeypatch):
+    monkeypatch.setenv("SWAPLIB_WEIGHTS", str(tmp_path))
+    (made,) = importing.import_file(nerf_pickle(tmp_path / "ffhq_32.pkl", nerfs))
+    assert made.file == tmp_path / "stylenerf_official.safetensors"
+    same(dict(generators.load("stylenerf", "official").network.state_dict()), nerfs["G_ema"])
 
 
 def test_other_builds_of_stylenerf_are_refused(tmp_path, nerfs, pickled):
@@ -456,10 +453,8 @@ def encoders_file(path: Path, encoder: psp.Encoder, generator: Generator, **chan
 
 
 @pytest.mark.parametrize("kind", ["psp", "e4e"])
-@pytest.mark.parametrize("converted", [False, True])
-def test_psps_and_e4es_files_hold_an_encoder_and_a_generator(kind, converted, tmp_path, networks, encoders):
+def test_psps_and_e4es_files_hold_an_encoder_and_a_generator(kind, tmp_path, networks, encoders):
     path = encoders_file(tmp_path / "encode.pt", encoders[kind], networks["G_ema"])
-    path = published.convert(path, tmp_path / "out.safetensors") if converted else path
     assert set(published.read(path)) == {kind, "G_ema"}
     found = published.load_official(path)
     encoder, generator = found[kind], found["G_ema"]
@@ -516,10 +511,8 @@ def drivers_file(path: Path, network: FaceVid2Vid) -> Path:
     return path
 
 
-@pytest.mark.parametrize("converted", [False, True])
-def test_facevid2vids_file_is_read(converted, tmp_path, driving):
+def test_facevid2vids_file_is_read(tmp_path, driving):
     path = drivers_file(tmp_path / "00000189-checkpoint.pth.tar", driving)
-    path = published.convert(path, tmp_path / "out.safetensors") if converted else path
     network = published.load_official(path)["facevid2vid"]
     same(network.state_dict(), driving)
     assert not network.training
@@ -749,11 +742,9 @@ def test_any_other_content_gets_a_sentence(place, content):
         published.read(path.with_suffix(".pt"))
 
 
-def test_wrong_names_get_a_sentence(tmp_path, pickled):
+def test_wrong_names_get_a_sentence(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file"):
         published.read(tmp_path / "nowhere.pkl")
-    with pytest.raises(ValueError, match=r"must end in \.safetensors"):
-        published.convert(pickled, tmp_path / "out.pt")
-    result = CliRunner().invoke(app, ["import", str(tmp_path / "nowhere.pkl"), "-o", str(tmp_path / "out.safetensors")])
+    result = CliRunner().invoke(app, ["import", str(tmp_path / "nowhere.pkl"), "-o", str(tmp_path / "out")])
     assert result.exit_code == 1
     assert "there is no file" in result.stderr

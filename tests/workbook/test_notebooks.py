@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from swaplib.workbook import runner
+from swaplib.workbook import exercise, runner
 
 BOOKS = runner.notebooks()
 every = pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.stem)
@@ -31,9 +31,16 @@ def outputs(book):
 
 
 def test_the_workbook_has_its_notebooks():
-    assert {"00_start", "10_prepare_faces", "40_sliders", "50_compare", "90_paper_figures"} <= {
+    assert {"00_start", "01_sliders", "10_prepare_faces", "50_compare", "90_paper_figures"} <= {
         book.stem for book in BOOKS
     }
+
+
+def test_the_page_for_teachers_places_every_lesson():
+    page = runner.root() / "docs" / "teaching.md"
+    links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+    assert all((page.parent / link).exists() for link in links)
+    assert {book.name for book in BOOKS} <= {link.split("/")[-1] for link in links}
 
 
 @every
@@ -75,21 +82,34 @@ def test_cells_are_small_and_prose_is_plenty(book):
     assert max(sizes) <= 20
     assert sizes[1] <= 14, "set-up: imports and one call"
     assert len(re.findall(r"\w+", prose(book))) >= 250
-    assert not re.search(r"\b(class \w+\(|nn\.(Conv|Linear)|sys\.path|os\.chdir|import \*)", "\n".join(
-        cell.source for cell in cells(book, "code"))), "no networks and no path tricks in a notebook"  # fmt: skip
+    source = "\n".join(cell.source for cell in cells(book, "code"))
+    assert not re.search(r"\b(sys\.path|os\.chdir|import \*)", source), "no path tricks in a notebook"
+    for built in re.findall(r"class (\w+)\(nn\.Module\)", source):
+        assert re.search(rf"\b{built}\(", source.split(f"class {built}(")[1]), f"{built} is built and never used"
+        assert "torch.testing.assert_close(" in source, "what a lesson builds equals the library's"
 
 
 @every
-def test_three_exercises_check_themselves_and_the_end_tells_what_failed(book):
+def test_the_systems_are_built_and_trained_in_sight(book):
+    if not book.stem.startswith("2"):
+        return
+    source = "\n".join(cell.source for cell in cells(book, "code"))
+    assert "torch.testing.assert_close(" in source, "what a lesson builds equals the library's"
+    assert ".backward()" in source, "a training step that one can see"
+
+
+@every
+def test_three_exercises_ask_without_telling_and_the_end_tells_what_failed(book):
     text = prose(book)
     assert [int(number) for number in re.findall(r"^\*\*(\d)\. ", text, re.MULTILINE)] == [1, 2, 3]
-    checks = [cell for cell in cells(book, "code") if cell.source.startswith("yours = ")]
-    assert len(checks) == 3
-    for cell in checks:
-        assert re.search(r"expected.*yours", cell.source.splitlines()[-1])
-        told = "".join(output.get("text", "") for output in cell.outputs)
-        assert "expected" in told
-        assert "yours" in told
+    asked = [cell for cell in cells(book, "code") if "exercise.check(" in cell.source]
+    names = [name for name in exercise.CHECKS if name.startswith(f"{book.stem[:2]}/")]
+    assert len(asked) == len(names) == 3
+    for cell, name in zip(asked, names, strict=True):
+        assert f'exercise.check("{name}", ' in cell.source
+        assert "..." in cell.source, "the answer is the reader's to give"
+        assert [output.text for output in cell.outputs] == [f"{name} · not answered yet\n"]
+    assert f"(solutions/{book.name})" in text
     for part in ("## Recap", "**What failed.**", "**Papers.**"):
         assert part in text
     assert not re.search(r"^[A-Z]+\d?$|TODO", text, re.MULTILINE), "a word in capitals that stands for a text to come"

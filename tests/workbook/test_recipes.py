@@ -191,18 +191,22 @@ def test_everything_trains_in_turn_judges_first(tmp_path):
     assert weights.find_released("identity", "smoke").parent == weights.FOLDER
 
 
-def test_two_processes_train_together(dataset, tmp_path):
-    """torchrun's processes share each batch, and one of them saves."""
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_two_processes_train_together(nodes, dataset, tmp_path):
+    """torchrun's processes share each batch, and one of them saves: two of one node, or one of each of two."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    run = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", port, "-m", "swaplib.cli"]
-    command = [*run, "train", "rsgan", "--preset", "smoke", "--data", dataset, "-o", tmp_path, "--steps", 2]
+    where = ["--nnodes", nodes, "--nproc_per_node", 2 // nodes, "--master_addr", "127.0.0.1", "--master_port", port]
+    command = ["train", "rsgan", "--preset", "smoke", "--data", dataset, "-o", tmp_path, "--steps", 2]
     options = ["--device", "cpu", "--precision", "fp32"]
-    done = subprocess.run(
-        [sys.executable, *map(str, [*command, *options])], capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    started = []
+    for node in range(nodes):
+        launch = ["-m", "torch.distributed.run", "--node_rank", node, *where, "-m", "swaplib.cli", *command, *options]
+        started.append(subprocess.Popen([sys.executable, *map(str, launch)], stderr=subprocess.PIPE, text=True))
+    for process in started:
+        _, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, errors[-2000:]
     card = weights.read_card(tmp_path / "rsgan_smoke.safetensors")
     assert (card["steps"], card["images"]) == (2, 8)
     families.load("rsgan", file=tmp_path / "rsgan_smoke.safetensors")

@@ -157,6 +157,9 @@ def done(tmp_path_factory):
         "import pandas as pd\nfrom swaplib import figures\n_ = figures.save_table(pd.DataFrame({'x': [seed]}), 'a/b')"
     )
     write(folder, "20_second", save)
+    (folder / "solutions").mkdir()
+    first = new_notebook(cells=[new_markdown_cell("Solutions of [the first](../10_first.ipynb).")], metadata=KERNEL)
+    nbformat.write(first, folder / "solutions" / "10_first.ipynb")
     before = {path: path.read_bytes() for path in folder.glob("*.ipynb")}
     report = runner.run([], "smoke", {"seed": 5}, folder=folder, out=base / "out", progress=False)
     return folder, before, report
@@ -197,6 +200,8 @@ def test_html_copy_links_within_itself(done):
     page = (report.out / "html/10_first.html").read_text()
     assert 'href="20_second.html"' in page
     assert "seed 5 smoke" in page
+    assert 'href="../10_first.html"' in (report.out / "html/solutions/10_first.html").read_text()
+    assert not (report.out / "html/solutions/20_second.html").exists()
     assert "<td" in (report.out / "html/figures.html").read_text()
 
 

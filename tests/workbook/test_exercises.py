@@ -1,0 +1,139 @@
+"""Every exercise: its solution is right, a plausible wrong answer is not, and the lesson asks without telling."""
+
+from __future__ import annotations
+
+import re
+
+import nbformat
+import pytest
+
+from swaplib.workbook import exercise, runner
+
+SOLUTIONS = sorted((runner.root() / "notebooks" / "solutions").glob("*.ipynb"))
+
+# What a learner may well write, as code that runs after the solution, among its names.
+WRONG = {
+    "00/nothing": '{"texture": 1.0}',
+    "00/who": "1",
+    "00/mix": "lambda source, target, amount: source + amount * (target - source)",
+    "01/half": "1.0",
+    "01/turn": "lambda amounts, names: {name: amounts.get(name, 0) for name in names}",
+    "01/state": "{names[0]: 1.0}",
+    "10/larger": "2.7",
+    "10/share": "lambda labels, name: region(labels, name).float().mean((1, 2))",
+    "10/mirror": "36",
+    "11/guess": "0.0",
+    "11/fooled": '"light"',
+    "11/slerp": "lambda a, b, amount: a + amount * (b - a)",
+    "20/whose_hair": '{"face": 1.0, "face_attributes": 1.0}',
+    "20/loss": "lambda images, truth, background, beta: ((images - truth).abs() * background).mean()",
+    "20/nats": "64.0",
+    "21/half_mouth": '{"mouth": 1.0}',
+    "21/outside": "lambda before, after, region: ((after - before).abs().mean(1) * ~region).mean((1, 2))",
+    "21/cell": "1",
+    "22/trivial": "0.0",
+    "22/loss": "lambda found, wanted, a, b, one, two: one * (found * wanted).mean() + two * (a - b).square().mean()",
+    "22/yourself": "levels / 127.5",
+    "23/codes": "(10, 8)",
+    "23/truncate": "lambda w, mean, psi: psi * w",
+    "23/halves": "two[:1]",
+    "24/silent": "0.0",
+    "24/colours": "{part.name: 1.0 for part in family.parts[:2]}",
+    "24/partly": "lambda mixed, target, amounts: mixed",
+    "25/holes": "12",
+    "25/lips": '{"lip": 1.0}',
+    "25/textures": "lambda source, target, chosen: source",
+    "30/necessary": "1.0",
+    "30/sum": "total + 1",
+    "30/share": "lambda alone, whole: (alone / whole).mean()",
+    "31/length": "0.7",
+    "31/free": "lambda direction, other: direction - other",
+    "31/boundary": "-deviations",
+    "32/numbers": "1",
+    "32/own": '"smaller" if answer == "larger" else "larger"',
+    "32/into_w": "lambda codes: codes",
+    "41/whose": '"left_eye"',
+    "41/moustache": 'lambda mask: masks.stroke(mask, "hair", [(0.4, 0.6), (0.6, 0.6)], 0.1)',
+    "41/back": "4",
+    "50/pairs": "2",
+    "50/fooled": '"blurred"',
+    "50/psnr": "lambda images, truth: -10 * (images - truth).square().mean((1, 2, 3)).log10()",
+    "60/slow": '"flicker"',
+    "60/noise": "0.008",
+    "60/flicker": "lambda swaps, truths: (swaps - truths).abs().mean((1, 2, 3))[1:]",
+    "90/seed": "99",
+    "90/pixels": "800",
+    "90/vector": "lambda manifest, ending: len(manifest)",
+}
+
+
+def read(book):
+    return nbformat.read(book, as_version=4).cells
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What is checked from here on: name -> what the check was given."""
+    found = {}
+
+    def check(name, answer, **given):
+        found[name] = given
+        assert exercise.grade(name, answer, **given).grade == "right", (
+            f"{name}: {exercise.grade(name, answer, **given)}"
+        )
+
+    monkeypatch.setattr(exercise, "check", check)
+    return found
+
+
+@pytest.mark.parametrize("book", SOLUTIONS, ids=lambda book: book.stem)
+def test_solutions_are_right_and_wrong_answers_are_not(book, asked):
+    names = {}
+    for cell in read(book):
+        if cell.cell_type == "code":
+            exec(cell.source, names)
+    for name, given in asked.items():
+        assert exercise.grade(name, ..., **given).grade == "not answered yet"
+        wrong = exercise.grade(name, eval(WRONG[name], names), **given)
+        assert wrong.grade in ("nearly", "not yet"), f"{name} takes {WRONG[name]}"
+        assert wrong.text, "a wrong answer gets a hint"
+    number = book.stem[:2]
+    assert list(asked) == [name for name in exercise.CHECKS if name.startswith(f"{number}/")]
+
+
+def test_every_lesson_has_solutions_and_every_check_a_wrong_answer():
+    assert [book.stem for book in SOLUTIONS] == [book.stem for book in runner.notebooks()]
+    assert set(WRONG) == set(exercise.CHECKS)
+
+
+@pytest.mark.parametrize("book", SOLUTIONS, ids=lambda book: book.stem)
+def test_lessons_check_what_their_solutions_check(book):
+    lesson, solution = (
+        re.findall(r"^exercise\.check\(.*\)$", "\n".join(cell.source for cell in read(path)), re.MULTILINE)
+        for path in (runner.root() / "notebooks" / book.name, book)
+    )
+    assert lesson == solution
+    assert len(lesson) == 3
+
+
+@pytest.mark.parametrize("book", SOLUTIONS, ids=lambda book: book.stem)
+def test_lessons_ask_for_code_and_for_a_prediction(book):
+    kinds = [one.kind for name, one in exercise.CHECKS.items() if name.startswith(book.stem[:2])]
+    assert len(kinds) == 3
+    assert {"code", "predict"} <= set(kinds)
+
+
+def test_check_prints_one_line(capsys):
+    exercise.check("60/slow", ...)
+    exercise.check("60/slow", "both")
+    exercise.check("60/slow", "flicker")
+    assert capsys.readouterr().out.splitlines() == [
+        "60/slow · not answered yet",
+        "60/slow · right",
+        "60/slow · nearly: that one does; and the other?",
+    ]
+
+
+def test_unknown_exercise_names_those_that_are_there():
+    with pytest.raises(ValueError, match="no exercise '60/fast': choose from 60/slow, 60/noise, 60/flicker"):
+        exercise.check("60/fast", ...)
