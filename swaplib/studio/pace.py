@@ -11,7 +11,7 @@ SMOOTH = 0.1
 CALM = 0.8 * SMOOTH
 """Seconds at which a pace that was given up is taken again, so that it doesn't go to and fro."""
 RECENT = 5
-"""The median of so many frames counts."""
+"""How many of the last frames count, by their median."""
 
 
 class Pace:

@@ -307,3 +307,18 @@ def test_a_run_leaves_the_checkout_alone_and_an_update_renews_what_changed(folde
     before = snapshot(clone)
     assert runner.run(["20"], update=True, progress=False).renewed == []
     assert snapshot(clone) == before
+
+
+def test_of_an_app_the_committed_notebook_keeps_the_still_picture_alone():
+    still = {"image/jpeg": "abcd", "text/html": '<div class="swaplib-still">…</div>', "text/plain": "Studio(rsgan)"}
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}}
+    table = {"text/html": "<table></table>", "image/jpeg": "abcd"}
+    outputs = [nbformat.v4.new_output("display_data", data=data) for data in (still, view, table)]
+    outputs.append(nbformat.v4.new_output("stream", text="told"))
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("app", outputs=outputs)])
+    kept = runner._without_widgets(book).cells[0].outputs
+    assert [output.get("data") for output in kept] == [
+        {"image/jpeg": "abcd", "text/plain": "Studio(rsgan)"},
+        table,
+        None,
+    ]
