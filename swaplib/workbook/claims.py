@@ -304,8 +304,8 @@ def results() -> dict[str, dict[str, Any]]:
 
 
 def _read(root: Path) -> dict[str, dict[str, Any]]:
-    """Read the ledger of one folder."""
-    return read_entries(root / "claims.json")
+    """Read the ledger of one folder, without what an earlier version wrote otherwise."""
+    return {id: entry for id, entry in read_entries(root / "claims.json").items() if "statistics" in entry}
 
 
 def record(

@@ -202,6 +202,14 @@ def test_what_a_run_has_not_tested_is_read_from_the_committed_ledger(ledger, tmp
     assert (committed / "claims.json").read_bytes() == before
 
 
+def test_what_an_earlier_version_wrote_is_left_out(ledger, tmp_path):
+    record_any("R1")
+    entries = claims.read_entries(ledger / "claims.json")
+    (ledger / "claims.json").write_text(json.dumps(entries | {"R2": {"verdict": "holds", "notebook": "20_rsgan"}}))
+    assert "R2" not in claims.results()
+    assert claims.refresh(ledger, tmp_path / "target") == list(entries)
+
+
 def test_refreshing_renews_what_changed_and_nothing_else(ledger, tmp_path, monkeypatch):
     target = tmp_path / "clone" / "figures"
     for name in ("R1", "R4"):
