@@ -194,7 +194,7 @@ CLAIMS = (
     ),
     Claim(
         "S5", "Fig. 9", "An interpolation passes through more distinct identities.",
-        "Distinct people retrieved at nine places along each of 64 paths, beside two classifiers.", 11,
+        "Distinct pictures retrieved at nine places along each of 64 paths, beside two classifiers.", 11,
         {"pictures met less CE-Lin's": above(0), "pictures met less CE-Arc's": above(0)}, trained=True,
     ),
     Claim(
