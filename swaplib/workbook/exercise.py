@@ -21,7 +21,6 @@ import torch.nn.functional as F
 
 from swaplib import synthetic
 from swaplib.faces import region
-from swaplib.families.rsgan import weighted_l1_loss
 from swaplib.judges.identity import contrastive_loss, identity_loss
 from swaplib.latent import inversion, layers
 from swaplib.metrics import image, temporal
@@ -230,7 +229,7 @@ def _(answer) -> Reply:
     hint = "the absolute difference, times 1 − β M, and the mean over everything"
 
     def model(images, truth, background, beta):
-        return weighted_l1_loss(images, truth, 1 - beta * background)
+        return ((images - truth).abs() * (1 - beta * background)).mean()
 
     return judge_code(answer, model, trials, hint)
 

@@ -327,11 +327,14 @@ def test_group_sliders_move_their_layers_together(mixers, tmp_path):
     assert np.array_equal(app.renderer.render(app.state), wanted)
     app.sliders["w00"].value = 0.45
     assert app.groups["coarse"].value == pytest.approx(0.3)
-    resets = [
-        row.children[1] for row in app.box.children if getattr(row, "children", (None,))[0] is app.groups["coarse"]
-    ]
-    resets[0].click()
+    next(one for one in walk(app.box) if getattr(one, "tooltip", "") == "reset coarse").click()
     assert {app.state.amounts[part] for part in by["coarse"]} == {1.0}
+
+
+def walk(widget):
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from walk(child)
 
 
 def test_families_without_layers_have_no_group_sliders(tmp_path):
