@@ -68,21 +68,20 @@ def make_faces(count: int, size: int) -> Faces:
 
 
 def measure_swaps(preset: str, device: str) -> Iterator[Callable[[], list[Row]]]:
-    """Yield measurements of a pair's swap, of E4S by its stages."""
+    """Yield measurements of a pair's swap, whole and by its stages."""
 
     def swap(name: str) -> list[Row]:
         family = families.build(name, preset).to(device).eval()
         source, target = (make_faces(2, family.config.size)[[k]].to(device) for k in (0, 1))
-        rows = [(f"{name}, swap", time_call(lambda: family.swap(source, target), device), "s")]
-        if name == "e4s":
-            with torch.no_grad():
-                ours, theirs = family.encode(source), family.encode(target)
-            rows += [
-                ("e4s, encode", time_call(lambda: family.encode(source), device), "s"),
-                ("e4s, recompose and mix", time_call(lambda: family.mix(ours, theirs), device), "s"),
-                ("e4s, decode", time_call(lambda: family.decode(theirs), device), "s"),
-            ]
-        return rows
+        with torch.no_grad():
+            ours, theirs = family.encode(source), family.encode(target)
+        steps = {
+            "swap": lambda: family.swap(source, target),
+            "encode": lambda: family.encode(source),
+            "mix": lambda: family.mix(ours, theirs),
+            "decode": lambda: family.decode(theirs),
+        }
+        return [(f"{name}, {step}", time_call(call, device), "s") for step, call in steps.items()]
 
     for name in SWAPPED:
         yield lambda name=name: swap(name)

@@ -35,6 +35,7 @@ class Filling:
     rename   content -> path of a submodule -> its tensors; empty for a file of something else
     remedy   what to do where sizes differ
     spare    pattern of tensors that not every build of the model has
+    beside   pattern of the files of one folder that are read together; empty where one file is all
     """
 
     what: str
@@ -42,6 +43,7 @@ class Filling:
     rename: Callable[[Any], names.Networks]
     remedy: str = "choose another file"
     spare: str = r"(?!)"
+    beside: str = ""
 
 
 def _read_mask_guided(path: Path) -> dict[str, Tensors]:
@@ -82,7 +84,7 @@ FILLINGS: Mapping[str, Filling] = {
     "e4s": Filling("E4S", published.read, names.from_e4s, 'build the family at the preset "paper"'),
     "mask_guided": Filling(
         "Mask-Guided Portrait Editing's networks", _read_mask_guided, names.from_mask_guided,
-        "build the family with Config.released() or Config.paper()", r"\.log_variance\.",
+        "build the family with Config.released() or Config.paper()", r"\.log_variance\.", "*_net_*.pth",
     ),
     "latent_swap": Filling(
         "LatentSwap's mixers", read_tensors, names.from_latentswap,

@@ -144,8 +144,9 @@ def import_file(path: str | os.PathLike, out: str | os.PathLike | None = None) -
 
 
 def _hash_sources(path: Path, found: Sequence[Found]) -> dict[str, str]:
-    several = found[0].name == "mask_guided"  # read from the files of one folder
-    files = sorted((path if path.is_dir() else path.parent).glob("*_net_*.pth")) if several else [path]
+    filled = filling.FILLINGS.get(found[0].name)
+    several = filled is not None and filled.beside
+    files = sorted((path if path.is_dir() else path.parent).glob(filled.beside)) if several else [path]
     return {file.name: sha256(file) for file in files}
 
 
@@ -197,7 +198,7 @@ def build_model(found: Found, path: str | os.PathLike) -> Model:
         network = published.build_networks({name: content[name]}, path)[name]
         width = len(content[name]["generator.first.conv.bias"])
         return reenactment.DrivingNetwork(reenactment.Config(width), network)
-    frozen = {"generator": _find_generator(path)} if name == "latent_swap" else {}
+    frozen = {"generator": _find_generator(path)} if _needs_generator(kinds, name) else {}
     configs = _list_configs(name, content, frozen)
     refused = None
     for config in configs:
@@ -210,6 +211,12 @@ def build_model(found: Found, path: str | os.PathLike) -> Model:
             continue
         return _fill(kinds, name, config, path, content, frozen)
     raise refused or ValueError(f"{path} holds a {name} of an unknown size: choose another file")
+
+
+def _needs_generator(kinds: Registry, name: str) -> bool:
+    """Return whether a model draws by a generator that its own published file doesn't hold."""
+    kind = kinds.kind(name)
+    return "generator" in kind.frozen_models(kinds.config(name, "paper")) and "generator" not in kind.official
 
 
 def _fill(kinds: Registry, name: str, config: Any, path: str | os.PathLike, content: Any, frozen: Mapping) -> Model:
