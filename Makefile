@@ -28,13 +28,13 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 
 check: lint
-	$(BIN)/python -m pytest -n $(WORKERS) --ignore tests/workbook/test_notebooks.py $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --ignore tests/workbook/test_notebooks.py $(ARGS)
 
 # The tests come last and all together, so that the closing line counts them all.
 test: lint
 	@rm -rf build/tested
 	SWAPLIB_FIGURES=$(CURDIR)/build/tested/figures $(BIN)/python -m pytest --nbval-lax --dist loadscope -n $(WORKERS) -q notebooks
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lab: $(READY)
 	$(BIN)/swaplib lab $(ARGS)

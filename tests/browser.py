@@ -17,6 +17,7 @@ import nbformat
 import pytest
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+playwright.expect.set_options(timeout=60_000)  # a busy machine answers late
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 BUILD = Path(__file__).resolve().parent.parent / "build" / "tests"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
@@ -139,6 +140,8 @@ def _run_first_cell(page, wanted: str, seconds: float = 180) -> None:
 def in_view(page, *elements) -> list[dict]:
     """The boxes of elements on the screen, each of which must lie wholly inside the notebook's part of it."""
     panel = page.locator(".jp-WindowedPanel-outer, .jp-Notebook").first.bounding_box()
+    for element in elements:
+        element.wait_for()
     boxes = [element.bounding_box() for element in elements]
     for box in boxes:
         assert panel["x"] <= box["x"], box
