@@ -17,6 +17,7 @@ import os
 import random
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,11 +33,12 @@ from lightning.fabric import Fabric
 from PIL import Image
 from torch import nn
 
+from swaplib import cache
 from swaplib.faces import Faces, to_uint8
 from swaplib.provenance import png_text, replacing
 from swaplib.training.model import Data, Model
 from swaplib.training.settings import Precision
-from swaplib.weights import describe_differences, fill_defaults, to_plain
+from swaplib.weights import describe_differences, describe_hardware, fill_defaults, to_plain
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -196,7 +198,7 @@ def processor(device: str, precision: Precision) -> tuple[Fabric, Precision]:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if precision == "auto":
-        precision = choose_precision(device, _cpu_has_amx())
+        precision = choose_precision(device)
     distributed = torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
     here = int(os.environ["LOCAL_WORLD_SIZE"]) if distributed else 1
     nodes = int(os.environ["WORLD_SIZE"]) // here if distributed else 1
@@ -213,17 +215,43 @@ def processor(device: str, precision: Precision) -> tuple[Fabric, Precision]:
     return fabric, precision
 
 
-def choose_precision(device: str, amx: bool) -> Precision:
-    """Return what is fastest: bf16 on a GPU and on a processor with AMX, else fp32.
+def choose_precision(device: str) -> Precision:
+    """Return what is fastest: bf16 on a GPU; on a processor that multiplies in bfloat16, what was measured there once.
 
-    AMX multiplies matrices in bfloat16. Where AVX-512 alone has it, fp32 was 1.2 to 1.35 times as fast; elsewhere it is
-    emulated.
+    With AMX, bf16 always won; with AVX-512 alone, fp32 was 1.2 to 1.35 times as fast on one processor, bf16 1.5 to 1.9
+    times on another. Elsewhere bf16 is emulated.
     """
-    return "bf16" if device == "cuda" or amx else "fp32"
+    if device == "cuda":
+        return "bf16"
+    able = _bf16_of_cpu()
+    if not any(able.values()):
+        return "fp32"
+    # Kept, so that all processes choose alike, and a run that goes on as it began.
+    key = json.dumps([describe_hardware(), able, torch.__version__]).encode()
+    kept = cache.recall("precision", [key], lambda missing: [{"seconds": torch.tensor(_time_steps())}])
+    bf16, fp32 = kept[0]["seconds"]
+    return "bf16" if bf16 < fp32 else "fp32"
 
 
-def _cpu_has_amx() -> bool:
-    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+def _bf16_of_cpu() -> dict[str, bool]:
+    """Return what of bfloat16's arithmetic the processor has."""
+    names = {"AMX": "_is_amx_tile_supported", "AVX-512": "_is_avx512_bf16_supported"}
+    return {kind: getattr(torch.cpu, name, bool)() for kind, name in names.items()}
+
+
+def _time_steps(tries: int = 10) -> tuple[float, float]:
+    """Return the processor's seconds for a convolution there and back in bf16 and in fp32, each in its best try."""
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        layer = nn.Conv2d(64, 64, 3, padding=1)
+        for _ in range(tries):
+            for bf16, some in seconds.items():
+                begin = time.process_time()
+                with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                    loss = layer(torch.zeros(8, 64, 32, 32)).square().mean()
+                loss.backward()
+                some.append(time.process_time() - begin)
+    return min(seconds[True]), min(seconds[False])
 
 
 def compile_networks(module: nn.Module) -> None:

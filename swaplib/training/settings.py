@@ -30,7 +30,7 @@ class TrainSettings:
     ema        decay of the averaged weights for a step (0: no averaging); smaller in the first steps
     flips      mirror every other face by chance; factors of rendered faces are dropped then
     device     auto, cpu or cuda
-    precision  fp32; tf32; bf16 (mixed: weights stay in 32 bits); auto: bf16 on a GPU and on processors with AMX
+    precision  fp32; tf32; bf16 (mixed: weights stay in 32 bits); auto: bf16 on a GPU, on a processor the faster
     compile    compile the model's networks (torch.compile): a minute at first, faster steps on a GPU
     workers    threads that read and resize the coming batches
     checkpoint_every, preview_every   steps from one to the next

@@ -660,16 +660,36 @@ def test_bf16_keeps_weights_in_32_bits_and_goes_on_bitwise_too(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("device", "amx", "wanted"), [("cuda", False, "bf16"), ("cpu", True, "bf16"), ("cpu", False, "fp32")]
+    ("device", "able", "seconds", "wanted"),
+    [
+        ("cuda", False, None, "bf16"),
+        ("cpu", True, (1.0, 2.0), "bf16"),
+        ("cpu", True, (2.0, 1.5), "fp32"),
+        ("cpu", False, None, "fp32"),  # emulated: not even measured
+    ],
 )
-def test_auto_is_the_fastest_precision(device, amx, wanted, monkeypatch):
-    assert runtime.choose_precision(device, amx) == wanted
+def test_auto_is_the_fastest_precision(device, able, seconds, wanted, monkeypatch, tmp_path):
+    monkeypatch.setenv("SWAPLIB_CACHE", str(tmp_path))
+    measured = []
+    monkeypatch.setattr(runtime, "_bf16_of_cpu", lambda: {"AVX-512": able})
+    monkeypatch.setattr(runtime, "_time_steps", lambda: measured.append(seconds) or seconds)
+    assert runtime.choose_precision(device) == runtime.choose_precision(device) == wanted
+    assert len(measured) == (seconds is not None), "once for a machine"
     if device == "cpu":
-        monkeypatch.setattr(runtime, "_cpu_has_amx", lambda: amx)
         fabric, precision = runtime.processor(device, "auto")
         assert precision == wanted
         with fabric.autocast():
             assert torch.is_autocast_enabled("cpu") == (wanted == "bf16")
+
+
+def test_measuring_steps_leaves_no_trace():
+    torch.manual_seed(0)
+    wanted = torch.rand(1)
+    torch.manual_seed(0)
+    bf16, fp32 = runtime._time_steps(tries=1)
+    assert 0 < bf16
+    assert 0 < fp32
+    assert torch.equal(torch.rand(1), wanted)
 
 
 def test_compiled_networks_learn_the_same(monkeypatch):
