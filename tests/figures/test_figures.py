@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from swaplib import figures
+from swaplib import families, figures, weights
 from swaplib.faces import CELEBAMASK_HQ, LABEL_COLOURS, Faces, from_uint8
 from swaplib.figures import saving
 from swaplib.provenance import checkout, commit, replacing, sha256, versions
@@ -464,6 +464,22 @@ def test_texts_stay_texts(folder):
         assert "onerror=alert(1)>" not in text
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
         assert "a \\| b c &amp; d" in text
+
+
+def test_tables_record_the_weights_that_were_loaded_and_the_gallery_says_which_were_replaced(folder, monkeypatch):
+    released = weights.find_released("rsgan", "smoke")
+    monkeypatch.setattr("swaplib.weights.released._loaded", [])
+    frame = pd.DataFrame({"system": ["rsgan"], "psnr": [20.0]})
+    figures.save_table(frame, "table/before")
+    families.load("rsgan", "smoke")
+    figures.save_table(frame, "table/after", caption="How near.")
+    entries = figures.manifest()
+    assert entries["table/before"]["checkpoints"] == {}
+    assert entries["table/after"]["checkpoints"] == {released.name: sha256(released)}
+    assert "earlier weights" not in figures.write_gallery().read_text()
+    with saving.writing_manifest() as entries:
+        entries["table/after"]["checkpoints"] = {released.name: "0" * 64, "somebody_elses.safetensors": "0" * 64}
+    assert "How near. Made with earlier weights of rsgan_smoke. |" in figures.write_gallery().read_text()
 
 
 def test_the_committed_gallery_is_whole_and_small():
