@@ -111,8 +111,10 @@ CLOSE = [
     ("00/mix", use_numpy(lambda source, target, amount: target + amount * (source - target)), "right", "", {}),
     ("00/mix", torch.lerp, "nearly", "from the source to the target", {}),
     ("00/mix", mix_rows, "not yet", "ValueError", {}),
+    ("10/mirror", 42, "nearly", "inner corner", {}),
     ("10/mirror", np.array([42, 45]), "not yet", "a whole number", {}),
     ("11/guess", torch.tensor(math.log(28)), "nearly", "denominator", {}),
+    ("11/slerp", torch.lerp, "nearly", "the straight line", {}),
     ("20/loss", use_numpy(lambda a, b, mask, beta: (abs(a - b) * (1 - beta * mask)).mean()), "right", "", {}),
     ("20/loss", lambda a, b, mask, beta: (a * (1 - beta * mask) - b * (1 - beta * mask)).abs().mean(), "right", "", {}),
     ("20/loss", normalise, "nearly", "the sum of the weights", {}),
@@ -127,7 +129,12 @@ CLOSE = [
     ("30/share", use_numpy(lambda alone, whole: alone.sum() / whole.sum()), "right", "", {}),
     ("30/share", lambda alone, whole: whole.mean() / alone.mean(), "nearly", "as a share of the group's", {}),
     ("30/share", lambda alone, whole: alone / whole, "not yet", "a single number is asked for", {}),
+    ("31/free", lambda one, other: one - (one @ other) * other, "nearly", "no unit vector", {}),
+    ("50/pairs", 2, "nearly", "1 / √n", {}),
     ("50/pairs", np.array([2, 4]), "not yet", "a whole number", {}),
+    ("50/psnr", lambda a, b: -10 * (a - b).square().mean((1, 2, 3)).log10(), "nearly", "their range is 2", {}),
+    ("60/noise", 0.00798, "nearly", "both frames", {}),
+    ("60/flicker", lambda a, b: (a - b).diff(dim=0).abs().mean((1, 2, 3)), "nearly", "twice too large", {}),
 ]
 
 
