@@ -98,26 +98,31 @@ def _names(family) -> list[str]:
 def _(answer, family, source, target) -> Reply:
     hint = "an amount of 1 takes a part from the source; which amount leaves it the target's?"
     reply = judge_amounts(answer, {}, _names(family), hint)
-    if reply.grade == "not yet":
+    if reply.grade != "right":
         return reply
     off = (family.swap(source, target, answer) - target.images).abs().mean().item()
-    return Reply("right", f"{off:.4f} of a range of 2") if off < 0.01 else Reply("nearly", f"{off:.3f} is still off")
+    return Reply("right", f"{off:.4f} of a range of 2")
 
 
 @_exercise("00/who", "predict")
 def _(answer, faces) -> Reply:
-    first = synthetic.true_swap(faces[0], faces[1])
-    second = synthetic.true_swap(first, faces[2])
-    distances = [(second.factors["skin"] - faces[k].factors["skin"]).abs().sum().item() for k in range(3)]
+    first, second, third = (faces[k].factors for k in range(3))
+    last = synthetic.swap_identity(synthetic.swap_identity(first, second), third)
+    distances = [(last["skin"] - one["skin"]).abs().sum().item() for one in (first, second, third)]
     hint = "follow the identity through both swaps: each time it is the source's"
     return judge_count(answer, distances.index(min(distances)), hint)
 
 
 @_exercise("00/mix", "code")
 def _(answer) -> Reply:
-    trials = [(_draw(2, 5, seed=k), _draw(2, 5, seed=k + 10), amount) for k, amount in enumerate((0.0, 0.3, 1.0))]
+    shapes = ((2, 5), (4,), (2, 3, 4, 5), (1, 2, 3))
+    trials = [
+        (_draw(*shape, seed=k), _draw(*shape, seed=k + 10), amount)
+        for k, (shape, amount) in enumerate(zip(shapes, (0.0, 0.3, 0.7, 1.0), strict=True))
+    ]
     hint = "at 0 the result is the target, at 1 the source, and in between it goes straight"
-    return judge_code(answer, lambda source, target, amount: torch.lerp(target, source, amount), trials, hint)
+    near = {"that goes from the source to the target": torch.lerp}
+    return judge_code(answer, lambda source, target, amount: torch.lerp(target, source, amount), trials, hint, near)
 
 
 @_exercise("01/half", "predict")
@@ -179,17 +184,15 @@ def _(answer) -> Reply:
 @_exercise("10/mirror", "predict")
 def _(answer) -> Reply:
     hint = "landmarks 36 to 41 are the right eye, 42 to 47 the left: which of those is an outer corner?"
-    reply = judge_count(answer, 45, hint)
-    return Reply("nearly", "that is the left eye's inner corner") if answer == 42 else reply
+    return judge_count(answer, 45, hint, {42: "that is the left eye's inner corner"})
 
 
 @_exercise("11/guess", "predict")
 def _(answer) -> Reply:
     wanted = contrastive_loss(torch.ones(32, 4) / 2, torch.arange(8).repeat_interleave(4)).item()
     hint = "all cosines are equal: e^(same) over e^(same) and as many as there are pictures of other people"
-    if isinstance(answer, float) and abs(answer - math.log(28)) < 0.02:
-        return Reply("nearly", "the positive itself stands in the denominator too")
-    return judge_number(answer, wanted, 0.02, hint)
+    near = {math.log(28): "the positive itself stands in the denominator too"}
+    return judge_number(answer, wanted, 0.02, hint, near=near)
 
 
 @_exercise("11/fooled", "find")
@@ -205,12 +208,8 @@ def _(answer) -> Reply:
     ]
     hint = "with ω the angle between them: (sin((1 − t) ω) a + sin(t ω) b) / sin ω"
 
-    def straight(a, b, amount):
-        return torch.lerp(a, b, amount)
-
-    if callable(answer) and judge_code(answer, straight, trials, "").grade == "right":
-        return Reply("nearly", "that is the straight line, whose points are no unit vectors")
-    return judge_code(answer, slerp, trials, hint)
+    near = {"that is the straight line, whose points are no unit vectors": torch.lerp}
+    return judge_code(answer, slerp, trials, hint, near)
 
 
 # ---------------------------------------------------------------------------------------- 20 to 25: the systems
@@ -224,21 +223,30 @@ def _(answer, family) -> Reply:
 
 @_exercise("20/loss", "code")
 def _(answer) -> Reply:
-    trials = [(_draw(2, 3, 4, 4, seed=k), _draw(2, 3, 4, 4, seed=k + 10), (_draw(2, 1, 4, 4, seed=k + 20) > 0).float(),
+    trials = [(_draw(2, 3, 4, 5, seed=k), _draw(2, 3, 4, 5, seed=k + 10), (_draw(2, 1, 4, 5, seed=k + 20) > 0).float(),
                beta) for k, beta in enumerate((0.5, 0.2, 0.0))]  # fmt: skip
     hint = "the absolute difference, times 1 − β M, and the mean over everything"
 
     def model(images, truth, background, beta):
         return ((images - truth).abs() * (1 - beta * background)).mean()
 
-    return judge_code(answer, model, trials, hint)
+    def normalised(images, truth, background, beta):
+        return model(images, truth, background, beta) / (1 - beta * background).mean()
+
+    near = {"that divides by the sum of the weights; the equation's mean divides by the count of numbers": normalised}
+    return judge_code(answer, model, trials, hint, near)
 
 
 @_exercise("20/nats", "predict")
 def _(answer) -> Reply:
     wanted = kl_divergence(torch.zeros(1, 128), torch.full((1, 128), 2 * math.log(0.5))).item()
-    hint = "σ² is a quarter, μ is 0: put both into the formula, for one dimension and then for 128"
-    return judge_number(answer, wanted, 0.5, hint, " nats")
+    hint = "σ² is a quarter, μ is 0, log is the natural one: put them into the formula, for one dimension, then for 128"
+    near = {
+        wanted / 128: "that is one dimension of the 128",
+        2 * wanted: "the formula has ½ in front",
+        64 * (0.5 - math.log(0.5) - 1): "σ is a half; the formula asks for σ²",
+    }
+    return judge_number(answer, wanted, 0.5, hint, " nats", near)
 
 
 @_exercise("21/half_mouth", "find")
@@ -377,20 +385,26 @@ def _(answer) -> Reply:
 @_exercise("30/sum", "find")
 def _(answer, table) -> Reply:
     wanted = layers.make_heat_table(table)[0]["pixels"].sum()
-    return judge_number(answer, wanted, 0.02, "layers.make_heat_table(table)[0] has a column of pixels: add it up")
+    hint = 'layers.make_heat_table(tables["rsgan"]) returns shares and errors: add up the column "pixels" of the shares'
+    return judge_number(answer, wanted, 0.02, hint)
 
 
 @_exercise("30/share", "code")
 def _(answer) -> Reply:
     trials = [(_draw(8, seed=k, low=0), _draw(8, seed=k + 10, low=0.5)) for k in range(3)]
-    hint = "a ratio of means, not a mean of ratios"
+    hint = "first each mean over the pairs, then the one as a share of the other"
 
     def model(part, whole):
         return part.mean() / whole.mean()
 
-    if callable(answer) and judge_code(answer, lambda part, whole: (part / whole).mean(), trials, "").grade == "right":
-        return Reply("nearly", "that is the mean of the ratios, in which a pair that hardly changes weighs most")
-    return judge_code(answer, model, trials, hint)
+    def mean_ratio(part, whole):
+        return (part / whole).mean()
+
+    near = {
+        "that is the mean of the ratios, in which a pair that hardly changes weighs most": mean_ratio,
+        "that is the whole exchange's mean as a share of the group's": lambda part, whole: whole.mean() / part.mean(),
+    }
+    return judge_code(answer, model, trials, hint, near)
 
 
 @_exercise("31/length", "predict")
@@ -409,9 +423,7 @@ def _(answer) -> Reply:
     def unscaled(direction, other):
         return direction - (direction @ other) * other
 
-    if callable(answer) and judge_code(answer, unscaled, trials, "").grade == "right":
-        return Reply("nearly", "what is left is no unit vector yet")
-    return judge_code(answer, model, trials, hint)
+    return judge_code(answer, model, trials, hint, {"what is left is no unit vector yet": unscaled})
 
 
 @_exercise("31/boundary", "find")
@@ -456,16 +468,10 @@ def _(answer) -> Reply:
 
     def model(mask):
         size = len(mask)
-        return torch.from_numpy(
-            masks.stroke(mask, "hair", [(0.4 * size, 0.6 * size), (0.6 * size, 0.6 * size)], size / 10)
-        )
-
-    def numbers(mask):
-        painted = answer(mask)
-        return torch.from_numpy(np.array(painted)) if isinstance(painted, np.ndarray) else painted
+        return masks.stroke(mask, "hair", [(0.4 * size, 0.6 * size), (0.6 * size, 0.6 * size)], size / 10)
 
     hint = "masks.stroke(mask, region, points, width): points are pixels (x, y), and so is the width"
-    return judge_code(numbers if callable(answer) else answer, model, [(one,) for one in canvases], hint)
+    return judge_code(answer, model, [(one,) for one in canvases], hint)
 
 
 @_exercise("41/back", "predict")
@@ -478,9 +484,7 @@ def _(answer, mask) -> Reply:
 @_exercise("50/pairs", "predict")
 def _(answer) -> Reply:
     hint = "an interval's width goes with one over the square root of the number of pairs"
-    if answer == 2:
-        return Reply("nearly", "that is for 1 / n; the width goes with 1 / √n")
-    return judge_count(answer, 4, hint)
+    return judge_count(answer, 4, hint, {2: "that is for 1 / n; the width goes with 1 / √n"})
 
 
 @_exercise("50/fooled", "find")
@@ -498,9 +502,8 @@ def _(answer) -> Reply:
     def unscaled(images, truth):
         return -10 * torch.log10((images - truth).square().mean((1, 2, 3)))
 
-    if callable(answer) and judge_code(answer, unscaled, trials, "").grade == "right":
-        return Reply("nearly", "our pixels go from −1 to 1: their range is 2, and PSNR is for a range of 1")
-    return judge_code(answer, image.psnr, trials, hint)
+    near = {"our pixels go from −1 to 1: their range is 2, and PSNR is for a range of 1": unscaled}
+    return judge_code(answer, image.psnr, trials, hint, near)
 
 
 @_exercise("60/slow", "find")
@@ -514,9 +517,8 @@ def _(answer) -> Reply:
 def _(answer) -> Reply:
     wanted = 0.01 * math.sqrt(2) * math.sqrt(2 / math.pi)
     hint = "the difference of two frames' noise has the deviation σ √2"
-    if isinstance(answer, float) and abs(answer - 0.01 * math.sqrt(2 / math.pi)) < 2e-4:
-        return Reply("nearly", "both frames are noisy, and their difference more than each")
-    return judge_number(answer, wanted, 3e-4, hint)
+    near = {0.01 * math.sqrt(2 / math.pi): "both frames are noisy, and their difference more than each"}
+    return judge_number(answer, wanted, 3e-4, hint, near=near)
 
 
 @_exercise("60/flicker", "code")
@@ -527,9 +529,8 @@ def _(answer) -> Reply:
     def unscaled(swaps, truths):
         return (swaps - truths).diff(dim=0).abs().mean((1, 2, 3))
 
-    if callable(answer) and judge_code(answer, unscaled, trials, "").grade == "right":
-        return Reply("nearly", "twice too large: of a range of 1, where our pixels go from −1 to 1")
-    return judge_code(answer, temporal.measure_flicker, trials, hint)
+    near = {"twice too large: of a range of 1, where our pixels go from −1 to 1": unscaled}
+    return judge_code(answer, temporal.measure_flicker, trials, hint, near)
 
 
 @_exercise("90/seed", "find")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
+from types import SimpleNamespace
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from swaplib.workbook import exercise, runner
 
@@ -65,6 +70,79 @@ WRONG = {
     "90/pixels": "800",
     "90/vector": "lambda manifest, ending: len(manifest)",
 }
+
+
+SHOT = SimpleNamespace(images=torch.zeros(1, 3, 4, 4))
+UNMOVED = {
+    "source": SHOT,
+    "target": SHOT,
+    "family": SimpleNamespace(
+        parts=[SimpleNamespace(name=name) for name in ("texture", "mouth", "shape", "surround")],
+        swap=lambda source, target, amounts: target.images,
+    ),
+}
+SHARES = pd.DataFrame(
+    [(group, swapped, "pixels", share, 0.0) for group, swapped, share in
+     (("face", "alone", 0.8), ("hair", "alone", 0.5), ("face", "all but", 0.4), ("hair", "all but", 0.7))],
+    columns=["group", "swapped", "reading", "share", "error"],
+)  # fmt: skip
+
+
+def mix_rows(source, target, amount):
+    """Right for matrices only."""
+    rows, _ = target.shape
+    return torch.stack([target[k] + amount * (source[k] - target[k]) for k in range(rows)])
+
+
+def normalise(images, truth, background, beta):
+    weights = (1 - beta * background).expand_as(images)
+    return ((images - truth).abs() * weights).sum() / weights.sum()
+
+
+def use_numpy(function):
+    return lambda *arguments: function(*(np.asarray(one) for one in arguments))
+
+
+# Right answers written otherwise, and wrong ones that come close: exercise, answer, grade, reply, what is given.
+CLOSE = [
+    ("00/nothing", {"texture": 0.0}, "right", "0.0000", UNMOVED),
+    ("00/nothing", {"texture": 0.05}, "not yet", "which amount leaves", UNMOVED),
+    ("00/nothing", {"mouth": 1.0}, "not yet", "which amount leaves", UNMOVED),
+    ("00/mix", use_numpy(lambda source, target, amount: target + amount * (source - target)), "right", "", {}),
+    ("00/mix", torch.lerp, "nearly", "from the source to the target", {}),
+    ("00/mix", mix_rows, "not yet", "ValueError", {}),
+    ("10/mirror", 42, "nearly", "inner corner", {}),
+    ("10/mirror", np.array([42, 45]), "not yet", "a whole number", {}),
+    ("11/guess", torch.tensor(math.log(28)), "nearly", "denominator", {}),
+    ("11/slerp", torch.lerp, "nearly", "the straight line", {}),
+    ("20/loss", use_numpy(lambda a, b, mask, beta: (abs(a - b) * (1 - beta * mask)).mean()), "right", "", {}),
+    ("20/loss", lambda a, b, mask, beta: (a * (1 - beta * mask) - b * (1 - beta * mask)).abs().mean(), "right", "", {}),
+    ("20/loss", normalise, "nearly", "the sum of the weights", {}),
+    ("20/loss", lambda a, b, mask, beta: ((a - b).abs() * (1 - beta * mask)).mean((1, 2, 3)), "not yet", "single", {}),
+    ("20/nats", np.array(41), "right", "40.72 nats", {}),
+    ("20/nats", 81.4, "nearly", "½", {}),
+    ("20/nats", 0.318, "nearly", "one dimension", {}),
+    ("20/nats", 12.4, "nearly", "σ²", {}),
+    ("20/nats", 80, "not yet", "the natural one", {}),
+    ("30/sum", np.float32(1.3), "right", "1.3", {"table": SHARES}),
+    ("30/sum", 2.4, "not yet", 'tables["rsgan"]', {"table": SHARES}),
+    ("30/share", use_numpy(lambda alone, whole: alone.sum() / whole.sum()), "right", "", {}),
+    ("30/share", lambda alone, whole: whole.mean() / alone.mean(), "nearly", "as a share of the group's", {}),
+    ("30/share", lambda alone, whole: alone / whole, "not yet", "a single number is asked for", {}),
+    ("31/free", lambda one, other: one - (one @ other) * other, "nearly", "no unit vector", {}),
+    ("50/pairs", 2, "nearly", "1 / √n", {}),
+    ("50/pairs", np.array([2, 4]), "not yet", "a whole number", {}),
+    ("50/psnr", lambda a, b: -10 * (a - b).square().mean((1, 2, 3)).log10(), "nearly", "their range is 2", {}),
+    ("60/noise", 0.00798, "nearly", "both frames", {}),
+    ("60/flicker", lambda a, b: (a - b).diff(dim=0).abs().mean((1, 2, 3)), "nearly", "twice too large", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "answer", "grade", "text", "given"), CLOSE)
+def test_answers_that_come_close_are_told_apart(name, answer, grade, text, given):
+    reply = exercise.grade(name, answer, **given)
+    assert reply.grade == grade
+    assert text in reply.text
 
 
 def read(book):
