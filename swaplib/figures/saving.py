@@ -18,10 +18,12 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from swaplib.figures.drawing import as_picture
+from swaplib.foreign import check_fields, parse_json, read_json
 from swaplib.photos import load
+from swaplib.photos.reading import open_image
 from swaplib.provenance import (
     DigitalSource,
     as_cell,
@@ -99,10 +101,9 @@ def read_entries(path: Path) -> dict[str, dict]:
     """
     if not path.exists():
         return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it and run the notebooks again") from error
+    remedy = "delete it and run the notebooks again"
+    found = read_json(path, "a list of entries", remedy)
+    return {name: check_fields(entry, {}, path, remedy) for name, entry in found.items()}
 
 
 def manifest() -> dict[str, dict]:
@@ -215,10 +216,13 @@ def read_story(path: str | Path) -> dict[str, Any]:
 
     Raises ValueError for a picture without a record.
     """
-    with Image.open(path) as image:
-        story = image.info.get("comment") or getattr(image, "text", {}).get("Provenance")
     try:
-        return json.loads(story)
+        with open_image(path, str(path)) as image:
+            story = image.info.get("comment") or getattr(image, "text", {}).get("Provenance")
+    except UnidentifiedImageError:
+        raise ValueError(f"{path} is no picture: give a figure that figures.save wrote") from None
+    try:
+        return parse_json(story)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no provenance: give a figure that figures.save wrote") from error
 
