@@ -4,8 +4,9 @@
 
 Small whole files of each kind are made, then damaged at random: bits turned, bytes set to extremes, pieces cut out,
 doubled or taken from another file, ends cut off. Each is read in a process of its own kind, which may die. An answer is
-`read` where something came back, `refused` where one sentence did (ValueError or OSError), and a fault otherwise: a
-traceback, a dead process, more than ten seconds, or more than a gigabyte. Files that lead to faults are kept.
+`read` where something came back, `refused` where one sentence that names the file did, and a fault otherwise: another
+sentence, a traceback, a dead process, more than ten seconds of a processor or a minute in all, or more than a gigabyte.
+Files that lead to faults are kept.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from swaplib.weights import published, published_names
 from swaplib.workbook import runner
 
 LIMIT_SECONDS, LIMIT_BYTES = 10, 1 << 30
+HANGS_SECONDS = 60  # a busy machine gives little of its processors
 
 
 def make_seeds(folder: Path) -> None:
@@ -245,21 +247,22 @@ def _ring(*_: object) -> None:
 def work(pipe: multiprocessing.connection.Connection) -> None:
     """Read files that the other end names, and answer what came of each."""
     torch.set_num_threads(1)
-    signal.signal(signal.SIGALRM, _ring)
+    signal.signal(signal.SIGPROF, _ring)
     while True:
         door, path = pipe.recv()
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        signal.alarm(LIMIT_SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, LIMIT_SECONDS)
         try:
             DOORS[door].read(Path(path))
             answer = "read"
         except TimeoutError:
             answer = "slow"
-        except (ValueError, OSError, runner.WorkbookError):
-            answer = "refused"
+        except (ValueError, OSError, runner.WorkbookError) as error:
+            named = any(str(name) in str(error) for name in (Path(path).name, Path(path).parent))
+            answer = "refused" if named and "\n" not in str(error) else f"unclear: {str(error)[:60]}"
         except Exception as error:  # whatever else comes is what is looked for
             answer = f"traceback: {type(error).__name__}"
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
         pipe.send(("large" if grown > LIMIT_BYTES else answer, grown))
 
@@ -279,7 +282,7 @@ class Reader:
     def read(self, door: str, path: Path) -> tuple[str, int]:
         self.pipe.send((door, str(path)))
         try:
-            if self.pipe.poll(2 * LIMIT_SECONDS):
+            if self.pipe.poll(HANGS_SECONDS):
                 return self.pipe.recv()
             answer = "hangs"
         except EOFError:
@@ -325,7 +328,7 @@ def main() -> None:
                 most[door] = max(most[door], grown)
                 if answer not in ("read", "refused"):
                     chosen.kept.mkdir(parents=True, exist_ok=True)
-                    name = answer.replace(": ", "_")
+                    name = re.sub(r"\W+", "_", answer)
                     (chosen.kept / f"{door}_{name}_{counts[door, answer]}{seed.suffix}").write_bytes(content)
                 bar.update()
     print("| door | files | read | refused | faults | most memory |\n|---|---:|---:|---:|---|---:|")

@@ -166,7 +166,8 @@ def read_arrays(path: str | os.PathLike, remedy: str, names: Iterable[str] = ())
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except Exception as error:  # zipfile, zlib and numpy raise a dozen kinds of exception for a damaged file
-        raise damaged(path, error, remedy) from error
+        reason = "it holds more than arrays of numbers" if "pickle" in str(error) else error
+        raise damaged(path, reason, remedy) from error
     if missing := [name for name in names if name not in arrays]:
         raise damaged(path, f"it has no {missing[0]}", remedy)
     return arrays

@@ -86,7 +86,7 @@ def assert_sentence(text: str, *names: object) -> None:
     assert "\n" not in text.strip(), text
     assert len(re.findall(r"[.!?] [A-Z]", text)) <= 1, text
     assert len(text) < 500, text
-    assert re.search(r"\w[\w)'\"%]?[:;,] [\w`'\"/{]", text), f"no remedy: {text}"
+    assert re.search(r"\S[:;,] \S", text), f"no remedy: {text}"
     assert not re.search(r"Traceback|\[Errno|<class|object at 0x", text), text
     assert not find_invented(text), text
 
@@ -212,11 +212,9 @@ def test_damaged_files_get_a_sentence(name, seeds, tmp_path):
                 read(path, tmp_path)
             except REFUSED as error:
                 assert_sentence(str(error), path.name, path.parent)
-        elif damage == "web page" and path.suffix in (".txt", ".csv") and door == "log":
-            continue
         else:
             text = assert_refused(path, tmp_path)
-            assert damage != "web page" or "web page" in text or door in ("film", "set"), text
+            assert damage != "web page" or "web page" in text, text
     fuzzing.lay_out(tmp_path, seeds, seeds / name, None)
     if door not in OPTIONAL:
         assert_refused(path, tmp_path)
@@ -225,7 +223,7 @@ def test_damaged_files_get_a_sentence(name, seeds, tmp_path):
         assert_refused(path, tmp_path)
     path.rmdir()
     os.mkfifo(path)
-    if door != "layout":
+    if door not in ("layout", "log"):
         assert_refused(path, tmp_path)
 
 
@@ -263,6 +261,7 @@ def tensors_of(path: Path) -> dict[str, torch.Tensor]:
     return weights.files.read_safetensors(path, weights.files.read_head(path)[1])
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize")
 def test_tensors_of_other_numbers_get_a_sentence(seeds, tmp_path):
     """Not finite, sparse, of 8 bits, larger than their file, and a size that is only in a name."""
     whole = tensors_of(seeds / "published" / "official.safetensors")
@@ -371,8 +370,8 @@ WORDS = {
     "train start": ["train", "rsgan", "--preset", "smoke", "--data", "SET", "--start", "FILE", "-o", "OUT"],
     "evaluate data": ["evaluate", "--data", "FILE", "-o", "OUT"],
     "evaluate judge": ["evaluate", "--judge", "identity=FILE", "-o", "OUT"],
-    "run data": ["run", "00", "--data", "FILE", "--dry-run"],
-    "run weights": ["run", "20", "--set", "weights=FILE", "--dry-run"],
+    "run data": ["run", "50", "--data", "FILE", "--dry-run"],
+    "run weights": ["run", "25", "--set", "weights=FILE", "--dry-run"],
     "benchmark run": ["benchmark", "run", "FILE", "OUT"],
     "benchmark score": ["benchmark", "score", "FILE", "OUT", "-o", "OUT"],
     "release": ["release", "rsgan", "demo", "FILE"],
@@ -417,20 +416,16 @@ def test_a_swap_exits_with_0_only_after_a_finite_change(ending, photo, tmp_path,
     blue = tmp_path / "blue.png"
     Image.fromarray(before[..., ::-1]).save(blue)
 
-    def call(family: families.Family, *options: str) -> tuple[int, str]:
+    def call(family: families.Family) -> tuple[int, str]:
         monkeypatch.setattr(families, "load", lambda *_, **__: family)
-        result = CliRunner().invoke(cli.app, ["swap", str(blue), str(target), "-o", str(out), *options])
+        result = CliRunner().invoke(cli.app, ["swap", str(blue), str(target), "-o", str(out)])
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         return result.exit_code, result.stderr.strip().splitlines()[-1] if result.exit_code else ""
 
     still, drawing = families.build("target"), Drawing(families.build("landmarks").config)
-    for family, options, cause in (
-        (still, (), "stays as it is"),
-        (families.build("landmarks"), ("--amount", "0"), "stays as it is"),
-        (drawing, (), "not finite"),
-    ):
-        drawing.drawn = torch.nan
-        code, text = call(family, *options)
+    drawing.drawn = torch.nan
+    for family, cause in ((still, "stays as it is"), (drawing, "not finite")):
+        code, text = call(family)
         assert code == 1
         assert cause in text
         assert_sentence(text, target.name, "these photographs", "this video")

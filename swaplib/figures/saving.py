@@ -21,9 +21,9 @@ from matplotlib.figure import Figure
 from PIL import Image, UnidentifiedImageError
 
 from swaplib.figures.drawing import as_picture
-from swaplib.foreign import check_fields, parse_json, read_json
+from swaplib.foreign import check_fields, damaged, parse_json, read_json
 from swaplib.photos import load
-from swaplib.photos.reading import open_image
+from swaplib.photos.reading import PhotoError, open_image
 from swaplib.provenance import (
     DigitalSource,
     as_cell,
@@ -219,8 +219,12 @@ def read_story(path: str | Path) -> dict[str, Any]:
     try:
         with open_image(path, str(path)) as image:
             story = image.info.get("comment") or getattr(image, "text", {}).get("Provenance")
+    except PhotoError:
+        raise
     except UnidentifiedImageError:
         raise ValueError(f"{path} is no picture: give a figure that figures.save wrote") from None
+    except Exception as error:  # damaged files make Pillow's decoders raise a dozen kinds of exception
+        raise damaged(path, error, "get a whole copy of it") from error
     try:
         return parse_json(story)
     except (TypeError, ValueError) as error:

@@ -100,6 +100,8 @@ def swap_everyone(
     if not found:
         prepare_photo("target", target, kind or family.framing, size or family.config.size, "largest")  # says why
     given = [source, *others] if others else [source] * len(found)
+    for one in given[len(found) :]:  # of nobody here, and to be told all the same if it can't be used
+        prepare_photo("source", one, kind or family.framing, size or family.config.size, "largest")
     done = 0
     for face, one in zip(found, given, strict=False):
         photo, told = swap_photographs(

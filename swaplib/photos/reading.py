@@ -88,18 +88,26 @@ def restore_alpha(photo: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def _check_plain(path: str | os.PathLike) -> None:
-    """Raise PhotoError for what is no plain file, such as a pipe, which would be waited for without end."""
-    path = Path(path)
+    """Raise PhotoError for what is no plain file, such as a pipe, which would be waited for without end.
+
+    The same for an empty file and for a web page under a picture's name.
+    """
+    path, begin = Path(path), None
     try:
-        size = path.stat().st_size
+        path.stat()
+        if path.is_file():
+            with path.open("rb") as file:
+                begin = file.read(64)
     except (FileNotFoundError, NotADirectoryError):
         raise PhotoError(f"there is no file {path}: check the path", "missing") from None
     except OSError as error:
         raise _unreadable(path, error) from error
-    if not path.is_file():
+    if begin is None:
         raise PhotoError(f"{path} can't be read (it is no file): name a picture file", "not a picture")
-    if size == 0:
+    if not begin:
         raise PhotoError(f"{path} is empty (0 bytes): get a whole copy of it", "empty")
+    if is_web_page(begin):
+        raise PhotoError(f"{path} is a web page, not a picture: save the picture itself from it", "not a picture")
 
 
 def _unreadable(path: Path, error: OSError) -> PhotoError:
@@ -217,11 +225,8 @@ def _read_tiff(path: Path) -> np.ndarray:
     """Read TIFF files with pixels that Pillow doesn't know, such as float RGB."""
     wrong = f"{path} is not a picture in a known format: save it as JPEG or PNG"
     with path.open("rb") as file:
-        begin = file.read(64)
-    if is_web_page(begin):
-        raise PhotoError(f"{path} is a web page, not a picture: save the picture itself from it", "not a picture")
-    if begin[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        raise PhotoError(wrong, "not a picture")
+        if file.read(4) not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            raise PhotoError(wrong, "not a picture")
     import tifffile  # comes with scikit-image
 
     try:
