@@ -85,14 +85,14 @@ def read_text(path: str | os.PathLike, what: str, remedy: str, most: int = TEXT_
         raise damaged(path, f"byte {error.start} is no text in UTF-8", remedy) from error
 
 
-def parse_json(text: str) -> Any:
-    """Parse JSON of finite numbers. Raises ValueError for anything else, and for values nested too deeply."""
+def parse_json(text: str, finite: bool = True) -> Any:
+    """Parse JSON; finite: of finite numbers alone. Raises ValueError, for values nested too deeply, too."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"it holds {constant}, which is no number")
 
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse if finite else None)
     except RecursionError:
         raise ValueError("its values are nested too deeply") from None
 

@@ -28,7 +28,7 @@ from PIL import Image
 from pyarrow import parquet
 from tqdm.auto import tqdm
 
-from swaplib.foreign import TABLE_BYTES, check_file, damaged, read_json
+from swaplib.foreign import TABLE_BYTES, check_file, damaged, parse_json, read_json, read_text
 
 WORK = ".unfinished"
 _ROWS = 20_000_000
@@ -69,8 +69,15 @@ def write_record(out: Path, name: str, content: Any) -> None:
 
 
 def read_records(out: Path) -> list[Any]:
-    files = sorted((out / WORK / "records").glob("*.json"))
-    return [read_json(path, "a record", "delete it, and run the same again") for path in files]
+    """Read what `write_record` wrote; numbers may be NaN, where they are not known."""
+    records, remedy = [], "delete it, and run the same again"
+    for path in sorted((out / WORK / "records").glob("*.json")):
+        text = read_text(path, "a record", remedy)
+        try:
+            records.append(parse_json(text, finite=False))
+        except ValueError as error:
+            raise damaged(path, error, remedy) from error
+    return records
 
 
 def read_metadata(path: Path) -> pd.DataFrame:
