@@ -174,7 +174,9 @@ def load_preset(name: str, folder: str | Path | None = None) -> dict[str, dict[s
     path = folder / "presets" / f"{name}.yaml"
     if not path.exists():
         known = sorted(file.stem for file in path.parent.glob("*.yaml"))
-        raise WorkbookError(f"no preset {name!r} in {path.parent}: choose from {', '.join(known) or 'none'}")
+        raise WorkbookError(f"no preset {name!r}: choose from {', '.join(known)} in {path.parent}")
+    if path.is_file() and not path.stat().st_size:  # it changes nothing
+        return {}
     preset = read_yaml(path, "a preset", "write NOTEBOOK: {NAME: VALUE} in it") or {}
     if not isinstance(preset, dict) or not all(isinstance(values, (dict, type(None))) for values in preset.values()):
         raise WorkbookError(f"{path} holds no values by notebook: write NOTEBOOK: {{NAME: VALUE}} in it")
