@@ -14,7 +14,8 @@ import struct
 import sys
 import warnings
 import zlib
-from collections.abc import Iterator
+from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -54,14 +55,20 @@ def list_options() -> tuple[set[str], set[str]]:
     return names, options
 
 
-def list_sources() -> Iterator[ast.Module]:
-    return (ast.parse(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "swaplib").rglob("*.py")))
+@cache
+def list_nodes() -> dict[str, list[ast.AST]]:
+    """Return all nodes of the package's code by module."""
+    package = ROOT / "swaplib"
+    return {
+        path.relative_to(package).as_posix(): [*ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+        for path in sorted(package.rglob("*.py"))
+    }
 
 
 def list_arguments() -> set[str]:
     """Return the names of all arguments of the package's functions, and of all fields of its classes."""
     names = set()
-    for node in (node for tree in list_sources() for node in ast.walk(tree)):
+    for node in chain.from_iterable(list_nodes().values()):
         if isinstance(node, ast.arguments):
             names |= {one.arg for one in (*node.posonlyargs, *node.args, *node.kwonlyargs)}
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
@@ -93,7 +100,7 @@ def assert_sentence(text: str, *names: object) -> None:
 
 def test_every_option_command_and_argument_in_an_error_exists():
     told = 0
-    for node in (node for tree in list_sources() for node in ast.walk(tree)):
+    for node in chain.from_iterable(list_nodes().values()):
         if isinstance(node, ast.Raise) and node.exc is not None:
             texts = [one.value for one in ast.walk(node.exc) if isinstance(one, ast.Constant)]
             for text in (text for text in texts if isinstance(text, str)):
@@ -121,10 +128,8 @@ READERS = {
 
 
 def test_only_the_readers_read_formats():
-    for path in sorted((ROOT / "swaplib").rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-        name = path.relative_to(ROOT / "swaplib").as_posix()
+    for name, nodes in list_nodes().items():
+        called = {ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)}
         assert called & RAW == READERS.get(name, set()), (
             f"{name}: files from elsewhere go through swaplib.foreign's readers"
         )
