@@ -242,10 +242,10 @@ def _swap_one(
     if files.is_video(target):
         from swaplib import video
 
-        return video.swap(system, sources[0], target, out, face=who, others=sources[1:], **options)
+        return video.swap(system, sources[0], target, out, face=who, others=sources[1:], strict=True, **options)
     if options["tune"]:
         raise ValueError(f"{target} is no film: leave --tune out")
-    aligned = {name: options[name] for name in ("kind", "size", "amounts")}
+    aligned = {name: options[name] for name in ("kind", "size", "amounts")} | {"strict": True}
     torch.manual_seed(options["seed"])
     if who == "all":
         photo, notes = latent.swap_everyone(system, sources[0], target, sources[1:], **aligned)

@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from swaplib import figures, metrics, photos
 from swaplib.faces import Faces, from_uint8, to_uint8
 from swaplib.families import Family
+from swaplib.foreign import check_fields, read_json
 from swaplib.metrics.pairs import SERIES, Pairs, PairSet, find_set
 from swaplib.provenance import write_text
 from swaplib.synthetic import RENDERER
@@ -119,15 +120,19 @@ def read_card(folder: str | os.PathLike) -> Card:
     path = Path(folder) / "card.json"
     if not path.exists():
         raise FileNotFoundError(f"{folder} holds no pairs (no card.json): make them with swaplib benchmark export")
+    remedy = "export them again"
+    fields = {"set": str, "size": int, "seed": int, "series": str, "renderer": str, "pairs": list}
+    facts = read_json(path, "a card of pairs", remedy, fields)
+    if not 128 <= facts["size"] <= 512 or facts["seed"] < 0:
+        raise ValueError(f"{path} is no card of pairs (of {facts['size']} px, seed {facts['seed']}): {remedy}")
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        card = Card(
-            **{name: facts[name] for name in ("set", "size", "seed", "series", "renderer")}, pairs=tuple(facts["pairs"])
-        )
-        find_set(card.set)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no card of pairs ({error}): export them again") from error
-    return card
+        find_set(facts["set"])
+    except ValueError as error:
+        raise ValueError(f"{path} is no card of pairs ({error}): {remedy}") from error
+    for pair in facts["pairs"]:
+        check_fields(pair, {"number": int, "sha256": dict}, path, remedy)
+        check_fields(pair["sha256"], dict.fromkeys(_ROLES, str), path, remedy)
+    return Card(**{name: facts[name] for name in fields if name != "pairs"}, pairs=tuple(facts["pairs"]))
 
 
 def draw_again(card: Card, rows: Sequence[int]) -> Pairs:

@@ -45,10 +45,7 @@ def open(folder: str | os.PathLike) -> Dataset:
         raise ValueError(f"{folder} is no prepared data set (it has no card.json): make one from it with data.prepare")
     if not card.get("complete") or not (folder / "metadata.parquet").exists():
         raise ValueError(f"{folder} is not finished: run the same {card['made_by']} again, it goes on where it stopped")
-    try:
-        table = pd.read_parquet(folder / "metadata.parquet")
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{folder / 'metadata.parquet'} is damaged ({error}): prepare the data set again") from error
+    table = writer.read_metadata(folder / "metadata.parquet")
     if wrong := _find_fault(table, card):
         raise ValueError(f"{folder} is damaged ({wrong}): prepare the data set again in an empty folder")
     return Dataset(folder, card, table)
@@ -60,8 +57,8 @@ def _find_fault(table: pd.DataFrame, card: dict[str, Any]) -> str | None:
     missing = [name for name in needed if name not in table.columns]
     if missing:
         return f"metadata.parquet has no column {missing[0]}"
-    if not isinstance(card.get("settings"), dict) or not _is_size(card.get("size")):
-        return "card.json says neither settings nor size"
+    if not _is_size(card["size"]):
+        return "card.json says no size"
     for name in ("file", "source", "subject", "split"):
         if not table[name].map(lambda value: isinstance(value, str)).all():
             return f"the column {name} holds more than text"
@@ -73,6 +70,10 @@ def _find_fault(table: pd.DataFrame, card: dict[str, Any]) -> str | None:
     for name, length in (("landmarks", 136), ("attributes", len(CELEBA_ATTRIBUTES))):
         if not table[name].dropna().map(lambda value, n=length: np.size(value) == n).all():
             return f"the column {name} holds lists of another length than {length}"
+        if not table[name].dropna().map(lambda value: np.asarray(value).dtype.kind in "biuf").all():
+            return f"the column {name} holds more than numbers"
+    if not table["landmarks"].dropna().map(lambda value: np.isfinite(value).all()).all():
+        return "the column landmarks holds numbers that are not finite"
     return None
 
 

@@ -5,7 +5,6 @@ A reader looks at names and annotation files only; pictures and label maps are o
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import defaultdict
@@ -18,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from swaplib.faces import CELEBA_ATTRIBUTES, CELEBAMASK_HQ, LABELS, label_table
+from swaplib.foreign import TABLE_BYTES, damaged, read_json, read_table, read_text
 from swaplib.photos.reading import PhotoError, open_image
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
@@ -141,18 +141,35 @@ def _table(path: Path, header: bool) -> pd.DataFrame:
 
     It is text, with a count and names above the rows if `header`, or CSV with the same content.
     """
-    try:
-        if path.suffix == ".csv":
-            table = pd.read_csv(path, index_col=0)
-        else:
-            with path.open() as file:
-                first = [file.readline().split() for _ in range(2)]
-            rows = {"skiprows": 2, "names": ["file", *first[1]]} if header else {"header": None}
-            table = pd.read_csv(path, sep=r"\s+", index_col=0, **rows)
-    except (ValueError, IndexError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not in CelebA's format ({error}): get a fresh copy of it") from error
+    if path.suffix == ".csv":
+        table = read_table(path, _FRESH, index_col=0)
+    else:
+        names = read_text(path, "a table", _FRESH, TABLE_BYTES).split("\n", 2)[1:2] if header else []
+        rows = {"skiprows": 2, "names": ["file", *" ".join(names).split()]} if header else {"header": None}
+        table = read_table(path, _FRESH, sep=r"\s+", index_col=0, **rows)
+    if table.shape[1] == 0:
+        raise damaged(path, "it isn't in CelebA's format: it has no second column", _FRESH)
     table.index = [Path(str(name)).stem for name in table.index]
     return table
+
+
+_FRESH = "get a fresh copy of it"
+
+
+def _points(path: Path, table: pd.DataFrame) -> dict[Any, tuple[float, float]]:
+    """Return the middle of the five points (x, y) in each row of a table that was read from a file."""
+    try:
+        points = table.to_numpy(float).reshape(-1, 5, 2)
+    except ValueError as error:
+        raise damaged(path, "a row holds other than five points", _FRESH) from error
+    if not np.isfinite(points).all():
+        raise damaged(path, "it holds points that are not finite", _FRESH)
+    return dict(zip(table.index, map(tuple, points.mean(1).tolist()), strict=True))
+
+
+def _column(path: Path | None) -> dict[str, Any]:
+    """Return the first column of a table of CelebA's by file stem; empty where there is no file."""
+    return {} if path is None else _table(path, False).iloc[:, 0].to_dict()
 
 
 def _attributes(path: Path | None) -> dict[str, tuple[float, ...]]:
@@ -162,7 +179,10 @@ def _attributes(path: Path | None) -> dict[str, tuple[float, ...]]:
     missing = [name for name in CELEBA_ATTRIBUTES if name not in table]
     if missing:
         raise ValueError(f"{path} has no column {missing[0]}: it must hold CelebA's 40 attributes")
-    values = (table[list(CELEBA_ATTRIBUTES)].to_numpy() > 0).astype(float)
+    numbers = table[list(CELEBA_ATTRIBUTES)].to_numpy()
+    if numbers.dtype.kind not in "iu":
+        raise damaged(path, "it holds attributes that are no whole numbers", _FRESH)
+    values = (numbers > 0).astype(float)
     return dict(zip(table.index, map(tuple, values.tolist()), strict=True))
 
 
@@ -186,12 +206,11 @@ def _celeba(folder: Path, _: str | None) -> Layout | None:
     stem = "list_landmarks_celeba" if wild else "list_landmarks_align_celeba"
     files["landmarks"] = _annotation(folder, f"{stem}.txt", f"{stem}.csv")
     attributes = _attributes(files["attributes"])
-    identity = {} if files["identities"] is None else _table(files["identities"], False).iloc[:, 0].to_dict()
-    split = {} if files["splits"] is None else _table(files["splits"], False).iloc[:, 0].to_dict()
-    middle = {}
-    if files["landmarks"] is not None:
-        points = _table(files["landmarks"], True)
-        middle = dict(zip(points.index, points.to_numpy(float).reshape(-1, 5, 2).mean(1).tolist(), strict=True))
+    identity, split = _column(files["identities"]), _column(files["splits"])
+    if strange := set(split.values()) - {0, 1, 2}:
+        raise damaged(files["splits"], f"it names the split {next(iter(strange))}, and splits are 0, 1 and 2", _FRESH)
+    marks = files["landmarks"]
+    middle = {} if marks is None else _points(marks, _table(marks, True))
     entries = []
     for source in _pictures(folder, base):
         stem = Path(source).stem
@@ -200,7 +219,7 @@ def _celeba(folder: Path, _: str | None) -> Layout | None:
                 source,
                 subject=str(identity.get(stem, "")),
                 split=("train", "val", "test")[int(split[stem])] if stem in split else "",
-                face=tuple(middle[stem]) if stem in middle else "largest",
+                face=middle.get(stem, "largest"),
                 attributes=attributes.get(stem),
             )
         )
@@ -217,12 +236,12 @@ def _celebamask_hq(folder: Path, order: str | None) -> Layout | None:
     masks: dict[int, list[str]] = defaultdict(list)
     for path in _files(folder, (home / "CelebAMask-HQ-mask-anno").as_posix()):
         number, _, part = Path(path).stem.partition("_")
-        if number.isdigit() and part in PARTS:
+        if number.isdecimal() and part in PARTS:
             masks[int(number)].append(path)
     entries = []
     for source in _pictures(folder, base):
         stem = Path(source).stem
-        number = int(stem) if stem.isdigit() else -1
+        number = int(stem) if stem.isdecimal() else -1
         parts = sorted(masks.get(number, ()), key=lambda path: PARTS.index(Path(path).stem.partition("_")[2]))
         entries.append(
             Entry(
@@ -243,8 +262,10 @@ def _hq_identities(folder: Path) -> dict[int, str]:
     identities = _annotation(folder, "identity_CelebA.txt", "identity_celeba.txt")
     if mapping is None or identities is None:
         return {}
-    identity = _table(identities, False).iloc[:, 0].to_dict()
-    rows = [line.split() for line in mapping.read_text().splitlines()[1:] if line.strip()]
+    identity = _column(identities)
+    rows = [line.split() for line in read_text(mapping, "a table", _FRESH).splitlines()[1:] if line.strip()]
+    if not all(len(row) >= 3 and row[0].isdecimal() for row in rows):
+        raise damaged(mapping, "a line holds no number, CelebA's number and file", _FRESH)
     return {int(row[0]): str(identity.get(Path(row[2]).stem, "")) for row in rows}
 
 
@@ -257,24 +278,36 @@ def _ffhq(folder: Path, _: str | None) -> Layout | None:
         if not folders or not all(re.fullmatch(r"\d{5}", path.name) for path in folders):
             return None
         base = ""
-    known = {} if info is None else json.loads(info.read_text())
+    known = {} if info is None else read_json(info, "FFHQ's list", _FRESH, most=TABLE_BYTES)
     kind = Path(base).name or folder.name
     entries = []
     for source in _pictures(folder, base):
         stem = Path(source).stem
-        record = known.get(str(int(stem))) if stem.isdigit() else None
-        split = "" if not stem.isdigit() else "train" if int(stem) < 60000 else "val"
+        record = known.get(str(int(stem))) if stem.isdecimal() else None
+        split = "" if not stem.isdecimal() else "train" if int(stem) < 60000 else "val"
         if record is None:
             entries.append(Entry(source, split=split, face="central"))
             continue
         wild = kind == "in-the-wild-images"
-        points = np.array(record["in_the_wild" if wild else "image"]["face_landmarks"], float)
+        points = _ffhq_points(record, "in_the_wild" if wild else "image", info)
         if kind == "thumbnails128x128":
             points = (points + 0.5) / 8 - 0.5
-        split = {"training": "train", "validation": "val"}.get(record.get("category", ""), split)
-        licence = record.get("metadata", {}).get("license")
+        split = {"training": "train", "validation": "val"}.get(str(record.get("category")), split)
+        about = record.get("metadata")
+        licence = about.get("license") if isinstance(about, dict) else None
         entries.append(Entry(source, split=split, landmarks=tuple(map(tuple, points.tolist())), licence=licence))
     return Layout("ffhq", entries, base, also=["landmarks and licences"] if known else [])
+
+
+def _ffhq_points(record: Any, which: str, info: Path) -> np.ndarray:
+    """Return the 68 points (x, y) of a picture in FFHQ's list."""
+    try:
+        points = np.array(record[which]["face_landmarks"], float)
+    except (LookupError, TypeError, ValueError):
+        points = np.empty(0)
+    if points.shape != (68, 2) or not np.isfinite(points).all():
+        raise damaged(info, f"a picture has no 68 points under {which}, face_landmarks", _FRESH)
+    return points
 
 
 def _vggface2(folder: Path, _: str | None) -> Layout | None:
@@ -291,14 +324,13 @@ def _vggface2(folder: Path, _: str | None) -> Layout | None:
     for name in ("train", "test"):
         points = _annotation(folder, f"loose_landmark_{name}.csv")
         if points is not None:
-            table = pd.read_csv(points, index_col=0)
-            middle |= dict(zip(table.index, table.to_numpy(float).reshape(-1, 5, 2).mean(1).tolist(), strict=True))
+            middle |= _points(points, read_table(points, _FRESH, index_col=0))
     entries = []
     for path, split in splits.items():
         for source in _pictures(folder, path):
             subject = Path(source).parent.name
             point = middle.get(f"{subject}/{Path(source).stem}")
-            entries.append(Entry(source, subject, split, face=tuple(point) if point else "central"))
+            entries.append(Entry(source, subject, split, face=point or "central"))
     return Layout("vggface2", entries, also=["landmarks"] if middle else [])
 
 
@@ -312,9 +344,8 @@ def _helen(folder: Path, order: str | None) -> Layout | None:
     for name, which in lists.items():
         if (home / name).is_file():
             # A line reads "1 , 100032540_1".
-            split |= {
-                line.split(",")[-1].strip(): which for line in (home / name).read_text().splitlines() if line.strip()
-            }
+            lines = read_text(home / name, "a list of pictures", _FRESH).splitlines()
+            split |= {line.split(",")[-1].strip(): which for line in lines if line.strip()}
     maps = (Path(base).parent / "labels").as_posix()
     entries = []
     for source in _pictures(folder, base):
@@ -348,7 +379,8 @@ def _named_order(maps: Path) -> str | None:
     table = next((path for path in (maps / "classes.csv", maps.parent / "classes.csv") if path.is_file()), None)
     if table is None:
         return None
-    names = pd.read_csv(table).set_index("value")["name"].astype(str).str.lower()
+    names = read_table(table, "delete it, or " + _FRESH, ("value", "name")).set_index("value")["name"]
+    names = names.astype(str).str.lower()
     if len(names) == len(_HELEN):
         return "mgpe"
     return {"hair": "bisenet", "neck": "celebamask_hq"}.get(str(names.get(17)))

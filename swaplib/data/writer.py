@@ -25,9 +25,13 @@ from joblib import Parallel, parallel_config
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from PIL import Image
+from pyarrow import parquet
 from tqdm.auto import tqdm
 
+from swaplib.foreign import TABLE_BYTES, check_file, damaged, parse_json, read_json, read_text
+
 WORK = ".unfinished"
+_ROWS = 20_000_000
 _COLUMNS = (
     "file", "labels", "source", "subject", "split", "landmarks", "attributes", "licence", "note", "matrix",
     "source_bytes", "source_sha256",
@@ -39,10 +43,8 @@ def read_card(folder: Path) -> dict[str, Any] | None:
     path = folder / "card.json"
     if not path.exists():
         return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}): prepare the data set again in an empty folder") from error
+    fields = {"made_by": str, "size": list, "settings": dict}
+    return read_json(path, "a card", "prepare the data set again in an empty folder", fields)
 
 
 def write(out: Path, name: str, save: Callable[[Path], Any]) -> None:
@@ -67,7 +69,29 @@ def write_record(out: Path, name: str, content: Any) -> None:
 
 
 def read_records(out: Path) -> list[Any]:
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((out / WORK / "records").glob("*.json"))]
+    """Read what `write_record` wrote; numbers may be NaN, where they are not known."""
+    records, remedy = [], "delete it, and run the same again"
+    for path in sorted((out / WORK / "records").glob("*.json")):
+        text = read_text(path, "a record", remedy)
+        try:
+            records.append(parse_json(text, finite=False))
+        except ValueError as error:
+            raise damaged(path, error, remedy) from error
+    return records
+
+
+def read_metadata(path: Path) -> pd.DataFrame:
+    """Read a set's table. Raises ValueError for one that is damaged, or of more rows than a set has."""
+    remedy = "prepare the data set again"
+    path = check_file(path, "a table", TABLE_BYTES)
+    try:
+        rows = parquet.read_metadata(path).num_rows
+        table = pd.read_parquet(path) if rows <= _ROWS else None
+    except Exception as error:  # pyarrow raises a dozen kinds of exception for a damaged file
+        raise damaged(path, error, remedy) from error
+    if table is None:
+        raise damaged(path, f"it says that it has {rows:,} rows", remedy)
+    return table
 
 
 def read_rows(out: Path) -> list[dict[str, Any]]:
@@ -75,7 +99,7 @@ def read_rows(out: Path) -> list[dict[str, Any]]:
     path = out / "metadata.parquet"
     if not path.exists():
         return []
-    table = pd.read_parquet(path).astype(object)
+    table = read_metadata(path).astype(object)
     return table.where(table.notna(), None).to_dict("records")
 
 

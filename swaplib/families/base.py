@@ -208,7 +208,7 @@ class Family(Fillable, Model):
         """Return the target's picture with the source's parts, and where it is to replace the target's own.
 
         Pictures are made a few at a time. also: other pictures of the sources' people, each as many as there are
-        sources.
+        sources. Raises ValueError for other numbers of them, and where the pictures are not finite.
         """
         for one in (source, *also):
             if len(one) != len(target):
@@ -219,7 +219,10 @@ class Family(Fillable, Model):
             theirs = self.encode(target[rows])
             mixed = self.mix(ours, theirs, take_rows(amounts, rows))
             made.append(Overlay(self.decode(mixed), self.cover(mixed, theirs)))
-        return Overlay.join(made)
+        overlay = Overlay.join(made)
+        if not all(torch.isfinite(one).all() for one in overlay if one is not None):
+            raise ValueError(f"{self.name} draws numbers that are not finite: choose other weights of it")
+        return overlay
 
     def swap(
         self, source: Faces, target: Faces, amounts: Mapping[str, float | torch.Tensor] | None = None

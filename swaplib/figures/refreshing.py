@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from swaplib.figures.gallery import write_gallery
 from swaplib.figures.saving import read_manifest, writing_manifest
+from swaplib.foreign import read_table
+from swaplib.photos.reading import open_image
 from swaplib.provenance import replacing
 
 WORDS = ("paper", "caption", "notebook")  # what the gallery says of an entry
@@ -67,11 +68,11 @@ def has_changed(source: Path, entry: dict, target: Path, old: dict) -> bool:
 
 def _read_pixels(path: Path) -> np.ndarray:
     """Decode a picture to RGB."""
-    with Image.open(path) as image:
+    with open_image(path, str(path)) as image:
         return np.asarray(image.convert("RGB"))
 
 
 def _read_numbers(path: Path) -> pd.DataFrame:
     """Read a table as text, cell by cell, without its columns of measured times."""
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table = read_table(path, "run the notebooks again", dtype=str, keep_default_na=False)
     return table[[column for column in table.columns if not column.startswith("seconds")]]

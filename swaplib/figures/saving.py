@@ -18,11 +18,13 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from swaplib import weights
 from swaplib.figures.drawing import as_picture
+from swaplib.foreign import check_fields, damaged, parse_json, read_json
 from swaplib.photos import load
+from swaplib.photos.reading import PhotoError, open_image
 from swaplib.provenance import (
     DigitalSource,
     as_cell,
@@ -100,10 +102,9 @@ def read_entries(path: Path) -> dict[str, dict]:
     """
     if not path.exists():
         return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it and run the notebooks again") from error
+    remedy = "delete it and run the notebooks again"
+    found = read_json(path, "a list of entries", remedy)
+    return {name: check_fields(entry, {}, path, remedy) for name, entry in found.items()}
 
 
 def manifest() -> dict[str, dict]:
@@ -216,10 +217,17 @@ def read_story(path: str | Path) -> dict[str, Any]:
 
     Raises ValueError for a picture without a record.
     """
-    with Image.open(path) as image:
-        story = image.info.get("comment") or getattr(image, "text", {}).get("Provenance")
     try:
-        return json.loads(story)
+        with open_image(path, str(path)) as image:
+            story = image.info.get("comment") or getattr(image, "text", {}).get("Provenance")
+    except PhotoError:
+        raise
+    except UnidentifiedImageError:
+        raise ValueError(f"{path} is no picture: give a figure that figures.save wrote") from None
+    except Exception as error:  # damaged files make Pillow's decoders raise a dozen kinds of exception
+        raise damaged(path, error, "get a whole copy of it") from error
+    try:
+        return parse_json(story)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no provenance: give a figure that figures.save wrote") from error
 

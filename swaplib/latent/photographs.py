@@ -33,6 +33,7 @@ def swap_photographs(
     source_face: Face = "largest",
     target_face: Who = "largest",
     amounts: Mapping[str, float] | None = None,
+    strict: bool = False,
 ) -> tuple[np.ndarray, list[str]]:
     """Put the source's face into the target photograph: align both, swap them, paste the result back.
 
@@ -40,7 +41,7 @@ def swap_photographs(
     are averaged (`Family.average`). kind: the alignment; None for the family's own. size: height of the aligned
     pictures in pixels; None for the family's own, or, where it takes any size, for that of the face in the target
     photograph. source_face, target_face: which face, as in `Who`; for all, see `swap_everyone`. amounts: as in
-    `Family.mix`; None for a plain swap.
+    `Family.mix`; None for a plain swap. strict: refuse a swap that changes nothing.
     Returns the photograph, uint8 RGB (H, W, 3), or RGBA where the target is transparent somewhere, bit for bit the
     target's where the swap changes nothing and all is opaque, and notes on what was done. Raises PhotoError with one
     sentence that names the photograph and the remedy.
@@ -69,6 +70,8 @@ def swap_photographs(
         raise PhotoError(f"{family.name} can't swap these photographs: {error}", "family") from error
     mask = weigh(picture.cpu(), into.faces.images, weights)[0]
     photo = photos.paste_back(into.photo, picture.cpu(), into.matrix, mask)
+    if strict and np.array_equal(photo, into.photo):
+        raise PhotoError(describe_unchanged(family, target), "family")
     both = zip((*roles, "target"), (*prepared, into), strict=True)
     notes = [f"{name}: {one.note}" for name, one in both if one.note]
     if (alpha := photos.read_alpha(target)) is not None:
@@ -85,16 +88,20 @@ def swap_everyone(
     kind: photos.Kind | None = None,
     size: int | None = None,
     amounts: Mapping[str, float] | None = None,
+    strict: bool = False,
 ) -> tuple[np.ndarray, list[str]]:
     """Swap all faces of a photograph, the largest first: with the source, or the next ones with those of others.
 
     others: photographs of further people. Otherwise as `swap_photographs`. With others, faces beyond the last stay.
     """
-    photo, notes = photos.read(target)
+    before, notes = photos.read(target)
+    photo = before
     found, turned = photos.search(photo)
     if not found:
         prepare_photo("target", target, kind or family.framing, size or family.config.size, "largest")  # says why
     given = [source, *others] if others else [source] * len(found)
+    for one in given[len(found) :]:  # of nobody here, and to be told all the same if it can't be used
+        prepare_photo("source", one, kind or family.framing, size or family.config.size, "largest")
     done = 0
     for face, one in zip(found, given, strict=False):
         photo, told = swap_photographs(
@@ -102,10 +109,18 @@ def swap_everyone(
         )
         notes += [note for note in told if note.startswith("source")]
         done += 1
+    if strict and np.array_equal(photo, before):
+        raise PhotoError(describe_unchanged(family, target), "family")
     if (alpha := photos.read_alpha(target)) is not None:
         photo = photos.restore_alpha(photo, alpha)
         notes = [note.replace(photos.ON_WHITE, "its transparency was kept") for note in notes]
     return photo, [*dict.fromkeys([*notes, *turned]), f"{done} of {len(found)} faces were swapped"]
+
+
+def describe_unchanged(family: Family, target: Photo) -> str:
+    """Return the sentence about a swap that changes nothing."""
+    name = target if isinstance(target, (str, os.PathLike)) else "the target"
+    return f"{name} stays as it is: {family.name} takes nothing from the source, so choose larger amounts or another"
 
 
 def describe_likeness(face: Who) -> np.ndarray | None:

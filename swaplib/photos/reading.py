@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
 
+from swaplib.foreign import is_web_page
+
 MAX_PIXELS = 120_000_000
 """Larger pictures are refused: decoded, they would take more than 360 MB."""
 MAX_SIDE = 32_000
@@ -52,20 +54,14 @@ def read(picture: str | os.PathLike | Image.Image | np.ndarray) -> tuple[np.ndar
         return _guarded(picture, "the picture")
     path = Path(picture)
     refuse_address(picture, "the picture")
+    _check_plain(path)
     try:
-        if path.exists() and not path.is_file():
-            raise PhotoError(f"{path} can't be read (it is no file): name a picture file", "not a picture")
-        if path.stat().st_size == 0:
-            raise PhotoError(f"{path} is empty (0 bytes): get a whole copy of it", "empty")
         with open_image(path, str(path), _formats_for(path)) as image:
             return _guarded(image, str(path))
     except UnidentifiedImageError:
         return _read_tiff(path), []
-    except FileNotFoundError:
-        raise PhotoError(f"there is no file {path}: check the path", "missing") from None
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise PhotoError(f"{path} can't be read ({reason}): check that it is a readable picture file") from error
+        raise _unreadable(path, error) from error
 
 
 def read_alpha(picture: str | os.PathLike | Image.Image | np.ndarray) -> np.ndarray | None:
@@ -79,7 +75,7 @@ def read_alpha(picture: str | os.PathLike | Image.Image | np.ndarray) -> np.ndar
         try:
             with open_image(picture, str(picture)) as image:
                 return read_alpha(image)
-        except OSError:  # HEIF, or a TIFF of floats
+        except OSError:  # HEIF, or a TIFF of floats: `read` has read it before
             return None
     return None if alpha is None or (alpha == 255).all() else alpha
 
@@ -89,6 +85,34 @@ def restore_alpha(photo: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     share = np.maximum(alpha, 1)[..., None].astype(np.float32) / 255
     colour = 255 - (255 - photo.astype(np.float32)) / share
     return np.dstack([np.rint(colour.clip(0, 255)).astype(np.uint8), alpha])
+
+
+def _check_plain(path: str | os.PathLike) -> None:
+    """Raise PhotoError for what is no plain file, such as a pipe, which would be waited for without end.
+
+    The same for an empty file and for a web page under a picture's name.
+    """
+    path, begin = Path(path), None
+    try:
+        path.stat()
+        if path.is_file():
+            with path.open("rb") as file:
+                begin = file.read(64)
+    except (FileNotFoundError, NotADirectoryError):
+        raise PhotoError(f"there is no file {path}: check the path", "missing") from None
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if begin is None:
+        raise PhotoError(f"{path} can't be read (it is no file): name a picture file", "not a picture")
+    if not begin:
+        raise PhotoError(f"{path} is empty (0 bytes): get a whole copy of it", "empty")
+    if is_web_page(begin):
+        raise PhotoError(f"{path} is a web page, not a picture: save the picture itself from it", "not a picture")
+
+
+def _unreadable(path: Path, error: OSError) -> PhotoError:
+    reason = error.strerror or str(error)
+    return PhotoError(f"{path} can't be read ({reason}): check that it is a readable picture file")
 
 
 def refuse_address(path: str | os.PathLike, what: str) -> None:
@@ -117,9 +141,11 @@ def _formats_for(path: Path) -> tuple[str, ...]:
 def open_image(file: str | os.PathLike | io.BytesIO, name: str, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     """Open a picture of one of some formats, without decoding it yet.
 
-    Raises PhotoError for one that is too large or whose head is damaged, Pillow's UnidentifiedImageError for another
-    format, and OSError.
+    Raises PhotoError for one that is missing, no plain file, empty, too large or damaged at its head, Pillow's
+    UnidentifiedImageError for another format, and OSError.
     """
+    if not isinstance(file, io.BytesIO):
+        _check_plain(file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large pictures; here they are refused

@@ -19,7 +19,7 @@ from IPython.display import display
 
 from swaplib import figures, synthetic
 from swaplib.provenance import replacing
-from swaplib.studio.renderer import KINDS, Pick, jpeg, resized
+from swaplib.studio.renderer import KINDS, Pick, jpeg, read_saved, resized
 from swaplib.studio.screen import read_shipped
 
 _STILL = """<div class="swaplib-still swaplib-still-{key}"><style>
@@ -171,9 +171,9 @@ class App:
     def restore(self, path: str | Path) -> None:
         """Take over a saved state.
 
-        Raises ValueError for a file that holds none or one that this family can't show.
+        Raises ValueError for a file that holds none or one that this family can't show, and FileNotFoundError.
         """
-        self._try(self.State.from_json(Path(path).read_text(encoding="utf-8")))
+        self._try(read_saved(path, self.State))
 
     def _files(self) -> list[widgets.Widget]:
         """Return the controls that save and restore."""

@@ -35,7 +35,8 @@ from skimage.draw import polygon as polygon_pixels
 from skimage.segmentation import flood
 
 from swaplib.faces import CELEBAMASK_HQ, LABEL_COLOURS
-from swaplib.photos.reading import MAX_PIXELS, PhotoError, open_image
+from swaplib.foreign import parse_json
+from swaplib.photos.reading import PhotoError, open_image
 from swaplib.provenance import replacing, software
 
 Mask = np.ndarray | torch.Tensor
@@ -316,8 +317,8 @@ def to_json(edits: Iterable[Edit]) -> str:
 def from_json(text: str) -> tuple[Edit, ...]:
     """Read the edits that `to_json` wrote. Raises ValueError, in one sentence, for anything else."""
     try:
-        records = json.loads(text)
-    except json.JSONDecodeError as error:
+        records = parse_json(text)
+    except ValueError as error:
         raise ValueError(f"this is no saved list of edits ({error}): save one with masks.to_json") from error
     if not isinstance(records, list):
         raise ValueError("this is no saved list of edits (the JSON holds no list): save one with masks.to_json")
@@ -468,26 +469,14 @@ def load(path: str | os.PathLike, size: tuple[int, int] | None = None, colours: 
     of `save` that another program converted to RGB or whose palette it reordered.
     Raises PhotoError, one sentence with the file's name and the remedy, for anything that is no such mask.
     """
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise PhotoError(f"there is no file {path}: check the path", "missing") from None
-    except OSError as error:
-        raise PhotoError(f"{path} can't be read ({error.strerror}): check that it is a readable PNG file") from error
-    if not content:
-        raise PhotoError(f"{path} is empty (0 bytes): get a whole copy of it", "empty")
-    return _read(io.BytesIO(content), str(path), size, colours)
+    return _read(path, str(path), size, colours)
 
 
-def _read(file: io.BytesIO, name: str, size: tuple[int, int] | None, colours: bool) -> np.ndarray:
+def _read(file: str | os.PathLike | io.BytesIO, name: str, size: tuple[int, int] | None, colours: bool) -> np.ndarray:
     try:
         with open_image(file, name) as image:
             if image.format != "PNG":
                 raise PhotoError(f"{name} is no PNG but {image.format}, which may change labels: save it as PNG")
-            if image.width * image.height > MAX_PIXELS:
-                million = MAX_PIXELS // 10**6
-                raise PhotoError(f"{name} has more than {million} million pixels: save a smaller one", "huge")
             if size is not None and image.size[::-1] != tuple(size):
                 raise PhotoError(
                     f"{name} is {image.width} x {image.height} pixels, but the picture is {size[1]} x {size[0]}: "

@@ -23,7 +23,7 @@ from swaplib.judges.parsing import label_faces
 from swaplib.provenance import DigitalSource
 from swaplib.studio import masks
 from swaplib.studio.masks import Edit
-from swaplib.studio.renderer import Pick, Renderer, side_by_side, stamp
+from swaplib.studio.renderer import NoStateError, Pick, Renderer, number, read_state, side_by_side, stamp
 
 # ---------------------------------------------------------------------------------------------- the state
 
@@ -36,7 +36,7 @@ class Reference:
     strength: float = 1.0
 
     def __post_init__(self):
-        if not 0 <= self.strength <= 1:
+        if not 0 <= number("the strength of a reference", self.strength) <= 1:
             raise ValueError(f"the strength of a reference must lie between 0 and 1, got {self.strength}")
 
 
@@ -62,7 +62,7 @@ class Painting:
     def from_json(cls, text: str) -> Painting:
         """Read the painting that `to_json` wrote. Raises ValueError, in one sentence, for anything else."""
         try:
-            values = json.loads(text)
+            values = read_state(text)
             face = Pick(**values.pop("face"))
             edits = tuple(Edit.from_record(record) for record in values.pop("edits"))
             references = {
@@ -70,7 +70,7 @@ class Painting:
                 for part, reference in values.pop("references").items()
             }
             return cls(face, edits, references, **values)
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        except (NoStateError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"this is no saved painting ({error}): save one with `save state`") from error
 
     @property

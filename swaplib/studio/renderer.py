@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ from PIL import Image, ImageDraw, ImageFont
 from swaplib import figures, latent, photos, synthetic
 from swaplib.faces import Faces, to_uint8
 from swaplib.families import Codes, Family, Overlay
+from swaplib.foreign import parse_json, read_text
 from swaplib.latent import layers
 from swaplib.provenance import DigitalSource
 
@@ -29,7 +31,39 @@ from swaplib.provenance import DigitalSource
 
 UPLOADED_BYTES = 128 << 20
 """How much of the uploaded pictures a session keeps."""
+T = TypeVar("T")
 KINDS = {"rendered": "rendered", "file": "photograph", "upload": "upload"}
+
+
+class NoStateError(ValueError):
+    """Text that is no JSON object of finite numbers."""
+
+
+def read_state(text: str) -> dict[str, Any]:
+    """Return the fields of a saved state. Raises NoStateError."""
+    try:
+        values = parse_json(text)
+    except ValueError as error:
+        raise NoStateError(str(error)) from error
+    if not isinstance(values, dict):
+        raise NoStateError("it holds no object")
+    return values
+
+
+def read_saved(path: str | os.PathLike, kind: type[T]) -> T:
+    """Read a state that was saved, of a class with `from_json`. Raises as `foreign.read_text` does."""
+    text = read_text(path, "a saved state", "save one with `save state`")
+    try:
+        return kind.from_json(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def number(name: str, value: Any) -> float:
+    """Return a number of a state. Raises ValueError for what is none, or not finite."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 2**63:
+        raise ValueError(f"{name} must be a finite number, got {value!r:.40}")
+    return value
 
 
 @dataclass(frozen=True)
@@ -50,8 +84,10 @@ class Pick:
     def __post_init__(self):
         if self.kind not in KINDS:
             raise ValueError(f"unknown kind of face {self.kind!r}: choose from {', '.join(KINDS)}")
-        if not all(isinstance(value, int) and value >= 0 for value in (self.seed, self.number)):
-            raise ValueError(f"seed and number of a face count from 0, got {self.seed!r} and {self.number!r}")
+        if not all(isinstance(value, int) and 0 <= value < 2**63 for value in (self.seed, self.number)):
+            raise ValueError(f"seed and number of a face count from 0, got {self.seed!r:.40} and {self.number!r:.40}")
+        if not isinstance(self.path, str) or "\0" in self.path:
+            raise ValueError(f"the path of a photograph is text, got {self.path!r:.40}")
         if self.kind == "rendered" and self.world not in synthetic.WORLDS:
             raise ValueError(f"unknown world {self.world!r}: choose from {', '.join(synthetic.WORLDS)}")
 
@@ -80,8 +116,13 @@ class State:
     def __post_init__(self):
         numbers = {"along": self.along} | {f"the amount of {name}": value for name, value in self.amounts.items()}
         for name, value in numbers.items():
-            if not 0 <= value <= 1:
+            if not 0 <= number(name, value) <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1, got {value}")
+        for name, value in self.strengths.items():
+            number(f"the strength of {name}", value)
+        for name, seed in self.random.items():
+            if not isinstance(seed, int) or not 0 <= seed < 2**63:
+                raise ValueError(f"the seed of {name} must be a whole number from 0 on, got {seed!r:.40}")
 
     def to_json(self) -> str:
         values = asdict(self)
@@ -93,10 +134,10 @@ class State:
     def from_json(cls, text: str) -> State:
         """Read the state that `to_json` wrote. Raises ValueError, in one sentence, for anything else."""
         try:
-            values = json.loads(text)
+            values = read_state(text)
             picks = {role: Pick(**values.pop(role)) for role in ("source", "target")}
             return cls(**picks, **values)
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        except (NoStateError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"this is no saved state of the studio ({error}): save one with `save state`") from error
 
 

@@ -10,6 +10,7 @@ The folder holds:
 from __future__ import annotations
 
 import csv
+import io
 import json
 import logging
 import math
@@ -35,10 +36,11 @@ from torch import nn
 
 from swaplib import cache
 from swaplib.faces import Faces, to_uint8
+from swaplib.foreign import TABLE_BYTES, check_fields, damaged, parse_json, read_text
 from swaplib.provenance import png_text, replacing
 from swaplib.training.model import Data, Model
 from swaplib.training.settings import Precision
-from swaplib.weights import describe_differences, describe_hardware, fill_defaults, to_plain
+from swaplib.weights import describe_differences, describe_hardware, fill_defaults, read_content, to_plain
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -114,21 +116,18 @@ def _load(path: Path) -> dict[str, Any]:
 
     Raises FileNotFoundError, and ValueError for a file that is damaged or holds something else.
     """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path}: train with this folder first")
+    remedy = "choose the folder of another run"
+    found = check_fields(read_content(path, remedy), _CONTENT, path, remedy)
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no {path}: train with this folder first") from None
-    except Exception as error:  # torch and pickle raise nearly anything for a damaged file
-        raise ValueError(f"{path} is damaged or no checkpoint ({type(error).__name__}): choose another") from error
-    if not isinstance(found, dict) or any(not isinstance(found.get(key), kind) for key, kind in _CONTENT.items()):
-        raise ValueError(f"{path} is no checkpoint of swaplib's: choose another folder")
-    try:
-        config = json.loads(found["config"])
-    except (ValueError, RecursionError):
-        config = None
-    tensors = [*found["weights"].values(), *found["ema"].values()]
-    if not isinstance(config, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors):
-        raise ValueError(f"{path} is damaged: choose another folder")
+        config = check_fields(parse_json(found["config"]), {}, path, remedy)
+    except ValueError as error:
+        raise damaged(path, "its config is none", remedy) from error
+    check_fields(found["settings"], {"batch": int}, path, remedy)
+    for name, tensor in [*found["weights"].items(), *found["ema"].items()]:
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+            raise damaged(path, "its weights are no tensors by name", remedy)
     return {**found, "config": config}
 
 
@@ -158,10 +157,13 @@ def read(path: Path, model: Model) -> dict[str, Any]:
 def log(path: Path, columns: list[str], step: int) -> Iterator[Callable[[dict[str, Any]], Any]]:
     """Open a CSV with a row for each step; rows after the checkpoint's step, the last maybe torn, are cut."""
     kept = []
-    if path.exists():
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = csv.DictReader(file, restval=None)
+    if path.exists() and path.stat().st_size:
+        text = read_text(path, "the log of a run", "delete it to go on without what it says", TABLE_BYTES)
+        rows = csv.DictReader(io.StringIO(text, newline=""), restval=None)
+        try:
             kept = [row for _, row in zip(range(step), rows, strict=False)]
+        except csv.Error as error:
+            raise damaged(path, error, "delete it to go on without what it says") from error
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
         writer.writeheader()

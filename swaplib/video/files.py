@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from swaplib import photos
+from swaplib.foreign import check_file
 from swaplib.provenance import DigitalSource, replacing, xmp_packet
 from swaplib.video import colours
 from swaplib.video.colours import Colours
@@ -82,10 +83,12 @@ def is_video(path: str | os.PathLike) -> bool:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            head = file.read(192)
+        head = b""
+        if path.is_file():  # a pipe would be waited for without end
+            with path.open("rb") as file:
+                head = file.read(192)
     except OSError:
-        return path.suffix.lower() in SUFFIXES
+        head = b""
     if head[4:8] == b"ftyp":
         return head[8:12] not in _STILL
     known = (b"\x1aE\xdf\xa3", b"FLV\x01", b"\0\0\x01\xba", b"OggS", b"\x30\x26\xb2\x75")
@@ -143,10 +146,7 @@ def frames(path: str | os.PathLike) -> Iterator[np.ndarray]:
 
 def _existing(path: str | os.PathLike) -> Path:
     photos.refuse_address(path, "the film")
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}: check the path")
-    return path
+    return check_file(path, "a film")
 
 
 # ---------------------------------------------------------------------------------------------- reading by PyAV
@@ -567,10 +567,10 @@ def mark(path: str | os.PathLike, packet: str) -> None:
 
 def read_mark(path: str | os.PathLike) -> str | None:
     """Read the XMP of an MP4 file or a GIF, None if it has none; raise ValueError for another or a damaged file."""
-    with open(path, "rb") as file:
+    with open(_existing(path), "rb") as file:
         if file.read(3) == b"GIF":
             _, found, packet = file.read().partition(_GIF_XMP)
-            return packet.split(b"\x01\xff\xfe")[0].decode() if found else None
+            return packet.split(b"\x01\xff\xfe")[0].decode(errors="replace") if found else None
         end = file.seek(0, os.SEEK_END)
         at = 0
         while at + 8 <= end:
@@ -578,11 +578,11 @@ def read_mark(path: str | os.PathLike) -> str | None:
             size, kind = struct.unpack(">I4s", file.read(8))
             start = at + 8
             if size == 1:
-                size, start = struct.unpack(">Q", file.read(8))[0], at + 16
+                size, start = int.from_bytes(file.read(8), "big"), at + 16
             size = end - at if size == 0 else size
             if size < start - at or at + size > end:
                 raise ValueError(f"{path} is no whole MP4 file: get it again")
             if kind == b"uuid" and file.read(16) == _XMP:
-                return file.read(at + size - start - 16).decode()
+                return file.read(at + size - start - 16).decode(errors="replace")
             at += size
     return None

@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from swaplib import latent, photos
 from swaplib.faces import Faces, from_uint8, to_uint8
 from swaplib.families import Family
+from swaplib.foreign import read_arrays
 from swaplib.judges.parsing import parse_steadily
 from swaplib.provenance import DigitalSource, Hold, replacing, sha256
 from swaplib.video import files, looking, people
@@ -37,6 +38,7 @@ from swaplib.video.people import Person
 from swaplib.weights import to_plain
 
 TUNED = 64  # frames of a film that a family is tuned on, at most
+_MAKE_AGAIN = "delete it, and give the same command again"
 _CUT = 0.15  # mean difference of aligned pictures, of a range of 2, from which their label maps aren't averaged
 
 # ---------------------------------------------------------------------------------------------- the swap
@@ -58,6 +60,7 @@ def swap(
     made: DigitalSource = "composite",
     text: str = "",
     progress: bool = True,
+    strict: bool = False,
 ) -> list[str]:
     """Put the source's face into the target film and write `out`, .mp4 or .gif, with the film's sound (`files.write`).
 
@@ -66,8 +69,8 @@ def swap(
     stays; otherwise as in `people.choose`. kind, size, amounts: as in `latent.swap_photographs`; size None means, for
     families that take any size, the faces' median size in the film. sigma: as in `smooth_landmarks`; label maps are
     averaged over half of it. seed: of families that draw noise. tune: steps of fitting a driven family to the driven
-    frames (`latent.tune`), of which `TUNED` are looked at. made, text: for the metadata. Frames without the face are
-    passed through.
+    frames (`latent.tune`), of which `TUNED` are looked at. made, text: for the metadata. strict: refuse a swap that
+    changes nothing. Frames without the face are passed through.
     Returns notes on what was done. Raises FileNotFoundError and ValueError with one sentence: no film, no face in it,
     nobody of that number or alike.
     """
@@ -111,7 +114,7 @@ def swap(
         if tune:
             job = replace(job, family=job.tune(given, marks, size, tune))
         job.swap(given, marks, size, amounts)
-        notes = files.write(out, job.frames(marks, size), footage.about.fps, made, text, target, footage.times)
+        notes = files.write(out, job.frames(marks, size, strict), footage.about.fps, made, text, target, footage.times)
         shutil.rmtree(work, ignore_errors=True)
     told = [f"source: {one.note}" for one in prepared if one.note]
     return [*dict.fromkeys([*told, *notes, *_notes(footage, everyone, chosen, marks)])]
@@ -259,9 +262,10 @@ class _Job:
             tuned = latent.tune(self.family, Faces.cat(frames), steps, seed=self.seed, progress=self.progress)
             _save(path, **{f"{k:04d}": value.detach().cpu().numpy() for k, value in enumerate(tuned.tunable())})
         tuned = deepcopy(self.family).eval()
-        with np.load(path) as file, torch.no_grad():
+        kept = read_arrays(path, _MAKE_AGAIN, [f"{k:04d}" for k, _ in enumerate(tuned.tunable())])
+        with torch.no_grad():
             for k, value in enumerate(tuned.tunable()):
-                value.copy_(torch.from_numpy(file[f"{k:04d}"]))
+                value.copy_(torch.from_numpy(kept[f"{k:04d}"]))
         return tuned
 
     def swap(self, sources: Sequence[Faces], marks: np.ndarray, size: int, amounts: Mapping[str, float] | None) -> None:
@@ -300,16 +304,21 @@ class _Job:
         apart = (small[:, None] - small).abs().mean(-1)
         return parse_steadily(parser, faces.images, weights * (apart < _CUT))
 
-    def frames(self, marks: np.ndarray, size: int) -> Iterator[np.ndarray]:
-        """Yield all frames, with the swapped faces put back."""
+    def frames(self, marks: np.ndarray, size: int, strict: bool) -> Iterator[np.ndarray]:
+        """Yield all frames, with the swapped faces put back; if strict, raise ValueError where none has changed."""
+        changed = False
         for chunk, frames in self.chunks("writing"):
             which, matrices, _ = self.aligned(frames, marks[:, chunk], size)
             if which:
-                with np.load(self.file(chunk)) as file:
-                    pictures, weights = file["pictures"], file["weights"] / 255
+                kept = read_arrays(self.file(chunk), _MAKE_AGAIN, ("pictures", "weights"))
+                pictures, weights = kept["pictures"], kept["weights"] / 255
                 for (_, t), matrix, picture, weight in zip(which, matrices, pictures, weights, strict=True):
-                    frames[t] = photos.paste_back(frames[t], picture, matrix, weight)
+                    swapped = photos.paste_back(frames[t], picture, matrix, weight)
+                    changed = changed or not np.array_equal(swapped, frames[t])
+                    frames[t] = swapped
             yield from frames
+        if strict and not changed:
+            raise ValueError(latent.describe_unchanged(self.family, self.target))
 
 
 def _find_driven(family: Family) -> latent.Driven | None:

@@ -26,14 +26,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from swaplib.foreign import check_file
 from swaplib.networks import psp, stylenerf
 from swaplib.networks.facevid2vid import FaceVid2Vid
 from swaplib.networks.stylegan2 import Generator
 from swaplib.weights.catalogue import OFFICIAL, OfficialFile, official_markdown, official_text
-from swaplib.weights.files import Tensors, check_finite, read_content
+from swaplib.weights.files import Tensors, check_finite, read_content, read_head, read_safetensors
 from swaplib.weights.published_names import from_rosinality
 from swaplib.weights.unpickling import nvidia_networks, unpickle
 
@@ -60,13 +60,9 @@ def read(path: str | os.PathLike) -> dict[str, Tensors]:
 
 def find_networks(path: str | os.PathLike) -> dict[str, Tensors]:
     """Read as `read` does; return nothing for a file that holds none of these networks."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}: check the path")
+    path = check_file(path, "weights")
     if path.suffix == ".safetensors":
-        networks = _read_safetensors(path)
-        check_finite((tensor for tensors in networks.values() for tensor in tensors.values()), path)
-        return _without_other_builds(networks, path)
+        return _without_other_builds(_read_safetensors(path), path)
     found = unpickle(path) if path.suffix == ".pkl" else _unwrapped(read_content(path))
     try:
         networks = nvidia_networks(found) if path.suffix == ".pkl" else _torch_file(found)
@@ -77,21 +73,15 @@ def find_networks(path: str | os.PathLike) -> dict[str, Tensors]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensors]:
+    _, shapes = read_head(path)
+    alone = any(key.startswith("synthesis.") for key in shapes)  # a generator's tensors by their official names
+    keys = [key for key in shapes if alone or key.startswith(("G_ema.", "G.", "D."))]
+    if not keys:
+        raise ValueError(f"{path} holds no network by its official names: choose another file")
     networks: dict[str, Tensors] = {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            keys = list(file.keys())
-            alone = any(key.startswith("synthesis.") for key in keys)  # a generator's tensors by their official names
-            if not alone:
-                keys = [key for key in keys if key.startswith(("G_ema.", "G.", "D."))]
-                if not keys:
-                    raise ValueError(f"{path} holds no network by its official names: choose another file")
-            for key in keys:
-                network, _, name = ("G_ema", "", key) if alone else key.partition(".")
-                value = file.get_tensor(key)
-                networks.setdefault(network, {})[name] = value.float() if value.is_floating_point() else value
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or no safetensors file ({error}): copy it again") from error
+    for key, value in read_safetensors(path, keys).items():
+        network, _, name = ("G_ema", "", key) if alone else key.partition(".")
+        networks.setdefault(network, {})[name] = value.float() if value.is_floating_point() else value
     return networks
 
 
@@ -187,11 +177,20 @@ def read_sizes(tensors: Tensors) -> dict[str, int]:
 
     Raises KeyError or ValueError for tensors of something else.
     """
-    widths = {int(name.split(".")[1][1:]): len(value) for name, value in tensors.items() if "conv1.bias" in name}
+    widths = _read_widths(tensors)
     depth = sum(bool(re.fullmatch(r"mapping\.fc\d+\.bias", name)) for name in tensors)
     size = max(widths)
     w, z = tensors["mapping.fc0.weight"].shape
     return {"size": size, "base": size * widths[size], "most": widths[4], "z": z, "w": w, "depth": depth}
+
+
+def _read_widths(tensors: Tensors) -> dict[int, int]:
+    """Return the channels of a generator's blocks by their pictures' size, which doubles from block to block."""
+    named = re.compile(r"synthesis\.b(\d{1,4})\.conv1\.bias")
+    widths = {int(found[1]): len(value) for name, value in tensors.items() if (found := named.fullmatch(name))}
+    if sorted(widths) != [min(widths) << k for k in range(len(widths))]:
+        raise ValueError(f"blocks of {sorted(widths)} pixels")
+    return widths
 
 
 def _stylenerf(tensors: Tensors, path: str | os.PathLike) -> stylenerf.Generator:
@@ -209,8 +208,7 @@ def _stylenerf(tensors: Tensors, path: str | os.PathLike) -> stylenerf.Generator
 def read_build(tensors: Tensors) -> stylenerf.Build:
     """Return the sizes of StyleNeRF's generator. Raises LookupError or ValueError for tensors of something else."""
     front, back = (_within(tensors, f"synthesis.{field}_nerf.") for field in ("fg", "bg"))
-    named = re.compile(r"synthesis\.b(\d+)\.conv1\.bias")
-    widths = {int(found[1]): len(value) for name, value in tensors.items() if (found := named.fullmatch(name))}
+    widths = _read_widths(tensors)
     depth = sum(bool(re.fullmatch(r"mapping\.fc\d+\.bias", name)) for name in tensors)
     size, first = max(widths), min(widths)
     w, z = tensors["mapping.fc0.weight"].shape

@@ -25,11 +25,11 @@ from typing import Any, ClassVar
 import platformdirs
 import torch
 import yaml
-from safetensors import SafetensorError, safe_open
 
+from swaplib.foreign import check_fields, damaged, parse_json, parse_yaml, read_text
 from swaplib.provenance import commit, replacing, sha256, versions
 from swaplib.weights.configs import Saveable, as_config, describe_differences, fill_defaults, to_plain
-from swaplib.weights.files import check_finite, save_tensors
+from swaplib.weights.files import Shapes, read_head, read_safetensors, save_tensors
 
 FORMAT = 1
 FOLDER = Path(__file__).parent.parent / "checkpoints"
@@ -267,7 +267,7 @@ def load(model: Saveable, path: str | os.PathLike) -> Saveable:
     whose tensors are not the model's. The model is changed only if all is well.
     """
     path = Path(path)
-    head, tensors = _read(path)
+    head, shapes = _read(path)
     _check_name(path, head, model)
     if differing := describe_differences(fill_defaults(head["config"], type(model.config)), to_plain(model.config)):
         raise ValueError(f"{path} holds weights of a {model.name} with {differing}: build the family like that")
@@ -279,7 +279,8 @@ def load(model: Saveable, path: str | os.PathLike) -> Saveable:
                 f"it by name, which finds that one (families.load({model.name!r}, file=…))"
             )
     needed = _needed(model)
-    _compare_shapes(path, {name: tuple(value.shape) for name, value in tensors.items()}, model)
+    _compare_shapes(path, shapes, model)
+    tensors = read_safetensors(path, shapes)
     with torch.no_grad():
         for name, value in tensors.items():
             needed[name].copy_(value)
@@ -301,13 +302,10 @@ def check_fit(model: Saveable, path: str | os.PathLike) -> None:
     model: may be on the device "meta", so that a file whose config asks for a giant costs nothing.
     """
     path = Path(path)
-    _read(path, tensors=False)
-    with safe_open(path, framework="pt") as file:
-        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 no dict
-    _compare_shapes(path, shapes, model)
+    _compare_shapes(path, _read(path)[1], model)
 
 
-def _compare_shapes(path: Path, shapes: dict[str, tuple[int, ...]], model: Saveable) -> None:
+def _compare_shapes(path: Path, shapes: Shapes, model: Saveable) -> None:
     needed = {name: tuple(value.shape) for name, value in _needed(model).items()}
     for what, names in {"lacks": needed.keys() - shapes.keys(), "has more:": shapes.keys() - needed.keys()}.items():
         if names:
@@ -326,7 +324,7 @@ def read_frozen(path: str | os.PathLike) -> dict[str, str]:
 
     Raises as `read_config` does.
     """
-    head, _ = _read(Path(path), tensors=False)
+    head, _ = _read(Path(path))
     return head["frozen"]
 
 
@@ -337,7 +335,7 @@ def read_config(path: str | os.PathLike, kind: type[Saveable]) -> Any:
     foreign file, one of another model and one whose config has fields that the class doesn't know.
     """
     path = Path(path)
-    head, _ = _read(path, tensors=False)
+    head, _ = _read(path)
     _check_name(path, head, kind)
     try:
         return as_config(head["config"], kind)
@@ -351,9 +349,8 @@ def read_name(path: str | os.PathLike) -> str | None:
     if path.suffix != ".safetensors" or not path.is_file():
         return None
     try:
-        with safe_open(path, framework="pt") as file:
-            return (file.metadata() or {}).get("swaplib.family")
-    except (SafetensorError, OSError, ValueError):
+        return read_head(path)[0].get("swaplib.family")
+    except (OSError, ValueError):
         return None
 
 
@@ -372,27 +369,23 @@ def read_card(path: str | os.PathLike) -> dict[str, Any]:
     for file in (path, card):
         if not file.exists():
             raise FileNotFoundError(f"there is no {file}: weights come with a card, and a card with weights")
-    parts = card.read_text(encoding="utf-8").split("---\n", 2)
-    try:
-        head = yaml.safe_load(parts[1])
-        written = head["sha256"]
-    except (IndexError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise ValueError(f"{card} is damaged: it has no YAML head with the file's sha256") from error
-    if written != sha256(path):
+    remedy = "copy it again, with its weights"
+    parts = read_text(card, "a card of weights", remedy).split("---\n", 2)
+    if len(parts) < 3:
+        raise damaged(card, "it has no YAML head with the file's sha256", remedy)
+    head = check_fields(parse_yaml(parts[1], card, remedy), _HEAD, card, remedy)
+    if head["sha256"] != sha256(path):
         raise ValueError(f"{card} describes other weights than {path.name} holds: save them again with their card")
     return head
 
 
-def _read(path: Path, tensors: bool = True) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}: check the path")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            values = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118 no dict
-    except (SafetensorError, OSError, ValueError) as error:
-        remedy = "copy it again" if path.suffix == ".safetensors" else "a published file is read by swaplib import"
-        raise ValueError(f"{path} is damaged or no safetensors file ({error}): {remedy}") from error
+_HEAD = {"family": str, "sha256": str, "config": dict, "frozen": dict, "results": dict}
+"""What every card says, and of which kind it is."""
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Shapes]:
+    """Return what a file of swaplib's says of itself, and the shapes of its tensors."""
+    metadata, shapes = read_head(path)
     head = {key: metadata.get(f"swaplib.{key}") for key in ("format", "family", "config")}
     if None in head.values():
         raise ValueError(
@@ -400,24 +393,17 @@ def _read(path: Path, tensors: bool = True) -> tuple[dict[str, Any], dict[str, t
         )
     if not re.fullmatch(r"[0-9]{1,4}", head["format"]) or int(head["format"]) > FORMAT:
         raise ValueError(f"{path} was written by a newer swaplib (format {head['format']}): update swaplib")
-    check_finite(values.values(), path)
-    config, frozen = (
-        _read_json(text, path) for text in (head["config"], metadata.get("swaplib.frozen", "{}"))
-    )  # fmt: skip
+    config, frozen = (_read_json(text, path) for text in (head["config"], metadata.get("swaplib.frozen", "{}")))
     if not all(isinstance(value, str) for value in frozen.values()):
         raise ValueError(f"{path} has a damaged head: copy it again")
-    return {**head, "config": config, "frozen": frozen}, values
+    return {**head, "config": config, "frozen": frozen}, shapes
 
 
 def _read_json(text: str, path: Path) -> dict[str, Any]:
     """Read a part of a file's head. Raises ValueError for what is no JSON object of plain numbers."""
-
-    def refuse(constant: str) -> None:
-        raise ValueError(constant)
-
     try:
-        found = json.loads(text, parse_constant=refuse)
-    except (ValueError, RecursionError):
+        found = parse_json(text)
+    except ValueError:
         found = None
     if not isinstance(found, dict):
         raise ValueError(f"{path} has a damaged head: copy it again")

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from swaplib.foreign import check_file
 from swaplib.weights.files import Tensors, asked_for
 from swaplib.weights.published_names import as_floats, from_tensorflow, variables_of
 
@@ -194,6 +195,8 @@ class _Reader(pickle.Unpickler):
 
 
 def unpickle(path: Path) -> Any:
+    """Read a pickle of data. Raises as `check_file` does, and ValueError for one that is damaged or asks for more."""
+    path = check_file(path, "weights")
     try:
         size = path.stat().st_size
         with path.open("rb") as file:

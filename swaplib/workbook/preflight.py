@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 
 from swaplib import families, generators, judges, weights
+from swaplib.foreign import damaged, read_text
 from swaplib.training.registry import Registry, find_file
 
 REGISTRIES: Mapping[str, Registry] = {"families": families.ALL, "generators": generators.ALL, "judges": judges.ALL}
@@ -162,9 +163,21 @@ def list_models(book: Path, values: Mapping[str, Any]) -> Iterator[tuple[Registr
                 yield REGISTRIES[registry], name
 
 
+def read_notebook(path: Path) -> nbformat.NotebookNode:
+    """Read a notebook. Raises ValueError for a file that is none, and as `foreign.check_file` does."""
+    remedy = "take the committed one back with git, or run it again"
+    text = read_text(path, "a notebook", remedy)
+    try:
+        notebook = nbformat.reads(text, as_version=4)
+        nbformat.validate(notebook)
+    except Exception as error:  # nbformat raises whatever its parts meet in a file of something else
+        raise damaged(path, error, remedy) from error
+    return notebook
+
+
 def _code(book: Path) -> Iterator[str]:
     """Yield all of a notebook's code: once, so that constants of one cell are known in others."""
-    cells = [cell.source for cell in nbformat.read(book, as_version=4).cells if cell.cell_type == "code"]
+    cells = [cell.source for cell in read_notebook(book).cells if cell.cell_type == "code"]
     yield "\n".join(re.sub(r"^[%!].*$", "", source, flags=re.M) for source in cells)
 
 
@@ -313,7 +326,7 @@ def _scale(name: str, preset: str) -> float:
 
 def _read_runtime(book: Path) -> float:
     """Return the seconds that a notebook's first cell names as its runtime at the demo preset; 30 where it doesn't."""
-    text = "\n".join(cell.source for cell in nbformat.read(book, as_version=4).cells[:1])
+    text = "\n".join(cell.source for cell in read_notebook(book).cells[:1])
     found = re.search(r"\*\*Runtime\*\* about (\d*)(½?) (second|minute)", text)
     if not found:
         return 30.0

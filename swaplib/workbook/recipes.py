@@ -22,6 +22,7 @@ from typing import Any
 import pandas as pd
 
 from swaplib import data, families, weights
+from swaplib.foreign import read_table
 from swaplib.training.loop import Step, restore
 from swaplib.training.loop import train as train_stage
 from swaplib.training.model import Data, Model, Stage
@@ -116,7 +117,9 @@ def read_log(name: str, preset: str | Any, folder: str | os.PathLike) -> pd.Data
     for stage, place in _places(name, registry(name).config(name, preset), folder):
         if not (place / "log.csv").exists():
             continue
-        table = pd.read_csv(place / "log.csv")
+        table = read_table(place / "log.csv", "train it again in another folder", before)
+        if table.empty:
+            continue
         table[list(before)] += pd.Series(before)
         before = table[list(before)].iloc[-1].to_dict()
         tables.append(table.assign(stage=stage.name))
@@ -197,7 +200,12 @@ def _latest(name: str, folder: Path) -> Model:
     if not checkpoints:
         raise FileNotFoundError(f"{folder} holds no run: name the folder of one, or a file of weights")
     kinds = registry(name)
-    family = kinds.start(name, weights.as_config(config_of(checkpoints[-1]), kinds.kind(name)))
+    found = config_of(checkpoints[-1])
+    try:
+        config = weights.as_config(found, kinds.kind(name))
+    except ValueError as error:
+        raise ValueError(f"{checkpoints[-1]}: {error}") from error
+    family = kinds.start(name, config)
     restore(family, checkpoints[-1].parent)
     return family
 

@@ -53,10 +53,12 @@ def release(
     """
     model = recipes.registry(name).load(name, file=file)
     known = weights.read_card(file)
+    facts = {item.name: known[item.name] for item in fields(weights.Card) if item.name in known}
+    if "steps" not in facts:
+        raise ValueError(f"{file} was imported, not trained: release weights that swaplib train has saved")
     results = report(model, datasets) if isinstance(model, FrozenModel) else compare(model, pairs, size)
     path = weights.find_released(name, preset)
     before = weights.read_card(path)["results"] if path.with_suffix(".md").exists() else {}
-    facts = {item.name: known[item.name] for item in fields(weights.Card) if item.name in known}
     facts |= {"results": results, "notes": notes}
     if runs:
         log = whole_log(name, model.config, runs)
@@ -100,7 +102,7 @@ def results_markdown(preset: str = "demo") -> str:
 
     `swaplib info --results` prints it; README shows it. Raises FileNotFoundError without a checkout.
     """
-    table = pd.read_csv(studies.results("comparison_500.csv"), index_col="system")
+    table = studies.read_results("comparison_500.csv", ("system",)).set_index("system")
     lines = [
         "| system | paper | size | PSNR, face | SSIM, its own truth | nearer the source | first of 1,000 "
         "| GPU, paper's size | card |",
@@ -125,9 +127,8 @@ def results_markdown(preset: str = "demo") -> str:
 
 def _read_seconds() -> dict[str, str]:
     """Return the seconds of a swap at the paper's size, as `benchmarks/gpu.py` measured them; nothing before it did."""
-    path = studies.results("gpu.csv")
-    if not path.exists():
+    if not studies.results("gpu.csv").exists():
         return {}
-    table = pd.read_csv(path)
+    table = studies.read_results("gpu.csv", ("measure", "preset", "value"))
     swaps = table[table["measure"].str.endswith(", swap") & (table["preset"] == "paper")]
     return {row.measure.removesuffix(", swap"): f"{row.value:.2g} s" for row in swaps.itertuples()}

@@ -26,7 +26,6 @@ from typing import Any
 import nbformat
 import papermill
 import torch
-import yaml
 from joblib import Parallel, cpu_count, delayed
 from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
@@ -35,9 +34,11 @@ from nbformat.v4 import new_markdown_cell
 from papermill.exceptions import PapermillExecutionError
 
 from swaplib import data, figures
+from swaplib.foreign import read_json, read_yaml
 from swaplib.provenance import checkout, commit, replacing, sha256, versions, write_text
 from swaplib.weights import OFFICIAL, read_name
 from swaplib.workbook import claims, preflight
+from swaplib.workbook.preflight import read_notebook
 
 PRESETS = ("smoke", "demo", "paper")
 MAX_BYTES = 600_000
@@ -101,7 +102,7 @@ def parameters(notebook: Path) -> dict[str, Parameter]:
     """
     tagged = [
         cell.source
-        for cell in nbformat.read(notebook, as_version=4).cells
+        for cell in read_notebook(notebook).cells
         if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", ())
     ]
     if not tagged:
@@ -173,8 +174,12 @@ def load_preset(name: str, folder: str | Path | None = None) -> dict[str, dict[s
     path = folder / "presets" / f"{name}.yaml"
     if not path.exists():
         known = sorted(file.stem for file in path.parent.glob("*.yaml"))
-        raise WorkbookError(f"no preset {name!r}: choose from {', '.join(known)}")
-    preset = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        raise WorkbookError(f"no preset {name!r}: choose from {', '.join(known)} in {path.parent}")
+    if path.is_file() and not path.stat().st_size:  # it changes nothing
+        return {}
+    preset = read_yaml(path, "a preset", "write NOTEBOOK: {NAME: VALUE} in it") or {}
+    if not isinstance(preset, dict) or not all(isinstance(values, (dict, type(None))) for values in preset.values()):
+        raise WorkbookError(f"{path} holds no values by notebook: write NOTEBOOK: {{NAME: VALUE}} in it")
     books = {book.stem: book for book in notebooks(folder)}
     for stem, values in preset.items():
         if stem not in books:
@@ -426,7 +431,7 @@ def _without_truth(book: Path, output: Path, values: Mapping[str, Any]) -> Itera
     if not values.get("data") and values.get("preset") != OFFICIAL:
         yield book
         return
-    notebook = nbformat.read(book, as_version=4)
+    notebook = read_notebook(book)
     left = [new_markdown_cell(_LEFT_OUT) if TRUTH in cell.metadata.get("tags", ()) else cell for cell in notebook.cells]
     notebook.cells = [cell for k, cell in enumerate(left) if not k or cell.source != left[k - 1].source]
     with tempfile.TemporaryDirectory() as place:
@@ -443,13 +448,18 @@ _LEFT_OUT = "*Left out here: this is about rendered faces, whose truth is known,
 def _write_manifest(out: Path, preset: str, book: Path, values: dict[str, Any], seconds: float) -> None:
     """Enter one notebook into <out>/manifest.json."""
     path = out / "manifest.json"
-    known = json.loads(path.read_text(encoding="utf-8"))["notebooks"] if path.exists() else {}
+    known = _read_manifest(out)["notebooks"] if path.exists() else {}
     known[book.stem] = {
         "parameters": values, "seconds": seconds, "sha256": sha256(book), "commit": commit(), "versions": versions(),
     }  # fmt: skip
     text = json.dumps({"preset": preset, "notebooks": dict(sorted(known.items()))}, indent=1, ensure_ascii=False)
     with replacing(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _read_manifest(out: Path) -> dict[str, Any]:
+    fields = {"preset": str, "notebooks": dict}
+    return read_json(out / "manifest.json", "a list of notebooks", "delete it and run the notebooks again", fields)
 
 
 def _renew(books: list[Path], out: Path, pictures: Path, everything: bool) -> list[str]:
@@ -469,7 +479,7 @@ def _put_back(executed: Path, book: Path) -> bool:
 
     Raises WorkbookError for one that is too large.
     """
-    notebook = _without_widgets(nbformat.read(executed, as_version=4))
+    notebook = _without_widgets(read_notebook(executed))
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         for key in ("papermill", "execution"):
@@ -482,7 +492,7 @@ def _put_back(executed: Path, book: Path) -> bool:
             f"{book.stem} takes {len(text) // 1000} kB with its outputs, more than {MAX_BYTES // 1000}: show fewer or "
             "smaller pictures"
         )
-    if _contents(notebook) == _contents(nbformat.read(book, as_version=4)):
+    if _contents(notebook) == _contents(read_notebook(book)):
         return False
     return write_text(book, text.rstrip("\n") + "\n")
 
@@ -513,7 +523,7 @@ def _without_widgets(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def headline(notebook: Path) -> tuple[str, str]:
     """Return a notebook's title and its one sentence: the first heading, and the first line of text below it."""
-    cells = [cell.source for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "markdown"]
+    cells = [cell.source for cell in read_notebook(notebook).cells if cell.cell_type == "markdown"]
     lines = [line.strip() for line in (cells[0].splitlines() if cells else []) if line.strip()]
     title = next((line.lstrip("# ") for line in lines if line.startswith("#")), notebook.stem)
     return title, next((line for line in lines if not line.startswith("#")), "")
@@ -547,7 +557,7 @@ def write_html(out: Path, pictures: Path, solutions: Path | None = None) -> Path
     """
     target = out / "html"
     target.mkdir(parents=True, exist_ok=True)
-    manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    manifest = _read_manifest(out)
     rows = []
     for book in notebooks(out / "notebooks"):
         _write_copy(book, target / f"{book.stem}.html")
@@ -578,7 +588,7 @@ def _write_copy(book: Path, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
     name = {"metadata": {"name": book.stem}}
-    page, _ = exporter.from_notebook_node(_without_widgets(nbformat.read(book, as_version=4)), name)
+    page, _ = exporter.from_notebook_node(_without_widgets(read_notebook(book)), name)
     page = re.sub(r'href="(?:\./)?((?:\.\./|solutions/)?\d\d_\w+)\.ipynb', r'href="\1.html', page)
     page = page.replace("../figures/README.md", "figures.html")
     page = page.replace("<head>", f"<head>{_POLICY.format(more=_FORMULAS)}", 1)

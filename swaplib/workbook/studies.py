@@ -23,6 +23,7 @@ import torch
 import typer
 
 from swaplib import provenance
+from swaplib.foreign import read_arrays, read_table
 from swaplib.training.loop import Step
 from swaplib.training.model import Data, Model
 from swaplib.workbook import recipes
@@ -111,7 +112,7 @@ def plain(title: str) -> str:
 def save_rows(file: str, title: str, rows: Sequence[Mapping[str, Any]], titles: Iterable[str]) -> None:
     """Replace a variant's rows in a table of results; variants are in the order of `titles`."""
     path, order = results(file), list(titles)
-    earlier = pd.read_csv(path).to_dict("records") if path.exists() else []
+    earlier = read_results(file, ("variant",)).to_dict("records") if path.exists() else []
     kept = [row for row in earlier if row["variant"] in order and row["variant"] != title]
     every = [*kept, *({"variant": title, **row} for row in rows)]
     with provenance.replacing(path) as temporary:
@@ -121,7 +122,7 @@ def save_rows(file: str, title: str, rows: Sequence[Mapping[str, Any]], titles: 
 def save_pictures(file: str, pictures: Mapping[str, np.ndarray]) -> None:
     """Put pictures into a file of results, beside those of other names in it."""
     path = results(file)
-    earlier = dict(np.load(path)) if path.exists() else {}
+    earlier = read_arrays(path, _MAKE_AGAIN) if path.exists() else {}
     with provenance.replacing(path) as temporary:
         np.savez_compressed(temporary, **{**earlier, **pictures})
 
@@ -132,6 +133,14 @@ def save_pictures(file: str, pictures: Mapping[str, np.ndarray]) -> None:
 def results(name: str) -> Path:
     """Return the path of a file in studies/results. Raises FileNotFoundError where swaplib runs without a checkout."""
     return _folder() / "results" / name
+
+
+_MAKE_AGAIN = "take the committed one back with git, or run its study again"
+
+
+def read_results(name: str, columns: Iterable[str] = (), **options: Any) -> pd.DataFrame:
+    """Read a table in studies/results; columns: that it must have. Raises as `foreign.read_table` does."""
+    return read_table(results(name), _MAKE_AGAIN, columns, **options)
 
 
 def load(name: str) -> ModuleType:

@@ -73,7 +73,7 @@ def test_folders_without_pairs_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no card\.json"):
         benchmark.read_card(tmp_path)
     (tmp_path / "card.json").write_text(json.dumps({"set": "calm"}))
-    with pytest.raises(ValueError, match="is no card of pairs"):
+    with pytest.raises(ValueError, match=r"card\.json is damaged \(it has no size\): export them again"):
         benchmark.read_card(tmp_path)
 
 

@@ -115,7 +115,9 @@ def test_what_is_no_state_is_told_so(text):
     [
         ({"along": 1.5}, "along must lie between 0 and 1"),
         ({"amounts": {"texture": -0.1}}, "amount of texture"),
-        ({"amounts": {"texture": "much"}}, "no saved state"),
+        ({"amounts": {"texture": "much"}}, "the amount of texture must be a finite number, got 'much'"),
+        ({"strengths": {"smile": True}}, "the strength of smile must be a finite number"),
+        ({"random": {"texture": 0.5}}, "the seed of texture must be a whole number"),
         ({"source": {"number": -1}}, "count from 0"),
         ({"source": {"number": 0.5}}, "count from 0"),
         ({"target": {"kind": "painted"}}, "unknown kind of face 'painted'"),
