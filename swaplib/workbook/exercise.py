@@ -101,7 +101,7 @@ def _(answer, family, source, target) -> Reply:
     if reply.grade == "not yet":
         return reply
     off = (family.swap(source, target, answer) - target.images).abs().mean().item()
-    return Reply("right", f"{off:.4f} of a range of 2") if off < 0.01 else Reply("nearly", f"{off:.3f} is still off")
+    return Reply("right", f"{off:.4f} of a range of 2") if off < 0.01 else Reply("nearly", f"still off by {off:.3f}")
 
 
 @_exercise("00/who", "predict")
@@ -186,9 +186,9 @@ def _(answer) -> Reply:
 @_exercise("11/guess", "predict")
 def _(answer) -> Reply:
     wanted = contrastive_loss(torch.ones(32, 4) / 2, torch.arange(8).repeat_interleave(4)).item()
-    hint = "all cosines are equal: e^(same) over e^(same) and as many as there are pictures of other people"
+    hint = "all cosines are equal, so every exponential is, too: how many of them are in the denominator?"
     if isinstance(answer, float) and abs(answer - math.log(28)) < 0.02:
-        return Reply("nearly", "the positive itself stands in the denominator too")
+        return Reply("nearly", "the positive itself is in the denominator, too")
     return judge_number(answer, wanted, 0.02, hint)
 
 
@@ -209,7 +209,7 @@ def _(answer) -> Reply:
         return torch.lerp(a, b, amount)
 
     if callable(answer) and judge_code(answer, straight, trials, "").grade == "right":
-        return Reply("nearly", "that is the straight line, whose points are no unit vectors")
+        return Reply("nearly", "that is the straight line, whose points are not unit vectors")
     return judge_code(answer, slerp, trials, hint)
 
 
@@ -250,7 +250,7 @@ def _(answer, family) -> Reply:
 def _(answer) -> Reply:
     trials = [(_draw(2, 3, 4, 4, seed=k), _draw(2, 3, 4, 4, seed=k + 10), _draw(2, 4, 4, seed=k + 20) > 0)
               for k in range(3)]  # fmt: skip
-    hint = "mean over the channels first; then add up where the region is not, and divide by how many pixels that are"
+    hint = "mean over the channels first; then add up outside of the region, and divide by the number of pixels there"
 
     def model(before, after, region):
         return (after - before).abs().mean(1).mul(~region).sum((1, 2)) / (~region).sum((1, 2))
@@ -341,7 +341,7 @@ def _(answer) -> Reply:
 
 @_exercise("25/holes", "predict")
 def _(answer) -> Reply:
-    return judge_count(answer, 0, "a hole is where neither face has anything to show: which of the two has it here?")
+    return judge_count(answer, 0, "a hole is where neither face has anything to show: where is that, if both are one face?")
 
 
 @_exercise("25/lips", "find")
@@ -383,7 +383,7 @@ def _(answer, table) -> Reply:
 @_exercise("30/share", "code")
 def _(answer) -> Reply:
     trials = [(_draw(8, seed=k, low=0), _draw(8, seed=k + 10, low=0.5)) for k in range(3)]
-    hint = "a ratio of means, not a mean of ratios"
+    hint = "take both means first, then their ratio"
 
     def model(part, whole):
         return part.mean() / whole.mean()
@@ -410,14 +410,14 @@ def _(answer) -> Reply:
         return direction - (direction @ other) * other
 
     if callable(answer) and judge_code(answer, unscaled, trials, "").grade == "right":
-        return Reply("nearly", "what is left is no unit vector yet")
+        return Reply("nearly", "what is left is not a unit vector yet")
     return judge_code(answer, model, trials, hint)
 
 
 @_exercise("31/boundary", "find")
 def _(answer, direction, codes) -> Reply:
     wanted = -float(direction.distance(codes)[0]) / direction.scale
-    hint = "direction.distance(codes) says how far each face is from the plane, direction.scale what a deviation is"
+    hint = "direction.distance(codes) says how far each face is from the plane; direction.scale is one deviation"
     return judge_number(answer, wanted, max(0.02, 0.02 * abs(wanted)), hint, " deviations")
 
 
@@ -446,7 +446,7 @@ def _(answer) -> Reply:
 
 @_exercise("41/whose", "find")
 def _(answer, family) -> Reply:
-    hint = "labels name the person's left, this family's parts the picture's: where is a sitter's left eye?"
+    hint = "labels mean the person's left, this family's parts the picture's: on which side is a sitter's left eye?"
     return judge_choice(answer, texture_part(family, "left_eye"), ("left_eye", "right_eye"), hint)
 
 
@@ -486,7 +486,7 @@ def _(answer) -> Reply:
 @_exercise("50/fooled", "find")
 def _(answer, seen) -> Reply:
     harmless = seen.loc[["shifted 2 px", "brighter", "noisy"], "psnr"]
-    hint = "compare the column of PSNR with the pictures: who is lower than `blurred`, and still somebody?"
+    hint = "compare the column of PSNR with the pictures: which is lower than `blurred`, and still shows the person?"
     return judge_choice(answer, harmless.idxmin(), seen.index, hint)
 
 
@@ -505,7 +505,7 @@ def _(answer) -> Reply:
 
 @_exercise("60/slow", "find")
 def _(answer) -> Reply:
-    hint = "with half as many frames neighbours lie farther apart in time: whom does that spare?"
+    hint = "with half as many frames, neighbours lie farther apart in time: which measure would not notice?"
     near = {"flicker": "that one does; and the other?", "warping": "that one does; and the other?"}
     return judge_choice(answer, "both", ("flicker", "warping", "both", "neither"), hint, near)
 
@@ -513,9 +513,9 @@ def _(answer) -> Reply:
 @_exercise("60/noise", "predict")
 def _(answer) -> Reply:
     wanted = 0.01 * math.sqrt(2) * math.sqrt(2 / math.pi)
-    hint = "the difference of two frames' noise has the deviation σ √2"
+    hint = "the difference of two frames' noise has the standard deviation σ √2"
     if isinstance(answer, float) and abs(answer - 0.01 * math.sqrt(2 / math.pi)) < 2e-4:
-        return Reply("nearly", "both frames are noisy, and their difference more than each")
+        return Reply("nearly", "both frames are noisy, and their difference is noisier than either")
     return judge_number(answer, wanted, 3e-4, hint)
 
 
@@ -547,7 +547,7 @@ def _(answer) -> Reply:
 def _(answer) -> Reply:
     small = {"a": {"files": ["a.png", "a.pdf"]}, "b": {"files": ["b.jpg"]}, "c": {"files": ["c.pdf", "c.png"]}}
     trials = [(small, ending) for ending in (".pdf", ".jpg", ".csv")]
-    hint = "each entry has a list `files`: count the names that end so, over all entries"
+    hint = "each entry has a list `files`: count the names with that ending, over all entries"
 
     def model(manifest, ending):
         return sum(file.endswith(ending) for entry in manifest.values() for file in entry["files"])
