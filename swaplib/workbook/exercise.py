@@ -341,7 +341,8 @@ def _(answer) -> Reply:
 
 @_exercise("25/holes", "predict")
 def _(answer) -> Reply:
-    return judge_count(answer, 0, "a hole is where neither face has anything to show: where is that, if both are one face?")
+    hint = "a hole is where neither face has anything to show: where is that, if both are one face?"
+    return judge_count(answer, 0, hint)
 
 
 @_exercise("25/lips", "find")
