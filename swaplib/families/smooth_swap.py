@@ -25,10 +25,15 @@ Where we differ from the paper, and why:
   pictures too much) and StyleGAN2's betas (0, 0.99).
 - The output convolutions start at zero, so that G returns its target exactly at first (the official ones start at
   about a hundred-thousandth of the usual size).
-- The demo is narrower, has one block per level and works on squares of 2 x 2 pixels; its penalty runs every 16th step,
-  as in StyleGAN2; it learns at half its size first. Its embedder sees each swapped picture through small random changes
-  of framing, light and sharpness (`jittered`): a network that sees few pictures learns to please one embedder by
-  patterns that no other sees, and such patterns don't survive these changes.
+- Not said either, and chosen: `paper()` keeps averaged weights (decay 0.999, as NCSN++ does), mirrors every other face
+  and computes in bfloat16 on a GPU. The paper splits FFHQ into 90% and 10%; prepared FFHQ comes with the split that its
+  authors publish, 60,000 and 10,000.
+- The demo is narrower, has one block per level, three levels and a z of 128 numbers (the paper's 512), and works on
+  squares of 2 x 2 pixels; its discriminator learns at half the paper's rate, and both rates fall along a cosine,
+  where the paper's stay; its penalty runs every 16th step, as in StyleGAN2; it learns at half its size first. Its
+  embedder sees each swapped picture through small random changes of framing, light and sharpness (`jittered`): a
+  network that sees few pictures learns to please one embedder by patterns that no other sees, and such patterns don't
+  survive these changes.
 - `Config.known()` is not the paper's: it learns from true swaps, which rendered faces have, in groups of people who
   were rendered in the same shots. By the paper's own losses a true swap may cost more than a painted one, so they can't
   lead there alone. It grows by a finer level, so that what the others have learned keeps its scale.

@@ -10,6 +10,7 @@ import pandas as pd
 
 from swaplib.figures.saving import folder, manifest, writing_manifest
 from swaplib.provenance import as_cell, write_text
+from swaplib.weights import FOLDER, file_sha256
 
 HEAD = """# Figures and tables
 
@@ -36,8 +37,16 @@ def _line(name: str, entry: dict) -> str:
     links = [f"[{short}]({others[0] if entry['kind'] == 'table' else first})"]
     links += [f"[{Path(file).suffix[1:]}]({file})" for file in entry["files"] if Path(file).suffix in (".pdf", ".csv")]
     words = [entry["caption"] or "", entry["paper"] or "", entry["notebook"] or ""]
+    if old := list_replaced(entry):
+        words[0] += f" Made with earlier weights of {', '.join(old)}."
     cells = [picture, " ".join(links), *map(as_cell, words)]
     return "| " + " | ".join(cells) + " |"
+
+
+def list_replaced(entry: dict) -> list[str]:
+    """List the released weights that a figure or table was made with and that others have replaced since, by name."""
+    used = {FOLDER / name: digest for name, digest in entry["checkpoints"].items()}
+    return [path.stem for path, digest in used.items() if path.exists() and file_sha256(path) != digest]
 
 
 def write_gallery(root: str | Path | None = None) -> Path:

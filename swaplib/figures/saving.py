@@ -20,6 +20,7 @@ from filelock import FileLock
 from matplotlib.figure import Figure
 from PIL import Image
 
+from swaplib import weights
 from swaplib.figures.drawing import as_picture
 from swaplib.photos import load
 from swaplib.provenance import (
@@ -234,9 +235,11 @@ def save_table(
 ) -> Path:
     """Save a table as CSV (all digits) and as Markdown beside it (to read); return the CSV's path.
 
-    markdown: the readable form, where the caller has a better one than `markdown_table`.
+    markdown: the readable form, where the caller has a better one than `markdown_table`. checkpoints: as for `save`;
+    weights that the process has loaded are recorded in any case, as they may have taken part.
     """
     base = _base(name)
+    checkpoints = [*checkpoints, *weights.list_loaded()]
     entry = _entry(name, "table", paper, caption, checkpoints, provenance)
     files = [base.with_name(base.name + ".csv"), base.with_name(base.name + ".md")]
     named = frame.index.name is not None or not isinstance(frame.index, pd.RangeIndex)

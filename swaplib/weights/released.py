@@ -283,7 +283,16 @@ def load(model: Saveable, path: str | os.PathLike) -> Saveable:
     with torch.no_grad():
         for name, value in tensors.items():
             needed[name].copy_(value)
+    _loaded.append(path.resolve())
     return model.eval()
+
+
+_loaded: list[Path] = []
+
+
+def list_loaded() -> list[Path]:
+    """List the files of weights that this process has loaded, in order: what its measurements may have used."""
+    return [path for path in dict.fromkeys(_loaded) if path.exists()]
 
 
 def check_fit(model: Saveable, path: str | os.PathLike) -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from swaplib import figures
+from swaplib import families, figures, weights
 from swaplib.faces import CELEBAMASK_HQ, LABEL_COLOURS, Faces, from_uint8
 from swaplib.figures import saving
 from swaplib.provenance import checkout, commit, replacing, sha256, versions
@@ -466,6 +466,22 @@ def test_texts_stay_texts(folder):
         assert "a \\| b c &amp; d" in text
 
 
+def test_tables_record_the_weights_that_were_loaded_and_the_gallery_says_which_were_replaced(folder, monkeypatch):
+    released = weights.find_released("rsgan", "smoke")
+    monkeypatch.setattr("swaplib.weights.released._loaded", [])
+    frame = pd.DataFrame({"system": ["rsgan"], "psnr": [20.0]})
+    figures.save_table(frame, "table/before")
+    families.load("rsgan", "smoke")
+    figures.save_table(frame, "table/after", caption="How near.")
+    entries = figures.manifest()
+    assert entries["table/before"]["checkpoints"] == {}
+    assert entries["table/after"]["checkpoints"] == {released.name: sha256(released)}
+    assert "earlier weights" not in figures.write_gallery().read_text()
+    with saving.writing_manifest() as entries:
+        entries["table/after"]["checkpoints"] = {released.name: "0" * 64, "somebody_elses.safetensors": "0" * 64}
+    assert "How near. Made with earlier weights of rsgan_smoke. |" in figures.write_gallery().read_text()
+
+
 def test_the_committed_gallery_is_whole_and_small():
     root = checkout() / "figures"
     text = (root / "README.md").read_text()
@@ -481,7 +497,7 @@ def test_the_committed_gallery_is_whole_and_small():
 
 def test_committed_figures_are_light_and_tell_their_story():
     root = checkout() / "figures"
-    assert sum(file.stat().st_size for file in root.rglob("*") if file.is_file()) < 12_500_000
+    assert sum(file.stat().st_size for file in root.rglob("*") if file.is_file()) < 13_000_000
     for name, entry in saving.read_manifest(root).items():
         if entry["kind"] == "figure":
             story = figures.read_story(root / entry["files"][0])
