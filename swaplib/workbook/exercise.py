@@ -190,8 +190,8 @@ def _(answer) -> Reply:
 @_exercise("11/guess", "predict")
 def _(answer) -> Reply:
     wanted = contrastive_loss(torch.ones(32, 4) / 2, torch.arange(8).repeat_interleave(4)).item()
-    hint = "all cosines are equal: e^(same) over e^(same) and as many as there are pictures of other people"
-    near = {math.log(28): "the positive itself stands in the denominator too"}
+    hint = "all cosines are equal, so every exponential is, too: how many of them are in the denominator?"
+    near = {math.log(28): "the positive itself is in the denominator, too"}
     return judge_number(answer, wanted, 0.02, hint, near=near)
 
 
@@ -208,7 +208,7 @@ def _(answer) -> Reply:
     ]
     hint = "with ω the angle between them: (sin((1 − t) ω) a + sin(t ω) b) / sin ω"
 
-    near = {"that is the straight line, whose points are no unit vectors": torch.lerp}
+    near = {"that is the straight line, whose points are not unit vectors": torch.lerp}
     return judge_code(answer, slerp, trials, hint, near)
 
 
@@ -258,7 +258,7 @@ def _(answer, family) -> Reply:
 def _(answer) -> Reply:
     trials = [(_draw(2, 3, 4, 4, seed=k), _draw(2, 3, 4, 4, seed=k + 10), _draw(2, 4, 4, seed=k + 20) > 0)
               for k in range(3)]  # fmt: skip
-    hint = "mean over the channels first; then add up where the region is not, and divide by how many pixels that are"
+    hint = "mean over the channels first; then add up outside of the region, and divide by the number of pixels there"
 
     def model(before, after, region):
         return (after - before).abs().mean(1).mul(~region).sum((1, 2)) / (~region).sum((1, 2))
@@ -349,7 +349,8 @@ def _(answer) -> Reply:
 
 @_exercise("25/holes", "predict")
 def _(answer) -> Reply:
-    return judge_count(answer, 0, "a hole is where neither face has anything to show: which of the two has it here?")
+    hint = "a hole is where neither face has anything to show: where is that, if both are one face?"
+    return judge_count(answer, 0, hint)
 
 
 @_exercise("25/lips", "find")
@@ -392,7 +393,7 @@ def _(answer, table) -> Reply:
 @_exercise("30/share", "code")
 def _(answer) -> Reply:
     trials = [(_draw(8, seed=k, low=0), _draw(8, seed=k + 10, low=0.5)) for k in range(3)]
-    hint = "first each mean over the pairs, then the one as a share of the other"
+    hint = "take both means first, then their ratio"
 
     def model(part, whole):
         return part.mean() / whole.mean()
@@ -423,13 +424,13 @@ def _(answer) -> Reply:
     def unscaled(direction, other):
         return direction - (direction @ other) * other
 
-    return judge_code(answer, model, trials, hint, {"what is left is no unit vector yet": unscaled})
+    return judge_code(answer, model, trials, hint, {"what is left is not a unit vector yet": unscaled})
 
 
 @_exercise("31/boundary", "find")
 def _(answer, direction, codes) -> Reply:
     wanted = -float(direction.distance(codes)[0]) / direction.scale
-    hint = "direction.distance(codes) says how far each face is from the plane, direction.scale what a deviation is"
+    hint = "direction.distance(codes) says how far each face is from the plane; direction.scale is one deviation"
     return judge_number(answer, wanted, max(0.02, 0.02 * abs(wanted)), hint, " deviations")
 
 
@@ -458,7 +459,7 @@ def _(answer) -> Reply:
 
 @_exercise("41/whose", "find")
 def _(answer, family) -> Reply:
-    hint = "labels name the person's left, this family's parts the picture's: where is a sitter's left eye?"
+    hint = "labels mean the person's left, this family's parts the picture's: on which side is a sitter's left eye?"
     return judge_choice(answer, texture_part(family, "left_eye"), ("left_eye", "right_eye"), hint)
 
 
@@ -490,7 +491,7 @@ def _(answer) -> Reply:
 @_exercise("50/fooled", "find")
 def _(answer, seen) -> Reply:
     harmless = seen.loc[["shifted 2 px", "brighter", "noisy"], "psnr"]
-    hint = "compare the column of PSNR with the pictures: who is lower than `blurred`, and still somebody?"
+    hint = "compare the column of PSNR with the pictures: which is lower than `blurred`, and still shows the person?"
     return judge_choice(answer, harmless.idxmin(), seen.index, hint)
 
 
@@ -508,7 +509,7 @@ def _(answer) -> Reply:
 
 @_exercise("60/slow", "find")
 def _(answer) -> Reply:
-    hint = "with half as many frames neighbours lie farther apart in time: whom does that spare?"
+    hint = "with half as many frames, neighbours lie farther apart in time: which measure would not notice?"
     near = {"flicker": "that one does; and the other?", "warping": "that one does; and the other?"}
     return judge_choice(answer, "both", ("flicker", "warping", "both", "neither"), hint, near)
 
@@ -516,8 +517,8 @@ def _(answer) -> Reply:
 @_exercise("60/noise", "predict")
 def _(answer) -> Reply:
     wanted = 0.01 * math.sqrt(2) * math.sqrt(2 / math.pi)
-    hint = "the difference of two frames' noise has the deviation σ √2"
-    near = {0.01 * math.sqrt(2 / math.pi): "both frames are noisy, and their difference more than each"}
+    hint = "the difference of two frames' noise has the standard deviation σ √2"
+    near = {0.01 * math.sqrt(2 / math.pi): "both frames are noisy, and their difference is noisier than either"}
     return judge_number(answer, wanted, 3e-4, hint, near=near)
 
 
@@ -548,7 +549,7 @@ def _(answer) -> Reply:
 def _(answer) -> Reply:
     small = {"a": {"files": ["a.png", "a.pdf"]}, "b": {"files": ["b.jpg"]}, "c": {"files": ["c.pdf", "c.png"]}}
     trials = [(small, ending) for ending in (".pdf", ".jpg", ".csv")]
-    hint = "each entry has a list `files`: count the names that end so, over all entries"
+    hint = "each entry has a list `files`: count the names with that ending, over all entries"
 
     def model(manifest, ending):
         return sum(file.endswith(ending) for entry in manifest.values() for file in entry["files"])

@@ -129,7 +129,7 @@ CLOSE = [
     ("30/share", use_numpy(lambda alone, whole: alone.sum() / whole.sum()), "right", "", {}),
     ("30/share", lambda alone, whole: whole.mean() / alone.mean(), "nearly", "as a share of the group's", {}),
     ("30/share", lambda alone, whole: alone / whole, "not yet", "a single number is asked for", {}),
-    ("31/free", lambda one, other: one - (one @ other) * other, "nearly", "no unit vector", {}),
+    ("31/free", lambda one, other: one - (one @ other) * other, "nearly", "not a unit vector", {}),
     ("50/pairs", 2, "nearly", "1 / √n", {}),
     ("50/pairs", np.array([2, 4]), "not yet", "a whole number", {}),
     ("50/psnr", lambda a, b: -10 * (a - b).square().mean((1, 2, 3)).log10(), "nearly", "their range is 2", {}),
