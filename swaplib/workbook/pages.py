@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -135,7 +135,11 @@ class _Renderer(IPythonRenderer):
         return text if address is None else super().image(text, address, title)
 
     def inline_html(self, html: str) -> str:
-        return _ADDRESS.sub(lambda found: f'{found[1]}="{self.page.lead(found[2]) or "#"}"', html)
+        return _ADDRESS.sub(self._lead, html)
+
+    def _lead(self, found: re.Match[str]) -> str:
+        address = self.page.lead(unescape(found[2][1:-1]))
+        return "" if address is None else f'{found[1]}="{escape(address)}"'
 
     block_html = inline_html
 
@@ -155,7 +159,7 @@ class _Renderer(IPythonRenderer):
         return _set_formula(rf"\begin{{{name}}}{body}\end{{{name}}}", display=True)
 
 
-_ADDRESS = re.compile(r'\b(href|src)="([^"]*)"')
+_ADDRESS = re.compile(r"""\b(href|src)=("[^"]*"|'[^']*')""")
 _SETTER = LatexToMathML()
 
 
@@ -398,5 +402,6 @@ blockquote { margin: .8rem 0; padding-left: 1rem; border-left: 3px solid var(--l
 .lessons { list-style: none; padding: 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr));
   gap: 1.5rem } .lessons h2 { font-size: 1.05rem; margin: .5rem 0 .2rem } .lessons p { margin: 0 }
 .lessons img { display: block; width: 100% }
-@media (max-width: 40rem) { .output_png > img, .output_jpeg > img { max-width: max(100%, 30rem) } }
+@media (max-width: 40rem) { .output_png > img, .output_jpeg > img { max-width: max(100%, 30rem) }
+  table { width: max-content } td, th { max-width: 15rem } }
 """
