@@ -384,7 +384,7 @@ body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var
 a { color: var(--link) } .muted { color: var(--muted); font-size: .9rem }
 h1, h2, h3, h4 { line-height: 1.25; margin: 1.6em 0 .5em } h1 { margin-top: .6em }
 img { max-width: 100%; height: auto; border-radius: 3px }
-pre, code { font: .875rem/1.5 ui-monospace, monospace } code { overflow-wrap: anywhere } p > code { font-size: .9em }
+pre, code { font: .875rem/1.5 ui-monospace, monospace } code { overflow-wrap: anywhere } p > code, h1 > code, h2 > code, h3 > code { font-size: .9em }
 pre { margin: 0; overflow-x: auto } pre code { overflow-wrap: normal }
 .cell { margin: .8rem 0 } .input_area pre { background: var(--box); border-radius: 4px; padding: .6rem .8rem }
 .output_subarea, .scroll { overflow-x: auto; max-width: 100%; margin: .5rem 0 }
@@ -403,5 +403,6 @@ blockquote { margin: .8rem 0; padding-left: 1rem; border-left: 3px solid var(--l
   gap: 1.5rem } .lessons h2 { font-size: 1.05rem; margin: .5rem 0 .2rem } .lessons p { margin: 0 }
 .lessons img { display: block; width: 100% }
 @media (max-width: 40rem) { .output_png > img, .output_jpeg > img { max-width: max(100%, 30rem) }
-  table { width: max-content } td, th { max-width: 15rem } }
+  table { width: max-content } td, th { max-width: 15rem }
+  main .swaplib-strip img[data-live] { width: 43vw } }
 """
