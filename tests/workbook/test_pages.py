@@ -71,7 +71,7 @@ def test_formulas_are_set_without_a_script(texts):
     unknown = [re.findall(r"<code>[^<]*\\[a-zA-Z]+[^<]*", without_scripts(text)) for text in texts.values()]
     assert [one for one in unknown if one] == []
     lesson = next(text for path, text in texts.items() if path.stem == "24_latent_swap" and "mixer" in text)
-    assert lesson.count("<math") > 20
+    assert lesson.count("<math") >= 15
     assert "<munder" in lesson
 
 
@@ -123,7 +123,7 @@ def test_pages_state_what_they_may_load_and_only_strips_run(texts):
         scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
         hashes = {base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts}
         assert set(re.findall(r"'sha256-([^']+)'", rules)) == hashes, path
-        assert ("script-src" in rules) == ("swaplib-strip" in text), path
+        assert ("script-src" in rules) == ('class="swaplib-strip"' in text), path
         assert "unsafe-inline" not in rules.partition("script-src")[2]
 
 
