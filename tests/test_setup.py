@@ -43,7 +43,9 @@ def number(version: str) -> tuple[int, ...]:
 
 def test_conda_and_pip_lists_are_the_same():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
-    listed = dict(item.split(">=") if ">=" in item else (item, "") for item in environment["dependencies"])
+    *items, by_pip = environment["dependencies"]
+    items += by_pip["pip"]
+    listed = dict(item.split(">=") if ">=" in item else (item, "") for item in items)
     assert listed.pop("python") == project()["requires-python"].removeprefix(">=")
     assert listed.pop("pip") == ""
     wanted = {CONDA.get(name, name): least for name, least in requirements("dev").items()}

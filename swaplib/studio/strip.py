@@ -95,7 +95,7 @@ class Strip:
         ]
         for name, row in zip(self.frames, rows, strict=True):
             stills = [_image(f"{name}, {self.values[at]}", _TYPE + row[at], f' data-at="{at}"') for at in sorted(shown)]
-            live = f'<img data-live hidden data-name="{html.escape(_SYNTHETIC + name)}">'
+            live = f'<img alt="" data-live hidden data-name="{html.escape(_SYNTHETIC + name)}">'
             figures.append(_figure([live, *stills], name, ' class="moving"'))
         start = last if self.start is None else self.start
         slider = f'<input type="range" min="0" max="{last}" value="{start}"><output></output>'

@@ -8,10 +8,8 @@ parameters cells are the demo preset; presets/smoke.yaml and presets/paper.yaml 
 from __future__ import annotations
 
 import ast
-import html
 import json
 import os
-import re
 import sys
 import tempfile
 import time
@@ -28,8 +26,6 @@ import papermill
 import torch
 from joblib import Parallel, cpu_count, delayed
 from nbclient.exceptions import DeadKernelError
-from nbconvert import HTMLExporter
-from nbconvert.filters import markdown2html
 from nbformat.v4 import new_markdown_cell
 from papermill.exceptions import PapermillExecutionError
 
@@ -37,7 +33,7 @@ from swaplib import data, figures
 from swaplib.foreign import read_json, read_yaml
 from swaplib.provenance import checkout, commit, replacing, sha256, versions, write_text
 from swaplib.weights import OFFICIAL, read_name
-from swaplib.workbook import claims, preflight
+from swaplib.workbook import claims, pages, preflight
 from swaplib.workbook.preflight import read_notebook
 
 PRESETS = ("smoke", "demo", "paper")
@@ -347,7 +343,7 @@ def run(
         figures.write_gallery()
     if update:
         report.renewed = _renew(books, out, pictures, everything=not names)
-    write_html(out, pictures, books[0].parent / "solutions")
+    pages.write(out, pictures, books[0].parent, notebooks(out / "notebooks"))
     return report
 
 
@@ -479,7 +475,7 @@ def _put_back(executed: Path, book: Path) -> bool:
 
     Raises WorkbookError for one that is too large.
     """
-    notebook = _without_widgets(read_notebook(executed))
+    notebook = pages.without_widgets(read_notebook(executed))
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         for key in ("papermill", "execution"):
@@ -500,103 +496,3 @@ def _put_back(executed: Path, book: Path) -> bool:
 def _contents(notebook: nbformat.NotebookNode) -> list[tuple]:
     """Return what a notebook says and shows, without ids and versions."""
     return [(cell.cell_type, cell.source, cell.get("outputs", [])) for cell in notebook.cells]
-
-
-def _without_widgets(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Remove live widgets and their state, so that readers without a kernel see the still picture beside them.
-
-    Of the studio's still pictures, which are there both as HTML and by themselves, the picture is kept.
-    """
-    notebook.metadata.pop("widgets", None)
-    for cell in notebook.cells:
-        for output in cell.get("outputs", ()):
-            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
-            if "swaplib-still" in output.get("data", {}).get("text/html", ""):
-                del output.data["text/html"]
-        if "outputs" in cell:
-            cell.outputs = [output for output in cell.outputs if output.get("data") != {}]
-    return notebook
-
-
-# ---------------------------------------------------------------------------------------------- the HTML copy
-
-
-def headline(notebook: Path) -> tuple[str, str]:
-    """Return a notebook's title and its one sentence: the first heading, and the first line of text below it."""
-    cells = [cell.source for cell in read_notebook(notebook).cells if cell.cell_type == "markdown"]
-    lines = [line.strip() for line in (cells[0].splitlines() if cells else []) if line.strip()]
-    title = next((line.lstrip("# ") for line in lines if line.startswith("#")), notebook.stem)
-    return title, next((line for line in lines if not line.startswith("#")), "")
-
-
-# Pages load nothing from elsewhere and send nothing; what stands in them as text stays text.
-_POLICY = (
-    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src 'self' file: data:; "
-    "style-src 'unsafe-inline'; base-uri 'self'{more}\">"
-)
-# The lessons' sliders are scripts in the page itself; formulas are set by MathJax.
-_FORMULAS = "; script-src 'unsafe-inline' https://cdnjs.cloudflare.com; font-src data: https://cdnjs.cloudflare.com"
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">{policy}
-<meta name="viewport" content="width=device-width"><title>{title}</title>
-{head}<style>
-body {{ font: 16px/1.55 system-ui, sans-serif; color: #22272e; max-width: 54rem; margin: 2.5rem auto; padding: 0 1rem }}
-table {{ border-collapse: collapse; display: block; overflow-x: auto }}
-td, th {{ padding: .35rem .8rem .35rem 0; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top }}
-img {{ max-width: 100% }} a {{ color: #2f5d8a }} .anchor-link {{ display: none }} .muted {{ color: #6b737c }}
-</style></head><body>
-{body}
-</body></html>
-"""
-
-
-def write_html(out: Path, pictures: Path, solutions: Path | None = None) -> Path:
-    """Write HTML copies of the executed notebooks in <out>/notebooks, with an index page; return the index.
-
-    solutions: a folder whose notebooks are copied beside those that were executed.
-    """
-    target = out / "html"
-    target.mkdir(parents=True, exist_ok=True)
-    manifest = _read_manifest(out)
-    rows = []
-    for book in notebooks(out / "notebooks"):
-        _write_copy(book, target / f"{book.stem}.html")
-        if solutions is not None and (solutions / book.name).exists():
-            _write_copy(solutions / book.name, target / "solutions" / f"{book.stem}.html")
-        title, sentence = headline(book)
-        seconds = manifest["notebooks"].get(book.stem, {}).get("seconds", "–")
-        rows.append(
-            f'<tr><td><a href="{book.stem}.html">{html.escape(title)}</a></td><td>{html.escape(sentence)}</td>'
-            f'<td class="muted">{html.escape(str(seconds))}&nbsp;s</td></tr>'
-        )
-    body = (
-        f"<h1>swaplib</h1><p>A workbook on face swapping in latent spaces, run with the "
-        f"{html.escape(manifest['preset'])} preset. "
-        f'<a href="figures.html">All figures and tables</a></p><table>{"".join(rows)}</table>'
-    )
-    _write_page(target / "index.html", "swaplib", body)
-    gallery = pictures / "README.md"
-    if gallery.exists():
-        base = os.path.relpath(pictures, target).replace(os.sep, "/")
-        text = markdown2html(gallery.read_text(encoding="utf-8"))
-        _write_page(target / "figures.html", "swaplib: figures and tables", text, f'<base href="{base}/">\n')
-    return target / "index.html"
-
-
-def _write_copy(book: Path, path: Path) -> None:
-    """Write a notebook as a page whose links lead to other pages."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
-    name = {"metadata": {"name": book.stem}}
-    page, _ = exporter.from_notebook_node(_without_widgets(read_notebook(book)), name)
-    page = re.sub(r'href="(?:\./)?((?:\.\./|solutions/)?\d\d_\w+)\.ipynb', r'href="\1.html', page)
-    page = page.replace("../figures/README.md", "figures.html")
-    page = page.replace("<head>", f"<head>{_POLICY.format(more=_FORMULAS)}", 1)
-    with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-
-
-def _write_page(path: Path, title: str, body: str, head: str = "") -> None:
-    with replacing(path) as temporary:
-        page = _PAGE.format(policy=_POLICY.format(more=""), title=html.escape(title), head=head, body=body)
-        temporary.write_text(page, encoding="utf-8")

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from swaplib.workbook import exercise, runner
+from swaplib.workbook import exercise, pages, runner
 
 BOOKS = runner.notebooks()
 every = pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.stem)
@@ -47,7 +47,7 @@ def test_the_page_for_teachers_places_every_lesson():
 def test_opening(book):
     first = cells(book, "markdown")[0].source
     assert re.match(rf"# {int(book.stem[:2])} · \w", first), "title with the notebook's number"
-    _, sentence = runner.headline(book)
+    _, sentence = pages.headline(book)
     assert len(sentence.split()) > 8
     for part in ("**What you will learn**", "**Needs**", "**Runtime**", ".ipynb)"):
         assert part in first

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 
 import nbformat
 import pytest
@@ -192,26 +191,11 @@ def test_run_writes_a_manifest(done):
     assert first["versions"]["swaplib"]
 
 
-def test_html_copy_links_within_itself(done):
+def test_a_run_makes_an_html_copy_of_what_it_ran(done):
     _, _, report = done
-    index = report.index.read_text()
-    assert '<a href="10_first.html">10_First</a>' in index
-    assert "One sentence." in index
-    page = (report.out / "html/10_first.html").read_text()
-    assert 'href="20_second.html"' in page
-    assert "seed 5 smoke" in page
-    assert 'href="../10_first.html"' in (report.out / "html/solutions/10_first.html").read_text()
-    assert not (report.out / "html/solutions/20_second.html").exists()
-    assert "<td" in (report.out / "html/figures.html").read_text()
-
-
-def test_pages_state_what_they_may_load(done):
-    _, _, report = done
-    for page in (report.out / "html").glob("*.html"):
-        policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page.read_text())[1]
-        assert policy.startswith("default-src 'none';")
-        assert "connect-src" not in policy
-        assert ("script-src" in policy) == page.name[0].isdigit(), "only lessons have scripts"
+    assert '<a href="10_first.html">' in report.index.read_text()
+    assert "seed 5 smoke" in (report.out / "html/10_first.html").read_text()
+    assert "<td" in (report.out / "html/figures/README.html").read_text()
 
 
 def test_a_failing_cell_is_named_and_stops_the_run(folder, tmp_path):
@@ -307,18 +291,3 @@ def test_a_run_leaves_the_checkout_alone_and_an_update_renews_what_changed(folde
     before = snapshot(clone)
     assert runner.run(["20"], update=True, progress=False).renewed == []
     assert snapshot(clone) == before
-
-
-def test_of_an_app_the_committed_notebook_keeps_the_still_picture_alone():
-    still = {"image/jpeg": "abcd", "text/html": '<div class="swaplib-still">…</div>', "text/plain": "Studio(rsgan)"}
-    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}}
-    table = {"text/html": "<table></table>", "image/jpeg": "abcd"}
-    outputs = [nbformat.v4.new_output("display_data", data=data) for data in (still, view, table)]
-    outputs.append(nbformat.v4.new_output("stream", text="told"))
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("app", outputs=outputs)])
-    kept = runner._without_widgets(book).cells[0].outputs
-    assert [output.get("data") for output in kept] == [
-        {"image/jpeg": "abcd", "text/plain": "Studio(rsgan)"},
-        table,
-        None,
-    ]
