@@ -46,7 +46,7 @@ ASK = """
 spent = []
 for k in range(20):
     start = time.perf_counter()
-    app._frame(app.renderer.move(app.state, studio.Slider("along", ""), k / 20))
+    app.bench.frame(app.renderer.move(app.state, studio.Slider("along", ""), k / 20))
     spent.append(1000 * (time.perf_counter() - start))
 print(json.dumps({"ahead": len(app.images["picture"]._sent), "spent": spent, "error": str(app.last_error or "")}))
 """

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from swaplib import photos
-from swaplib.families import Family
+from swaplib.families import Family, Overlay
 from swaplib.photos import PhotoError
 
 Photo = str | os.PathLike | Image.Image | np.ndarray
@@ -51,9 +51,7 @@ def swap_photographs(
         target_face = find_alike(target, code)
     into = prepare_photo("target", target, kind, size or family.config.size, target_face)
     if size is None and family.any_size:
-        scale = np.sqrt(abs(np.linalg.det(into.matrix[:2, :2])))
-        size = int(np.clip(family.config.size / scale, 64, 1024))
-        into = prepare_photo("target", target, kind, size, target_face)
+        into = prepare_photo("target", target, kind, measure_crop(into), target_face)
     several = [*source] if isinstance(source, (list, tuple)) else [source]
     if not several:
         raise PhotoError("no source given: name a photograph of the person whose face is swapped in", "missing")
@@ -65,19 +63,39 @@ def swap_photographs(
     try:
         device = next((parameter.device for parameter in family.parameters()), "cpu")
         own, *also = (one.faces.to(device) for one in prepared)
-        picture, weights = family.overlay(own, into.faces.to(device), amounts, also)
+        overlay = family.overlay(own, into.faces.to(device), amounts, also)
     except ValueError as error:
         raise PhotoError(f"{family.name} can't swap these photographs: {error}", "family") from error
-    mask = weigh(picture.cpu(), into.faces.images, weights)[0]
-    photo = photos.paste_back(into.photo, picture.cpu(), into.matrix, mask)
-    if strict and np.array_equal(photo, into.photo):
+    photo = lay_back(overlay, into, target)
+    if strict and np.array_equal(photo, restore(into.photo, target)):
         raise PhotoError(describe_unchanged(family, target), "family")
     both = zip((*roles, "target"), (*prepared, into), strict=True)
     notes = [f"{name}: {one.note}" for name, one in both if one.note]
-    if (alpha := photos.read_alpha(target)) is not None:
-        photo = photos.restore_alpha(photo, alpha)
+    if photo.shape[2] == 4:
         notes = [note.replace(photos.ON_WHITE, "its transparency was kept") for note in notes]
     return photo, notes
+
+
+def measure_crop(prepared: photos.Prepared) -> int:
+    """Return how many pixels of its photograph an aligned face is high: the size to swap at, from 64 to 1024."""
+    scale = np.sqrt(abs(np.linalg.det(prepared.matrix[:2, :2])))
+    return int(np.clip(prepared.faces.size[0] / scale, 64, 1024))
+
+
+def lay_back(overlay: Overlay, into: photos.Prepared, target: Photo) -> np.ndarray:
+    """Return a photograph with a swap of the face that was prepared of it: uint8 RGB (H, W, 3), or RGBA.
+
+    As `swap_photographs`, which says what stays; target: what `into` was prepared of.
+    """
+    picture, weights = overlay.to("cpu")
+    mask = weigh(picture, into.faces.images, weights)[0]
+    return restore(photos.paste_back(into.photo, picture, into.matrix, mask), target)
+
+
+def restore(photo: np.ndarray, target: Photo) -> np.ndarray:
+    """Give a photograph the transparency back that its target has, if any."""
+    alpha = photos.read_alpha(target)
+    return photo if alpha is None else photos.restore_alpha(photo, alpha)
 
 
 def swap_everyone(
@@ -111,8 +129,8 @@ def swap_everyone(
         done += 1
     if strict and np.array_equal(photo, before):
         raise PhotoError(describe_unchanged(family, target), "family")
-    if (alpha := photos.read_alpha(target)) is not None:
-        photo = photos.restore_alpha(photo, alpha)
+    photo = restore(photo, target)
+    if photo.shape[2] == 4:
         notes = [note.replace(photos.ON_WHITE, "its transparency was kept") for note in notes]
     return photo, [*dict.fromkeys([*notes, *turned]), f"{done} of {len(found)} faces were swapped"]
 

@@ -170,12 +170,13 @@ def choose(faces: list[Detection], face: str | int | tuple[float, float], shape:
 
 @dataclass(frozen=True)
 class Prepared:
-    """An aligned face: `faces` of one, the matrix that made it, the photo it came from, and what was noted."""
+    """An aligned face: `faces` of one, the matrix that made it, the photo it came from, what was noted, all found."""
 
     faces: Faces
     matrix: np.ndarray
     photo: np.ndarray
     note: str
+    found: tuple[Detection, ...]
 
 
 def find(
@@ -188,6 +189,13 @@ def find(
     face: as in `choose`. smallest: least width in pixels of dlib's face box. Raises PhotoError, with the remedy, for a
     picture that can't be read, has no face that dlib finds, or only one that is too small.
     """
+    photo, one, notes, _ = _find(picture, face, smallest)
+    return photo, one, notes
+
+
+def _find(
+    picture: str | os.PathLike | Image.Image | np.ndarray, face: str | int | tuple[float, float], smallest: float
+) -> tuple[np.ndarray, Detection, list[str], list[Detection]]:
     photo, notes = read(picture)
     name = picture if isinstance(picture, (str, os.PathLike)) else "the picture"
     found, turned = search(photo)
@@ -205,9 +213,9 @@ def find(
             "small face",
         )
     if len(found) > 1:
-        which = f"the {face} was taken" if isinstance(face, str) else f"the one at {face} was taken"
-        notes.insert(0, f"{len(found)} faces found, {which}")
-    return photo, one, notes
+        which = {str: f"the {face}", int: f"number {face}"}.get(type(face), f"the one at {face}")
+        notes.insert(0, f"{len(found)} faces found, {which} was taken")
+    return photo, one, notes, found
 
 
 def prepare(
@@ -218,7 +226,7 @@ def prepare(
     smallest: float = 32,
 ) -> Prepared:
     """Read a photo, find a face in it and align it; kind and size as in `alignment`, the rest as in `find`."""
-    photo, one, notes = find(picture, face, smallest)
+    photo, one, notes, found = _find(picture, face, smallest)
     matrix = alignment(one.landmarks, kind, size, photo.shape)
     if (scale := np.sqrt(np.linalg.det(matrix[:2, :2]))) > 2:
         notes.append(f"the face is small and was enlarged {scale:.1f} times")
@@ -227,7 +235,7 @@ def prepare(
         landmarks=torch.from_numpy(move(one.landmarks, matrix)).float()[None],
         names=(str(picture) if isinstance(picture, (str, os.PathLike)) else "picture",),
     )
-    return Prepared(faces, matrix, photo, "; ".join(notes))
+    return Prepared(faces, matrix, photo, "; ".join(notes), tuple(found))
 
 
 def cut_chip(image: np.ndarray, landmarks: np.ndarray, size: int) -> np.ndarray:

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import html
 import random
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
-import pandas as pd
 
 from swaplib import families, figures
 from swaplib.families import Codes, Family
+from swaplib.studio.bench import Bench, list_released
+from swaplib.studio.chooser import Chooser
 from swaplib.studio.controls import (
     App,
-    Chooser,
     Fold,
-    describe,
     free,
     labelled,
     make_box,
@@ -31,59 +28,27 @@ from swaplib.studio.controls import (
     make_image,
     make_row,
     make_slider,
-    words,
 )
-from swaplib.studio.explanation import explain, measure_shares
+from swaplib.studio.explanation import describe_pictures, explain, measure_shares
 from swaplib.studio.pace import Pace
 from swaplib.studio.renderer import (
     ALONG,
+    PATH,
     Pick,
     Renderer,
     Slider,
     State,
     jpeg,
     plain_swap,
-    resized,
     side_by_side,
-    stamp,
     still,
 )
-from swaplib.studio.screen import Screen, Upcoming, list_nearest, make_key
-
-AHEAD = 100
-"""How many frames beside a resting slider are drawn ahead."""
-FEW = 6
-"""More edits than that are folded when a studio opens."""
-PATH = 7
-"""Pictures on the way from the target to the picture."""
-
+from swaplib.studio.rows import make_folds
 
 PAST = 100
 """How many steps can be undone."""
 Step = tuple[str, State]
 """Which family is shown, and its state."""
-
-
-def list_released() -> dict[str, tuple[str, str]]:
-    """List the families that can be loaded: label -> name and preset, the demo's first."""
-    found = [(name, preset) for preset in ("demo", "paper", "smoke") for name in families.ready(preset)]
-    found += [(name, "photo") for name in families.ready("photo") if name in families.TRAINED]
-    return {f"{name}, {preset}": (name, preset) for name, preset in found}
-
-
-@dataclass
-class Bench:
-    """What the studio has of one family: its renderer, the state it begins with, sliders, and where they stand."""
-
-    renderer: Renderer
-    first: State
-    sliders: dict[str, widgets.FloatSlider]
-    groups: dict[str, widgets.FloatSlider]
-    edits: dict[str, widgets.FloatSlider]
-    screen: Screen | None = None
-    folds: list[Fold] = field(default_factory=list)
-    pacing: Pace | None = None
-    shares: pd.DataFrame | None = None
 
 
 class Studio(App):
@@ -95,7 +60,7 @@ class Studio(App):
     files: photographs to offer by name. folder: where pictures and states are saved; None: build/studio.
     reach: the edit sliders go from -reach to reach. seed: of the random buttons.
     Other families take the place of the given one by `choose_family`; the faces stay. `undo` and `redo` go through
-    states and families.
+    states and families. What can't be drawn is told in the status line, and nothing changes.
     last_error as in `App`. pace is "smooth", "preview" (small frames while a slider moves) or "release" (drawn when it
     is released), by the time that the last frames took, `frame_seconds` (`Pace`). While a slider of a smooth studio
     rests, the frames beside it are drawn ahead and kept in the browser (`Screen`).
@@ -123,8 +88,15 @@ class Studio(App):
         self.along = make_slider(ALONG.name, 0, 1)
         self.along.observe(partial(self._moved, ALONG), "value")
         self._benches: dict[str, Bench] = {}
-        self._benches[self._opened] = self._set_up(Renderer(family, size, directions), state)
-        self._label, self._state = self._opened, self._benches[self._opened].first
+        renderer = Renderer(family, size, directions)
+        plain = _begin(renderer, State())
+        self._benches[self._opened] = self._set_up(renderer, state or plain)
+        self._label, self._state = self._opened, state or plain
+        with self._guarded():
+            self.bench.measure(self._state)
+        if failed := self.last_error:  # a plain swap of rendered faces can be drawn
+            self.bench.first = self._state = plain
+            self.bench.measure(plain)
         self._past: list[Step] = []
         self._future: list[Step] = []
         self._present: Step = (self._label, self._state)
@@ -133,10 +105,11 @@ class Studio(App):
         self._use(self._opened)
         with self._guarded():
             self._list_saved()
-            self._measure()
         self._write_controls()
         self._draw()
         self._settle()
+        if failed:
+            self._report(failed)
 
     # The state and what changes it.
 
@@ -146,14 +119,23 @@ class Studio(App):
 
     @state.setter
     def state(self, state: State) -> None:
+        with self._guarded():
+            self._try(state)
+
+    def _try(self, state: State, label: str | None = None) -> None:
+        """Take over a state, and a family, if they can be drawn; otherwise raise and change nothing."""
+        label = label or self._label
+        frame = self._draw_moving(label, state)
         self._remember()
-        self._show_state(state)
+        self._show_state(label, state, frame)
         self._remember()
 
-    def _show_state(self, state: State) -> None:
+    def _show_state(self, label: str, state: State, frame: tuple[bytes, bool]) -> None:
+        if label != self._label:
+            self._use(label)
         self._state = state
         self._write_controls()
-        self._draw()
+        self._show_frame(frame)
         self._later(self._settle)
 
     def _move(self, slider: Slider, value: float) -> None:
@@ -164,7 +146,7 @@ class Studio(App):
 
     def reset(self) -> None:
         """Return to the initial state."""
-        self.state = self._bench.first
+        self.state = self.bench.first
 
     def plain_swap(self) -> None:
         """Take the parts of a plain swap from the source, with no edits and no random codes."""
@@ -182,7 +164,7 @@ class Studio(App):
 
     def reset_part(self, *parts: str) -> None:
         """Reset parts to their initial amounts and to the source's own codes."""
-        amounts = self.state.amounts | {part: self._bench.first.amounts.get(part, 0.0) for part in parts}
+        amounts = self.state.amounts | {part: self.bench.first.amounts.get(part, 0.0) for part in parts}
         drawn = {name: seed for name, seed in self.state.random.items() if name not in parts}
         self.state = replace(self.state, amounts=amounts, random=drawn)
 
@@ -215,13 +197,13 @@ class Studio(App):
         self._show_steps()
 
     def _step(self, taken: list[Step], given: list[Step]) -> None:
-        if not taken:
-            return
-        given.append(self._present)
-        self._present = taken.pop()
-        label, state = self._present
-        self._use(label)
-        self._show_state(state)
+        if taken:
+            with self._guarded():
+                label, state = taken[-1]
+                frame = self._draw_moving(label, state)
+                given.append(self._present)
+                self._present = taken.pop()
+                self._show_state(label, state, frame)
         self._show_steps()
 
     def _show_steps(self) -> None:
@@ -239,37 +221,33 @@ class Studio(App):
                 raise ValueError(f"no family {label!r}: choose one of {', '.join(self.which.options)}")
             if label not in self._benches:
                 self._say(f"loading {label} …")
-                self._benches[label] = self._set_up(Renderer(families.load(*self._released[label])))
+                renderer = Renderer(families.load(*self._released[label]))
+                opened = self._benches[self._opened].first
+                self._benches[label] = self._set_up(renderer, _begin(renderer, opened))
             bench = self._benches[label]
             bench.renderer.share_uploads(self.renderer)
             picks = {"source": self.state.source, "target": self.state.target}
             state = replace(bench.first, **picks, along=self.state.along)
-            bench.renderer.render(state)
-            self._remember()
-            self._use(label)
-            self._state = state
-            self._measure()
-            self._remember()
+            bench.measure(state)
+            self._try(state, label)
         self._write_controls()
-        if self.last_error is None:
-            self._draw()
-            self._later(self._settle)
 
     def explain(self, group: str) -> None:
         """Say in the status line what a part, or a group of layers, changes (`explanation`)."""
         with self._guarded():
-            if self._bench.shares is None:
+            if self.bench.shares is None:
                 self._say(f"measuring what the parts of {self.family.name} change …")
-                self._bench.shares = measure_shares(self.family)
-            self._say(explain(self._bench.shares, group))
+                self.bench.shares = measure_shares(self.family)
+            self._say(explain(self.bench.shares, group))
 
     @property
-    def _bench(self) -> Bench:
+    def bench(self) -> Bench:
+        """What the studio has of the family that is shown."""
         return self._benches[self._label]
 
     @property
     def renderer(self) -> Renderer:
-        return self._bench.renderer
+        return self.bench.renderer
 
     @property
     def family(self) -> Family:
@@ -277,60 +255,36 @@ class Studio(App):
 
     @property
     def sliders(self) -> dict[str, widgets.FloatSlider]:
-        return self._bench.sliders
+        return self.bench.sliders
 
     @property
     def groups(self) -> dict[str, widgets.FloatSlider]:
-        return self._bench.groups
+        return self.bench.groups
 
     @property
     def edits(self) -> dict[str, widgets.FloatSlider]:
-        return self._bench.edits
+        return self.bench.edits
 
     @property
     def folds(self) -> list[Fold]:
         """The groups of controls, all of which can be closed."""
-        return [*self._bench.folds, *self._last_folds]
+        return [*self.bench.folds, *self._last_folds]
 
     @property
     def pacing(self) -> Pace:
-        return self._bench.pacing
+        return self.bench.pacing
 
-    @property
-    def _edge(self) -> int:
-        return int(np.clip(self.renderer.size, 256, 512))
-
-    def _set_up(self, renderer: Renderer, first: State | None = None) -> Bench:
-        """Make a family's sliders, which move the state as long as it is shown.
-
-        first: the state to begin with; None: a plain swap of the faces that the studio opened with.
-        """
-        if first is None:
-            opened = self._benches[self._opened].first if self._benches else State()
-            strengths = dict.fromkeys(renderer.directions, 0.0)
-            first = State(opened.source, opened.target, plain_swap(renderer.family), strengths)
-        bench = Bench(
-            renderer,
-            first,
-            {part.name: make_slider(part.name, 0, 1) for part in renderer.family.parts},
-            {name: make_slider(name, 0, 1) for name in renderer.groups},
-            {name: make_slider(name, -self._reach, self._reach) for name in renderer.directions},
-            pacing=Pace(renderer.size, 0.0),
-        )
-        kinds = {"amounts": bench.sliders, "groups": bench.groups, "strengths": bench.edits}
-        for kind, some in kinds.items():
-            for name, control in some.items():
-                control.observe(partial(self._moved, Slider(kind, name)), "value")
+    def _set_up(self, renderer: Renderer, first: State) -> Bench:
+        bench = Bench(renderer, first, self.along, self._reach, self._moved)
+        bench.folds = make_folds(bench, self.reset_part, self.randomize, self.explain)
         return bench
 
     def _use(self, label: str) -> None:
         """Put a family's sliders and screen into the box."""
-        self._label, bench = label, self._benches[label]
+        self._label = label
         self._last_moved = self._path_of = None
-        if bench.screen is None:
-            bench.screen, bench.folds = self._make_screen(), self._slider_folds()
-        self.images["picture"] = bench.screen
-        self._place.children = [self.captions["picture"], bench.screen]
+        self.images["picture"] = self.bench.screen
+        self._place.children = [self.captions["picture"], self.bench.screen]
         folds = [fold.box for fold in self.folds if fold.rows.children]
         self._controls_box.children = [*self._top, *folds]
 
@@ -342,22 +296,33 @@ class Studio(App):
     def _no_edits(self) -> dict[str, float]:
         return dict.fromkeys(self.edits, 0.0)
 
-    def _try(self, state: State) -> None:
-        """Take over a state if it can be drawn; otherwise raise and change nothing."""
-        self.renderer.render(state)
-        self.state = state
-
     # Saving.
 
     def save_picture(self, name: str = "picture") -> Path:
         """Save the picture as PNG; its metadata says that it is synthetic, and how it was made."""
-        path = free(self.folder, name, ".png")
+        return self._save_image(self.renderer.render(self.state), free(self.folder, name, ".png"))
+
+    def save_photograph(self, name: str = "picture") -> Path:
+        """Save the target's whole photograph with the picture in its place, as `save_picture` does.
+
+        Raises PhotoError where the target is no photograph.
+        """
+        image = self.renderer.photograph(self.state)
+        name = Path(name).name.removesuffix(".png")
+        return self._save_image(image, free(self.folder, f"{name}-photograph", ".png"))
+
+    def _save_image(self, image: np.ndarray, path: Path) -> Path:
         # A saved picture may be shared: it names photographs, but not their folders.
         picks = (replace(pick, path=Path(pick.path).name) for pick in (self.state.source, self.state.target))
         told = replace(self.state, **dict(zip(("source", "target"), picks, strict=True))).to_json()
         text = f"Family {self.family.name}, {' '.join(told.split())}"
-        image = self.renderer.render(self.state)
         return figures.save_picture(image, path, source=self.renderer.digital_source(self.state), text=text)
+
+    def _files(self) -> list[widgets.Widget]:
+        told = "the target's photograph with the picture in its place, at its own size, as PNG, marked as synthetic"
+        whole = make_button("save photograph", told, partial(self._save, self.save_photograph))
+        name, picture, *rest = super()._files()
+        return [name, picture, whole, *rest]
 
     # Controls.
 
@@ -377,16 +342,11 @@ class Studio(App):
         self._undo = make_icon("↶", "undo", self.undo)
         self._redo = make_icon("↷", "redo", self.redo)
 
-    def _make_screen(self) -> Screen:
-        order = list(self.sliders)
-        return Screen(
-            width=self._edge, sliders=[*self.sliders.values(), *self.edits.values(), self.along],
-            groups=list(self.groups.values()),
-            members=[[order.index(part) for part in parts] for parts in self.renderer.groups.values()],
-        )  # fmt: skip
-
     def _layout(self) -> widgets.Widget:
-        small = [widgets.VBox([self.captions[name], self.images[name]]) for name in ("source", "target", "true swap")]
+        small = [
+            make_box(f"for-{name}" if name in self.choosers else "truth", self.captions[name], self.images[name])
+            for name in ("source", "target", "true swap")
+        ]
         self._place, self._controls_box = widgets.VBox(), make_box("controls")
         wrap = widgets.Layout(flex_flow="row wrap", grid_gap="2px")
         buttons = [
@@ -410,44 +370,6 @@ class Studio(App):
         path = widgets.VBox([self.captions["path"], self.images["path"]])
         return make_box("app", body, self.status, path, self.page)
 
-    def _slider_folds(self) -> list[Fold]:
-        """Return a family's sliders, in groups that fold."""
-        parts = [self._part_row(name) for name in self.sliders]
-        return [
-            Fold("layers: 0 the target's, 1 the source's", [self._group_row(name) for name in self.groups]),
-            Fold("parts: 0 the target's, 1 the source's", parts, folded=bool(self.groups)),
-            *self._edit_folds(),
-        ]
-
-    def _edit_folds(self) -> list[Fold]:
-        """Return the edits in a group for each part that their names begin with; open where they are few."""
-        named = {name: name.split(": ")[0] if ": " in name else "" for name in self.edits}
-        return [
-            Fold(f"edits of {words(part)}" if part else "edits",
-                 [self._edit_row(name) for name in named if named[name] == part], folded=len(self.edits) > FEW)
-            for part in dict.fromkeys(named.values())
-        ]  # fmt: skip
-
-    def _part_row(self, name: str) -> widgets.HBox:
-        row = [self.sliders[name], make_icon("↺", f"reset {words(name)}", partial(self.reset_part, name))]
-        if self.renderer.generative:
-            row.append(make_icon("⚄", f"a random {words(name)}", partial(self.randomize, name)))
-        if not any(name in parts for parts in self.renderer.groups.values()):
-            row.append(self._explain_icon(name))
-        return make_row(*row)
-
-    def _explain_icon(self, name: str) -> widgets.Button:
-        return make_icon("?", f"what {words(name)} changes", partial(self.explain, name))
-
-    def _group_row(self, name: str) -> widgets.HBox:
-        button = make_icon("↺", f"reset {words(name)}", partial(self.reset_part, *self.renderer.groups[name]))
-        return make_row(self.groups[name], button, self._explain_icon(name))
-
-    def _edit_row(self, name: str) -> widgets.HBox:
-        slider = self.edits[name]
-        slider.description = words(name.split(": ")[-1])
-        return make_row(slider, make_icon("↺", f"reset {words(name)}", lambda: setattr(slider, "value", 0.0)))
-
     def _reset_along(self) -> None:
         self.along.value = 1.0
 
@@ -470,14 +392,7 @@ class Studio(App):
             self.which.value = self._label
             for role, chooser in self.choosers.items():
                 chooser.show(getattr(self.state, role))
-            for name, slider in self.sliders.items():
-                slider.value = self.state.amounts.get(name, 0.0)
-                slider.description = words(name) + (" (random)" if name in self.state.random else "")
-            for name, slider in self.groups.items():
-                slider.value = self._stands(Slider("groups", name))
-            for name, slider in self.edits.items():
-                slider.value = self.state.strengths.get(name, 0.0)
-            self.along.value = self.state.along
+            self.bench.write(self.state)
         finally:
             self._writing = False
 
@@ -491,48 +406,32 @@ class Studio(App):
     def frame_seconds(self) -> float:
         return self.pacing.seconds
 
-    def _measure(self) -> None:
-        """Choose the first pace by the time that a frame takes here."""
-        size = self.renderer.size
-        # Directions and random codes have the full size, so they fit no smaller picture.
-        free = self.family.any_size and not self.renderer.directions and not self.renderer.generative
-        smaller = [edge for edge in (size // 2, size // 4) if free and edge >= 32]
-        seconds = self.renderer.seconds(self.state)
-        renderer = self.renderer
-        self._bench.pacing = Pace(size, seconds, smaller, lambda edge: renderer.seconds(self.state, size=edge))
-        self._follow_pace()
+    def _draw_moving(self, label: str, state: State) -> tuple[bytes, bool]:
+        """Draw the frame of a moving slider, and say whether it is a small one."""
+        bench = self._benches[label]
+        edge = bench.pacing.edge
+        return bench.frame(state, edge), edge < bench.renderer.size
 
-    def _follow_pace(self) -> None:
-        for control in (*self.sliders.values(), *self.groups.values(), *self.edits.values(), self.along):
-            control.continuous_update = self.pace != "release"
-
-    def _frame(self, state: State, size: int | None = None) -> bytes:
-        size = size or self.renderer.size
-        for pick in (state.source, state.target):
-            self.renderer.encode(pick, size)  # once for a face, so no part of what a frame takes
-        start = time.perf_counter()
-        frame = jpeg(resized(self.renderer.render(state, None if size == self.renderer.size else size), self._edge))
-        self.pacing.note(size, time.perf_counter() - start)
-        return frame
+    def _show_frame(self, frame: tuple[bytes, bool]) -> None:
+        picture, self._small = frame
+        self.bench.screen.show(picture, self.bench.key(self.state))
 
     def _draw(self) -> None:
-        """Draw the frame of a moving slider: only the picture."""
         with self._guarded():
-            edge = self.pacing.edge
-            self._small = edge < self.renderer.size
-            self.images["picture"].show(self._frame(self.state, edge), self._key(self.state))
+            self._show_frame(self._draw_moving(self._label, self.state))
 
     def _settle(self) -> None:
         """Draw what can wait until the slider rests: full size, other controls, faces, true swap, notes; then more."""
         with self._guarded():
             if self._small:
-                self.images["picture"].show(self._frame(self.state), self._key(self.state))
+                self._show_frame((self.bench.frame(self.state), False))
             self._write_controls()
-            for role in self.choosers:
+            for role, chooser in self.choosers.items():
                 self._show(role, self.renderer.face(getattr(self.state, role)))
+                chooser.show_crop(self.renderer.crop(getattr(self.state, role)))
             self._show("true swap", self.renderer.true_swap(self.state))
             self._remember()
-            self._follow_pace()
+            self.bench.follow_pace()
             self._tell()
             self._draw_path()
 
@@ -553,35 +452,7 @@ class Studio(App):
         """Keep how the studio looks, and offer the frames beside the slider that was moved last."""
         self._keep_still()
         if self.pace == "smooth" and self._last_moved is not None:
-            self.images["picture"].rest(self._upcoming)
-
-    def _upcoming(self) -> Upcoming:
-        kind, name = self._last_moved
-        kinds = {"amounts": self.sliders, "groups": self.groups, "strengths": self.edits}
-        control = self.along if kind == "along" else kinds[kind][name]
-        beside = list_nearest(self._stands(self._last_moved), control.min, control.max, control.step, AHEAD)
-        for state in (self.renderer.move(self.state, self._last_moved, value) for value in beside):
-            yield self._key(state), partial(self._frame, state)
-
-    def _stands(self, slider: Slider) -> float:
-        """Return where a slider stands; for a group of parts that differ, in the middle."""
-        kind, name = slider
-        if kind == "along":
-            return self.state.along
-        if kind == "groups":
-            return round(fmean(self.state.amounts.get(part, 0.0) for part in self.renderer.groups[name]), 4)
-        return getattr(self.state, kind).get(name, 0.0)
-
-    def _key(self, state: State) -> str:
-        """Return the key of a state's frame, as the browser makes it of its sliders (`Screen`)."""
-        amounts = [state.amounts.get(name, 0.0) for name in self.sliders]
-        strengths = {name: state.strengths.get(name, 0.0) for name in self.edits}
-        shown = {name: min(max(strengths[name], one.min), one.max) for name, one in self.edits.items()}
-        # Beyond its slider's end, the browser can't tell one strength from another.
-        beyond = {name: strength for name, strength in strengths.items() if strength != shown[name]}
-        picks = (state.source, state.target)
-        rest = (picks, [stamp(pick) for pick in picks], sorted(state.random.items()), beyond)
-        return make_key(repr(rest), [*amounts, *shown.values(), state.along])
+            self.bench.screen.rest(partial(self.bench.list_upcoming, self.state, self._last_moved))
 
     def _tell(self) -> None:
         """Write captions and notes."""
@@ -590,28 +461,19 @@ class Studio(App):
             texts["true swap"] = "true swap: unknown"
         for name, text in texts.items():
             self.captions[name].value = f"<b>{html.escape(text)}</b>"
-        self._name_pictures()
+        crops = self.choosers["source"].tell_crop() | self.choosers["target"].tell_crop()
+        self.page.told = describe_pictures(self.family.name, self.state) | crops
         notes = {role: self.renderer.note(getattr(self.state, role)) for role in self.choosers}
         told = [f"{role}: {note}" for role, note in notes.items() if note]
         how = {"smooth": "", "preview": ", small while a slider moves", "release": ", drawn when a slider is let go"}
         size = f"{self.renderer.size} pixels, {1000 * self.frame_seconds:.0f} ms a frame{how[self.pace]}"
         self._say(" · ".join([*told, size]))
 
-    def _name_pictures(self) -> None:
-        """Write what each picture shows, for those who don't see it."""
-        source, target = (describe(pick) for pick in (self.state.source, self.state.target))
-        moved = [f"{words(name)} {amount:.2f}" for name, amount in self.state.amounts.items() if amount]
-        moved += [f"{words(name)} {strength:+.2f}" for name, strength in self.state.strengths.items() if strength]
-        told = {
-            "picture": f"{self.family.name} takes from the source: {', '.join(moved) or 'nothing'}",
-            "source": f"source, {source}",
-            "target": f"target, {target}",
-            "true-swap": "true swap, what a perfect swap would show",
-            "path": f"{PATH} pictures on the way from the target to the picture",
-        }
-        self.page.told = {name: f"synthetic picture: {text}" if name != "source" and name != "target" else text
-                          for name, text in told.items()}  # fmt: skip
-
     def _still(self) -> np.ndarray:
         path = self._drawn if self._path_of == replace(self.state, along=1.0) else None
         return still(self.renderer, self.state, path=path)
+
+
+def _begin(renderer: Renderer, opened: State) -> State:
+    """Return a plain swap of the faces that the studio opened with."""
+    return State(opened.source, opened.target, plain_swap(renderer.family), dict.fromkeys(renderer.directions, 0.0))

@@ -17,9 +17,9 @@ import numpy as np
 import traitlets
 from IPython.display import display
 
-from swaplib import figures, synthetic
+from swaplib import figures
 from swaplib.provenance import replacing
-from swaplib.studio.renderer import KINDS, Pick, jpeg, read_saved, resized
+from swaplib.studio.renderer import KINDS, UPLOADED_BYTES, Pick, jpeg, read_saved, refuse_large, resized
 from swaplib.studio.screen import read_shipped
 
 _STILL = """<div class="swaplib-still swaplib-still-{key}"><style>
@@ -27,93 +27,30 @@ _STILL = """<div class="swaplib-still swaplib-still-{key}"><style>
 </style><img alt="synthetic picture: {alt}" src="data:image/jpeg;base64,{picture}"></div>"""
 
 
-class Chooser:
-    """The controls that say where a face comes from.
-
-    changed(pick) is called with the choice, received(name, content) with an uploaded file.
-    """
-
-    def __init__(self, role: str, pick: Pick, files: Sequence[str], changed: Callable, received: Callable, rng):
-        self.pick, self._changed, self._received, self._writing = pick, changed, received, False
-        self.kind = widgets.Dropdown(options=[(text, kind) for kind, text in KINDS.items()], **labelled("from"))
-        whole = {"min": 0, "max": 10**9, "continuous_update": False}
-        self.number = widgets.BoundedIntText(**whole, **labelled("number"))
-        self.seed = widgets.BoundedIntText(**whole, **labelled("seed"))
-        self.world = widgets.Dropdown(options=list(synthetic.WORLDS), **labelled("world"))
-        self.path = widgets.Combobox(
-            options=files, placeholder="a picture file", continuous_update=False, **labelled("path")
-        )
-        self.file = widgets.FileUpload(accept="image/*", description=f"upload a {role}", layout=wide())
-        heading = widgets.HTML(f"<b>{role}</b>")
-        self.random = widgets.Button(description="random", tooltip=f"random {role}: a rendered face drawn at random")
-        self.reset = widgets.Button(description="reset", tooltip=f"reset {role}: as it was at first")
-        for button in (self.random, self.reset):
-            button.layout.width = "auto"
-        for control in (self.kind, self.number, self.seed, self.world, self.path):
-            control.observe(self._read, "value")
-        self.file.observe(self._take, "value")
-        self.random.on_click(lambda _: changed(Pick("rendered", 0, rng.randrange(10**6), self.world.value)))
-        self.reset.on_click(lambda _, first=pick: changed(first))
-        self._rows = {"rendered": (self.number, self.seed, self.world), "file": (self.path,), "upload": (self.file,)}
-        buttons = widgets.HBox([self.random, self.reset])
-        controls = [self.kind, *(row for rows in self._rows.values() for row in rows), buttons]
-        self.box = widgets.VBox([heading, *controls], layout=widgets.Layout(flex="1 1 14em", max_width="26em"))
-        self.show(pick, force=True)
-
-    def show(self, pick: Pick, force: bool = False) -> None:
-        """Write a pick into the controls; one already shown leaves an unfinished choice alone."""
-        if pick == self.pick and not force:
-            return
-        self.pick, self._writing = pick, True
-        try:
-            self.kind.value = pick.kind
-            if pick.rendered:
-                self.number.value, self.seed.value, self.world.value = pick.number, pick.seed, pick.world
-            if pick.kind == "file":
-                self.path.value = pick.path
-        finally:
-            self._writing = False
-        self._reveal()
-
-    def _reveal(self) -> None:
-        for kind, rows in self._rows.items():
-            for row in rows:
-                row.layout.display = "" if kind == self.kind.value else "none"
-
-    def _read(self, change: Mapping) -> None:
-        """Read the controls after a move. A photograph without a name yet changes nothing."""
-        self._reveal()
-        if self._writing:
-            return
-        if self.kind.value == "rendered":
-            self._changed(Pick("rendered", self.seed.value, self.number.value, self.world.value))
-        elif self.kind.value == "file" and self.path.value.strip():
-            self._changed(Pick("file", path=self.path.value.strip()))
-
-    def _take(self, change: Mapping) -> None:
-        for upload in change["new"]:
-            self._received(upload["name"], bytes(upload["content"]))
-
-
 class Page(anywidget.AnyWidget):
-    """The look of an app, and the names that its widgets lack: an unseen widget inside the app's box.
+    """The look of an app, and what its widgets lack: names, and pictures dropped or pasted; unseen in the app's box.
 
     told: name of a picture -> its alt text. key: names the app's still picture, which is hidden while this is shown.
-    opened: whether a browser has shown the app.
+    most: bytes of a picture that is sent. received(role, name, size, content) is called with one; the content is empty
+    where it is larger. opened: whether a browser has shown the app.
     """
 
     _esm = read_shipped("page.js")
     _css = read_shipped("studio.css")
     told = traitlets.Dict().tag(sync=True)
     key = traitlets.Unicode().tag(sync=True)
+    most = traitlets.Int(UPLOADED_BYTES).tag(sync=True)
 
-    def __init__(self):
+    def __init__(self, received: Callable[[str, str, int, bytes], None]):
         super().__init__(layout=widgets.Layout(display="none"))
-        self.key, self.opened = self.model_id, False
+        self.key, self.opened, self.received = self.model_id, False, received
         self.on_msg(self._received)
 
     def _received(self, page: Page, content: Mapping[str, Any], buffers: Sequence[bytes]) -> None:
-        self.opened = True
+        if content.get("do") == "begin":
+            self.opened = True
+        elif content.get("do") == "take":
+            self.received(content["role"], content["name"], content["size"], b"".join(buffers))
 
 
 class Fold:
@@ -137,8 +74,8 @@ class Fold:
 class App:
     """An app over a family: a box of controls that only write its state, and pictures that follow.
 
-    Subclasses have `family`, `state`, `box` and `images`, and define State (`to_json` and `from_json`), `_try(state)`,
-    which takes over a state that can be drawn, and `_still()`, what a run without a browser shows.
+    Subclasses have `family`, `state`, `box`, `images` and `choosers`, and define State (`to_json` and `from_json`),
+    `_try(state)`, which takes over a state that can be drawn, and `_still()`, what a run without a browser shows.
     folder: where pictures and states are saved; None: build/studio. name: their initial name.
     last_error holds the exception of the last failed action, which the status line puts in words; None after one
     that worked.
@@ -146,11 +83,12 @@ class App:
 
     State: ClassVar[type]
     images: dict[str, widgets.Image]
+    choosers: dict[str, Any]
 
     def __init__(self, folder: str | Path | None, name: str):
         self._folder, self._timer, self._display = folder, None, None
         self.last_error: Exception | None = None
-        self.page, self.status = Page(), widgets.HTML()
+        self.page, self.status = Page(self._take), widgets.HTML()
         self.status.add_class("swaplib-status")
         self.name = widgets.Text(name, description="name", style=STYLE, layout=wide())
         self.saved = widgets.Dropdown(description="saved", style=STYLE, layout=wide())
@@ -203,6 +141,12 @@ class App:
                 raise ValueError(f"no saved state in {self.folder}: save one first")
             self.restore(self.folder / f"{self.saved.value}.json")
 
+    def _take(self, role: str, name: str, size: int, content: bytes) -> None:
+        """Take a picture file that was dropped on a face or pasted."""
+        with self._guarded():
+            refuse_large(name, size)
+            self.choosers[role].received(name, content)
+
     # Drawing.
 
     def _show(self, name: str, picture: np.ndarray | None) -> None:
@@ -227,8 +171,11 @@ class App:
         try:
             yield
         except Exception as error:
-            self.last_error = error
-            self._say(str(error) or type(error).__name__, wrong=True)
+            self._report(error)
+
+    def _report(self, error: Exception) -> None:
+        self.last_error = error
+        self._say(str(error) or type(error).__name__, wrong=True)
 
     def _say(self, text: str, wrong: bool = False) -> None:
         kind = "swaplib-wrong" if wrong else "swaplib-told"
@@ -277,7 +224,7 @@ def describe(pick: Pick) -> str:
     """Return what a picked face is, in words."""
     if pick.rendered:
         return f"rendered face {pick.number} of series {pick.seed}, world {pick.world}"
-    return f"{KINDS[pick.kind]} {Path(pick.path).name}"
+    return f"{KINDS[pick.kind]} {Path(pick.path).name}{f', face {pick.face}' if pick.face else ''}"
 
 
 def labelled(text: str) -> dict[str, Any]:

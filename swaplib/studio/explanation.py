@@ -1,4 +1,4 @@
-"""What a slider changes, in words: the layer heat map of a family (`latent.layers`), on a few rendered pairs."""
+"""What the studio says in words: what a slider changes, by the layer heat map (`latent.layers`), and what is shown."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from swaplib import synthetic
 from swaplib.families import Family
 from swaplib.judges import Judges
 from swaplib.latent import layers
+from swaplib.studio.controls import describe, words
+from swaplib.studio.renderer import PATH, State
 
 PAIRS = 6
 """Rendered pairs that are measured."""
@@ -34,5 +36,17 @@ def explain(shares: pd.DataFrame, group: str) -> str:
         raise ValueError(f"nothing was measured of {group!r}: there are {', '.join(shares.index)}")
     row = shares.loc[group].dropna().sort_values(ascending=False)
     told = " · ".join(f"{reading} {100 * share:.0f} %" for reading, share in row.items() if math.isfinite(share))
-    name = group.replace("_", " ")
-    return f"{name} alone, in percent of what all parts change together: {told} ({PAIRS} rendered pairs)"
+    return f"{words(group)} alone, in percent of what all parts change together: {told} ({PAIRS} rendered pairs)"
+
+
+def describe_pictures(family: str, state: State) -> dict[str, str]:
+    """Return what each picture of the studio shows, for those who don't see it."""
+    moved = [f"{words(name)} {amount:.2f}" for name, amount in state.amounts.items() if amount]
+    moved += [f"{words(name)} {strength:+.2f}" for name, strength in state.strengths.items() if strength]
+    made = {
+        "picture": f"{family} takes from the source: {', '.join(moved) or 'nothing'}",
+        "true-swap": "true swap, what a perfect swap would show",
+        "path": f"{PATH} pictures on the way from the target to the picture",
+    }
+    faces = {"source": f"source, {describe(state.source)}", "target": f"target, {describe(state.target)}"}
+    return faces | {name: f"synthetic picture: {text}" for name, text in made.items()}

@@ -1,5 +1,5 @@
-// What the widgets of an app don't say by themselves: names for screen readers. And while the app is shown, the still
-// picture beside it is not. The app's look is studio.css.
+// What the widgets of an app don't do by themselves: names for screen readers, and pictures that are dropped on a face's
+// controls or pasted there. And while the app is shown, the still picture beside it is not. The app's look is studio.css.
 
 // Write an attribute only where it differs, so that observing the app comes to rest.
 const put = (element, name, value) => {
@@ -28,6 +28,19 @@ function tell(root, told) {
   }
 }
 
+// Send a picture file that was dropped or pasted, with the face's role, which its box has in a class.
+const faces = "[class*='swaplib-for-']";
+async function take(event, model) {
+  const box = event.target.closest(faces);
+  const file = [...((event.clipboardData ?? event.dataTransfer)?.files ?? [])][0];
+  if (!box || !file) return;
+  event.preventDefault();
+  event.stopPropagation();
+  const role = [...box.classList].find((name) => name.startsWith("swaplib-for-")).replace("swaplib-for-", "");
+  const { name, size } = file;
+  model.send({ do: "take", role, name, size }, {}, size > model.get("most") ? [] : [await file.arrayBuffer()]);
+}
+
 export default {
   render({ model, el }) {
     let root = null;
@@ -41,11 +54,15 @@ export default {
       due = true;
     };
     const watcher = new MutationObserver(soon);
+    const listening = new AbortController();
+    const { signal } = listening;
     // The page takes this element up after it is made.
     const begin = () => {
       root = el.closest(".swaplib-app");
       if (!root) return;
       clearInterval(waiting);
+      for (const what of ["paste", "drop"]) root.addEventListener(what, (event) => take(event, model), { signal });
+      root.addEventListener("dragover", (event) => event.target.closest(faces) && event.preventDefault(), { signal });
       watcher.observe(root, { childList: true, subtree: true, attributes: true, attributeFilter: ["class", "title"] });
       act();
     };
@@ -59,6 +76,7 @@ export default {
     return () => {
       clearInterval(waiting);
       watcher.disconnect();
+      listening.abort();
       hiding.remove();
       model.off("change:told", soon);
     };

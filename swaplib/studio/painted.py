@@ -173,7 +173,7 @@ class PaintRenderer:
 def _named(pick: Pick) -> dict[str, Any]:
     if pick.rendered:
         return {"kind": pick.kind, "seed": pick.seed, "number": pick.number, "world": pick.world}
-    return {"kind": pick.kind, "file": Path(pick.path).name}
+    return {"kind": pick.kind, "file": Path(pick.path).name} | ({"face": pick.face} if pick.face else {})
 
 
 def still(renderer: PaintRenderer, state: Painting, edge: int = 176) -> np.ndarray:

@@ -24,9 +24,9 @@ from swaplib import figures
 from swaplib.faces import CELEBAMASK_HQ, LABEL_COLOURS, Faces
 from swaplib.families import Family
 from swaplib.studio import masks
+from swaplib.studio.chooser import Chooser
 from swaplib.studio.controls import (
     App,
-    Chooser,
     Fold,
     describe,
     free,
@@ -137,6 +137,11 @@ class Painter(App, Paintable):
 
     @state.setter
     def state(self, state: Painting) -> None:
+        self._try(state)
+
+    def _try(self, state: Painting) -> None:
+        """Take over a painting if it can be drawn; otherwise raise and change nothing."""
+        self.renderer.codes(state)
         same = state.face == self._state.face
         if not same or state.edits != self._canvas.edits:
             self._canvas = Canvas(self.renderer.first_mask(state.face), state.edits)
@@ -144,11 +149,6 @@ class Painter(App, Paintable):
         if not same:
             self._show_face()
         self._follow()
-
-    def _try(self, state: Painting) -> None:
-        """Take over a painting if it can be drawn; otherwise raise and change nothing."""
-        self.renderer.codes(state)
-        self.state = state
 
     def _pick(self, face: Face) -> Pick:
         if isinstance(face, Faces):
@@ -358,6 +358,8 @@ class Painter(App, Paintable):
             lent = self.state.references.get(self._lent.value)
             self.choosers["face"].show(self.state.face)
             self.choosers["reference"].show(lent.face if lent else self._lender)
+            self.choosers["face"].show_crop(self.renderer.faces.crop(self.state.face))
+            self.choosers["reference"].show_crop(self.renderer.faces.crop(lent.face) if lent else None)
             self.strength.value = lent.strength if lent else 0.0
             self._show("reference", self.renderer.faces.face(lent.face) if lent else None)
         finally:
@@ -382,7 +384,8 @@ class Painter(App, Paintable):
             self.strength.continuous_update = self.pacing.name == "smooth"
             lent = self.state.references.get(self._lent.value)
             told = f"synthetic picture: {self.family.name} follows the painted mask of {describe(self.state.face)}"
-            self.page.told = {"picture": told, "reference": describe(lent.face) if lent else ""}
+            told = {"picture": told, "reference": describe(lent.face) if lent else ""}
+            self.page.told = told | self.choosers["face"].tell_crop() | self.choosers["reference"].tell_crop()
             note, count = self.renderer.faces.note(self.state.face), len(self.edits)
             told = [note] if note else []
             told.append(f"{count} {'edit' if count == 1 else 'edits'} of the mask")

@@ -72,6 +72,7 @@ class Pick:
 
     kind      "rendered": face `number` of the series `seed` in `world`; "file": the photograph at `path`;
               "upload": a photograph of this session, known by its SHA-256, `path` being its name
+    face      which one of a photograph's faces: 0 the largest
     """
 
     kind: str = "rendered"
@@ -80,12 +81,14 @@ class Pick:
     world: str = "calm"
     path: str = ""
     sha256: str = ""
+    face: int = 0
 
     def __post_init__(self):
         if self.kind not in KINDS:
             raise ValueError(f"unknown kind of face {self.kind!r}: choose from {', '.join(KINDS)}")
-        if not all(isinstance(value, int) and 0 <= value < 2**63 for value in (self.seed, self.number)):
-            raise ValueError(f"seed and number of a face count from 0, got {self.seed!r:.40} and {self.number!r:.40}")
+        for name in ("seed", "number", "face"):
+            if not isinstance(value := getattr(self, name), int) or not 0 <= value < 2**63:
+                raise ValueError(f"seed, number and face count from 0, got {name} {value!r:.40}")
         if not isinstance(self.path, str) or "\0" in self.path:
             raise ValueError(f"the path of a photograph is text, got {self.path!r:.40}")
         if self.kind == "rendered" and self.world not in synthetic.WORLDS:
@@ -127,7 +130,9 @@ class State:
     def to_json(self) -> str:
         values = asdict(self)
         for role in ("source", "target"):
-            values[role] = {name: value for name, value in values[role].items() if value != ""}
+            values[role] = {name: value for name, value in values[role].items() if value != "" and name != "face"}
+            if face := getattr(self, role).face:
+                values[role]["face"] = face
         return json.dumps(values, indent=1, ensure_ascii=False)
 
     @classmethod
@@ -158,6 +163,30 @@ def plain_swap(family: Family) -> dict[str, float]:
 
 # ---------------------------------------------------------------------------------------------- the renderer
 
+PATH = 7
+"""Pictures on the way from the target to the picture."""
+THUMBNAIL = 240
+"""Edge of what shows a photograph beside its controls, in pixels, at most."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Where in a photograph a face was taken.
+
+    picture: the photograph made small, with the outline of what was taken, and other faces by number; uint8 RGB.
+    shape: the photograph's height and width. faces: how many were found.
+    """
+
+    picture: np.ndarray
+    shape: tuple[int, int]
+    faces: int
+
+
+class _Face(NamedTuple):
+    faces: Faces
+    note: str = ""
+    crop: Crop | None = None
+
 
 class Renderer:
     """Turns states into pictures, uint8 RGB (size, size, 3).
@@ -187,6 +216,8 @@ class Renderer:
             self._sample(0)
         except ValueError:
             self.generative = False
+        # Directions and random codes have the full size, so they fit no picture of another one.
+        self.resizable = family.any_size and not self.directions and not self.generative
 
     def share_uploads(self, other: Renderer) -> None:
         """Take the session's pictures of another renderer, and give it one's own from now on."""
@@ -194,11 +225,7 @@ class Renderer:
 
     def upload(self, name: str, content: bytes) -> Pick:
         """Take a picture file's bytes into this session. Raises PhotoError if they are no picture."""
-        if len(content) > UPLOADED_BYTES:
-            megabytes = UPLOADED_BYTES >> 20
-            raise photos.PhotoError(
-                f"{name} is larger than {megabytes} MB: save a smaller copy and upload that", "huge"
-            )
+        refuse_large(name, len(content))
         try:
             with photos.open_image(io.BytesIO(content), name) as image:
                 photos.load(image)
@@ -206,11 +233,6 @@ class Renderer:
             raise
         except OSError as error:
             raise photos.PhotoError(f"{name} can't be read as a picture: upload a JPEG or PNG file") from error
-        if len(content) > UPLOADED_BYTES:
-            megabytes = UPLOADED_BYTES >> 20
-            raise photos.PhotoError(
-                f"{name} is larger than {megabytes} MB: save a smaller copy and upload that", "huge"
-            )
         digest = hashlib.sha256(content).hexdigest()
         self._uploads[digest] = content
         return Pick("upload", path=name, sha256=digest)
@@ -227,7 +249,8 @@ class Renderer:
 
     def faces(self, pick: Pick, size: int | None = None) -> Faces:
         """Return the picked face, a batch of one. Raises PhotoError for a photograph that can't be used."""
-        return self._prepare(pick, stamp(pick))[0].resize(size or self.size)
+        size = size or self.size
+        return self._prepare(pick, max(size, self.size), stamp(pick)).faces.resize(size)
 
     def face(self, pick: Pick) -> np.ndarray:
         """Return the picked face as it was prepared, uint8 RGB (size, size, 3)."""
@@ -235,7 +258,11 @@ class Renderer:
 
     def note(self, pick: Pick) -> str:
         """Return what was noted when a photograph was prepared; empty for a rendered face."""
-        return self._prepare(pick, stamp(pick))[1]
+        return self._prepare(pick, self.size, stamp(pick)).note
+
+    def crop(self, pick: Pick) -> Crop | None:
+        """Return where in a photograph the picked face was taken; None for a face that comes from none."""
+        return self._prepare(pick, self.size, stamp(pick)).crop
 
     def encode(self, pick: Pick, size: int | None = None) -> Codes:
         """Return the picked face's codes, a batch of one."""
@@ -256,14 +283,32 @@ class Renderer:
                 mixed = latent.edit(self.family, mixed, self.directions[name], strength * state.along)
         return mixed
 
-    @torch.no_grad()
     def render(self, state: State, size: int | None = None) -> np.ndarray:
         """Return the picture of a state, laid over the target's. The same state always gives the same picture."""
-        codes = self.codes(state, size)
-        overlay = Overlay(self.family.decode(codes), self.family.cover(codes, self.encode(state.target, size)))
-        return to_uint8(overlay.over(self.faces(state.target, size).to(self._device))[0])
+        return to_uint8(self._overlay(state, size).over(self.faces(state.target, size).to(self._device))[0])
 
-    def strip(self, state: State, steps: int = 7) -> list[np.ndarray]:
+    @torch.no_grad()
+    def _overlay(self, state: State, size: int | None) -> Overlay:
+        codes = self.codes(state, size)
+        return Overlay(self.family.decode(codes), self.family.cover(codes, self.encode(state.target, size)))
+
+    def photograph(self, state: State) -> np.ndarray:
+        """Return the target's photograph with the picture of a state in its place (`latent.swap_photographs`).
+
+        It has its own size: uint8 RGB (H, W, 3), or RGBA where it is transparent. A family that takes any size draws
+        the face as large as it is there, if that is larger than the studio's.
+        Raises PhotoError where the target is no photograph.
+        """
+        photo = self._open(state.target)
+        if photo is None:
+            raise photos.PhotoError("the target is no photograph: choose one as the target first", "no photograph")
+        into = photos.prepare(photo, self.family.framing, self.size, state.target.face)
+        size = max(latent.measure_crop(into), self.size) if self.resizable else self.size
+        if size != self.size:
+            into = photos.prepare(photo, self.family.framing, size, state.target.face)
+        return latent.lay_back(self._overlay(state, size), into, photo)
+
+    def strip(self, state: State, steps: int = PATH) -> list[np.ndarray]:
         """Return pictures on the path from the target to the state's mix, whatever its `along`."""
         return [self.render(replace(state, along=k / (steps - 1))) for k in range(steps)]
 
@@ -309,23 +354,29 @@ class Renderer:
 
     # Cached. `stamp` changes with a file, so that a picture replaced on disk is read again.
 
-    def _prepare(self, pick: Pick, stamp: int) -> tuple[Faces, str]:
-        if pick.kind == "rendered":
-            edge = min(max(self.size, 64), 512)  # the sizes that faces can be rendered at
-            return synthetic.render_faces(1, pick.seed, pick.number, pick.world, edge), ""
+    def _prepare(self, pick: Pick, size: int, stamp: int) -> _Face:
+        if pick.rendered:
+            edge = min(max(size, 64), 512)  # the sizes that faces can be rendered at
+            return _Face(synthetic.render_faces(1, pick.seed, pick.number, pick.world, edge))
+        photo = self._open(pick)
+        if photo is None:
+            return _Face(self._uploads[pick.sha256])
+        prepared = photos.prepare(photo, self.family.framing, size, pick.face or "largest")
+        return _Face(prepared.faces, prepared.note, _show_crop(prepared))
+
+    def _open(self, pick: Pick) -> Path | Image.Image | None:
+        """Return a photograph as `photos.prepare` takes it; None for a face that comes from none."""
+        if pick.rendered:
+            return None
         if pick.kind == "file":
             if not pick.path:
                 raise photos.PhotoError("no photograph named yet: write its path or choose one of the list", "missing")
-            photo: Any = Path(pick.path).expanduser()
-        elif isinstance(known := self._uploads.get(pick.sha256), Faces):
-            return known, ""
-        elif known is not None:
-            photo = photos.open_image(io.BytesIO(known), pick.path)
-        else:
+            return Path(pick.path).expanduser()
+        known = self._uploads.get(pick.sha256)
+        if known is None:
             name = pick.path or "a picture"
             raise photos.PhotoError(f"{name} is not in this session: uploads are not kept, upload it (again)")
-        prepared = photos.prepare(photo, "portrait", self.size)
-        return prepared.faces, prepared.note
+        return None if isinstance(known, Faces) else photos.open_image(io.BytesIO(known), pick.path)
 
     @torch.no_grad()
     def _encode(self, pick: Pick, size: int, stamp: int) -> Codes:
@@ -336,8 +387,15 @@ class Renderer:
         return self.family.sample(1, seed)
 
     def _true_swap(self, source: Pick, target: Pick) -> np.ndarray:
-        truth = synthetic.true_swap(self._prepare(source, 0)[0], self._prepare(target, 0)[0])
+        truth = synthetic.true_swap(*(self._prepare(pick, self.size, 0).faces for pick in (source, target)))
         return to_uint8(truth.resize(self.size).images[0])
+
+
+def refuse_large(name: str, length: int) -> None:
+    """Raise PhotoError for a file of more bytes than a session keeps."""
+    if length > UPLOADED_BYTES:
+        told = f"{name} is larger than {UPLOADED_BYTES >> 20} MB: save a smaller copy and upload that"
+        raise photos.PhotoError(told, "huge")
 
 
 def _count_bytes(upload: bytes | Faces) -> int:
@@ -350,6 +408,28 @@ def stamp(pick: Pick) -> int:
 
 
 # ---------------------------------------------------------------------------------------------- frames
+
+
+def _show_crop(prepared: photos.Prepared) -> Crop:
+    """Draw a photograph small, with the outline of what was taken, which may reach beyond it; number several faces."""
+    photo, edge = prepared.photo, prepared.faces.size[0] - 0.5
+    square = np.array([[-0.5, -0.5], [edge, -0.5], [edge, edge], [-0.5, edge]])
+    taken = photos.move(square, np.linalg.inv(prepared.matrix))
+    low, high = np.minimum(taken.min(0), -0.5), np.maximum(taken.max(0), np.array(photo.shape[1::-1]) - 0.5)
+    scale = (THUMBNAIL - 4) / (high - low).max()
+    matrix = np.array([[scale, 0, 2 - scale * low[0]], [0, scale, 2 - scale * low[1]], [0, 0, 1]])
+    size = [max(1, round(scale * side)) for side in photo.shape[1::-1]]
+    small = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+    canvas = Image.new("RGB", tuple(np.ceil(scale * (high - low)).astype(int) + 4), (150, 150, 150))
+    canvas.paste(Image.fromarray(small), tuple(np.rint(matrix[:2, 2]).astype(int)))
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(14)
+    corners = [tuple(corner) for corner in photos.move(taken, matrix)]
+    for colour, thick in (("black", 4), ("white", 2)):
+        draw.line([*corners, *corners[:2]], fill=colour, width=thick, joint="curve")
+    for k, one in enumerate(prepared.found if len(prepared.found) > 1 else ()):
+        x, y = photos.move(np.array([[one.centre[0], one.box[3]]]), matrix)[0]
+        draw.text((x, min(y, canvas.height - 16)), str(k), "white", font, "mt", stroke_width=3, stroke_fill="black")
+    return Crop(np.asarray(canvas), photo.shape[:2], len(prepared.found))
 
 
 def resized(image: np.ndarray, edge: int) -> np.ndarray:

@@ -403,6 +403,15 @@ def test_the_rim_of_a_face_is_nearly_opaque(size):
     assert (outside[-(-11 * size // 1024) :] == 0).all()
 
 
+def test_a_fade_is_computed_once_for_each_map(monkeypatch):
+    faces = relabel(FACES.labels, target="e4s") > 0
+    both = torch.cat([faces, ~faces])
+    apart = [e4s._fade_rim.__wrapped__(one.numpy().tobytes(), tuple(one.shape)) for one in both]
+    assert torch.equal(e4s.cover_face(both), torch.stack(apart))
+    monkeypatch.setattr(blending, "fade", None)
+    assert torch.equal(e4s.cover_face(both.flip(0)), torch.stack(apart[::-1])), "both are known by now"
+
+
 def test_regions_are_averaged_over_the_pictures_that_show_them(family):
     first, second = family.encode(FACES), family.encode(FACES.mirror())
     first["mouth"], first["nose"] = torch.zeros_like(first["mouth"]), first["nose"].clone()

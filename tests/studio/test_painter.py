@@ -206,6 +206,8 @@ def test_what_a_method_cant_do_it_says_and_nothing_changes(app):
         app.reference("hair", 3, 1.5)
     with pytest.raises(PhotoError, match=r"there is no file nowhere\.jpg"):
         app.state = replace(state, face=Pick("file", path="nowhere.jpg"))
+    with pytest.raises(PhotoError, match=r"there is no file nowhere\.jpg"):
+        app.state = replace(state, references={"hair": Reference(Pick("file", path="nowhere.jpg"))})
     assert app.mask is mask
     assert app.state == state
 

@@ -73,7 +73,7 @@ def test_frames_beside_a_resting_slider_are_sent_one_by_one(app, screen):
     assert page.ask(4) == 4
     for value in (0.49, 0.51, 0.48, 0.52):
         state = replace(app.state, amounts=app.state.amounts | {"texture": value})
-        assert page.frames[app._key(state)] == app._frame(state)
+        assert page.frames[app.bench.key(state)] == app.bench.frame(state)
     assert page.ask(200) == 95, "the whole slider, but for where it stood at first"
     assert page.answers[-1] == {}
     app.sliders["texture"].value = 0.51
@@ -89,7 +89,9 @@ def test_another_control_needs_frames_of_its_own(app, screen):
     app.sliders["shape"].value = 0.3
     app.sliders["texture"].value = 0.51
     page.ask(4)
-    assert not kept & {app._key(replace(app.state, amounts=app.state.amounts | {"texture": v})) for v in (0.5, 0.52)}
+    assert not kept & {
+        app.bench.key(replace(app.state, amounts=app.state.amounts | {"texture": v})) for v in (0.5, 0.52)
+    }
     assert len(page.frames) == 8
 
 
@@ -144,17 +146,19 @@ def test_a_key_says_all_that_a_frame_depends_on(app, tmp_path):
         {"random": {"texture": 1}},
         {"target": Pick("file", path=str(photo))},
     ]
-    keys = [app._key(replace(state, **change)) for change in changes]
+    keys = [app.bench.key(replace(state, **change)) for change in changes]
     photo.write_bytes(b"another")
-    keys.append(app._key(replace(state, **changes[-1])))
+    keys.append(app.bench.key(replace(state, **changes[-1])))
     assert len(set(keys)) == len(keys)
-    assert app._key(replace(state, amounts={})) == app._key(replace(state, amounts=dict.fromkeys(app.sliders, 0.0)))
+    assert app.bench.key(replace(state, amounts={})) == app.bench.key(
+        replace(state, amounts=dict.fromkeys(app.sliders, 0.0))
+    )
 
 
 def test_strengths_beyond_their_sliders_have_keys_of_their_own(tmp_path):
     app = studio.Studio(families.load("rsgan", "smoke"), folder=tmp_path)
     name = next(iter(app.edits))
-    at = {value: app._key(State(strengths={name: value})) for value in (2.0, 3.0, 4.0, 5.0)}
+    at = {value: app.bench.key(State(strengths={name: value})) for value in (2.0, 3.0, 4.0, 5.0)}
     assert len(set(at.values())) == 4
     assert at[3.0].split(" ")[1:] == at[4.0].split(" ")[1:], "the slider stands at its end"
     assert at[2.0].split(" ")[0] == at[3.0].split(" ")[0]

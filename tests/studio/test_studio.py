@@ -445,7 +445,7 @@ def test_another_family_shows_the_same_faces(app, astronaut):
 
 
 def test_all_released_families_are_offered(app):
-    offered = studio.app.list_released()
+    offered = studio.bench.list_released()
     assert {name for name, preset in offered.values() if preset == "demo"} == set(families.ready("demo"))
     assert {"rsgan, demo", "e4s, demo", "rsgan, smoke"} <= set(offered)
     assert list(app.which.options) == ["landmarks, as opened", *offered]
@@ -517,6 +517,67 @@ def test_errors_are_told_kept_and_cleared(app):
     app.choosers["source"].kind.value = "rendered"
     assert app.last_error is None
     assert "ms a frame" in app.status.value
+
+
+@pytest.mark.parametrize(
+    "change", [{"source": Pick("file", path="nowhere.jpg")}, {"amounts": {"nose": 1.0}}, {"random": {"texture": 1}}]
+)
+def test_a_state_that_cant_be_drawn_changes_nothing(app, change):
+    before, picture = app.state, app.images["picture"].value
+    app.state = replace(before, **change)
+    assert isinstance(app.last_error, ValueError)
+    assert str(app.last_error).split("'")[0] in app.status.value
+    assert app.state == before
+    assert app.images["picture"].value == picture
+    app.sliders["texture"].value = 0.5
+    assert app.last_error is None
+    app.undo()
+    assert app.state == before
+    assert app._undo.disabled
+
+
+def test_a_path_that_cant_be_read_stays_to_be_corrected(app, tmp_path, astronaut):
+    chooser, before = app.choosers["source"], app.state
+    chooser.kind.value = "file"
+    chooser.path.value = str(tmp_path / "me.png")
+    assert "there is no file" in app.status.value
+    assert app.state == before
+    assert chooser.kind.value == "file"
+    assert chooser.path.value == str(tmp_path / "me.png")
+    app.which.value = "rsgan, smoke"
+    assert app.last_error is None, "another family shows the faces that can be drawn"
+    assert studio.strip(app.family, "face", app.state)
+    assert chooser.path.value == str(tmp_path / "me.png")
+    (tmp_path / "me.png").write_bytes(astronaut)
+    chooser.path.value = str(tmp_path / "me.png") + " "
+    assert app.last_error is None
+    assert app.state.source == Pick("file", path=str(tmp_path / "me.png"))
+
+
+def test_what_is_gone_since_cant_be_undone(app, tmp_path, astronaut):
+    photo = tmp_path / "me.png"
+    photo.write_bytes(astronaut)
+    app.state = replace(app.state, target=Pick("file", path=str(photo)))
+    press(app, "reset target")
+    before = app.state
+    photo.unlink()
+    app.undo()
+    assert "there is no file" in app.status.value
+    assert app.state == before
+    assert not app._undo.disabled
+    photo.write_bytes(astronaut)
+    press(app, "undo")
+    assert app.state.target.path == str(photo)
+
+
+def test_a_studio_opened_with_a_state_that_cant_be_drawn_shows_a_plain_swap(tmp_path):
+    app = studio.Studio(families.load("landmarks", "smoke"), State(Pick("file", path="nowhere.jpg")), folder=tmp_path)
+    assert isinstance(app.last_error, PhotoError)
+    assert "there is no file nowhere.jpg" in app.status.value
+    assert app.state == State(FIRST, SECOND, studio.plain_swap(app.family))
+    app.sliders["texture"].value = 0.5
+    press(app, "reset everything")
+    assert app.state.source == FIRST
 
 
 def test_an_error_of_the_family_is_told(app, monkeypatch):
@@ -736,7 +797,7 @@ def test_a_run_without_browser_leaves_a_picture(app, displayed):
     source = from_uint8(app.renderer.face(FIRST))
     corner = torch.nn.functional.interpolate(sheet[None, :, 20:212, :192], source.shape[-2:], mode="area")[0]
     assert (corner - source).abs().mean() < 0.06
-    app.state = replace(app.state, amounts={"nose": 1.0})
+    app._state = replace(app.state, amounts={"nose": 1.0})
     assert "image/jpeg" not in app._still_bundle()
     assert "no part 'nose'" in app.status.value
 

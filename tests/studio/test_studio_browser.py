@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import statistics
+from pathlib import Path
 
 import browser
+import numpy as np
 import pytest
 from browser import BUILD, WATCH, playwright
+from PIL import Image
+from skimage import data
 
 OPEN = """
 import hashlib, json, time
@@ -20,7 +24,7 @@ app
 """
 ASK = """
 screen = app.images["picture"]
-truth = app._frame(app.state)
+truth = app.bench.frame(app.state)
 print(json.dumps({
     "frame": hashlib.sha256(screen.value).hexdigest(), "right": screen.value == truth,
     "ahead": len(screen._sent), "error": str(app.last_error or ""),
@@ -200,6 +204,62 @@ def test_everything_has_a_name_and_can_be_read(page):
     source.select_option("rendered")
     playwright.expect(page.get_by_role("status").filter(has_text="ms a frame")).to_be_visible()
     assert page.locator(".swaplib-told").evaluate(browser.CONTRAST) >= 4.5
+
+
+@pytest.fixture
+def two(tmp_path) -> Path:
+    """A photograph of two faces."""
+    path = tmp_path / "two.png"
+    Image.fromarray(np.hstack([data.astronaut()[:300, 80:380]] * 2)).save(path)
+    return path
+
+
+def test_photographs_are_dropped_pasted_and_shown_with_their_crops(page, two):
+    if (head := page.get_by_role("button", name="faces and your own").and_(page.locator(".swaplib-folded"))).count():
+        head.click()
+    status = page.get_by_role("status").first
+    dropped = page.evaluate_handle(
+        """bytes => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "dropped.png", { type: "image/png" }));
+            return transfer;
+        }""",
+        list(two.read_bytes()),
+    )
+    page.locator("img.swaplib-target").dispatch_event("drop", {"dataTransfer": dropped})
+    shown = page.locator("img.swaplib-target-photograph")
+    playwright.expect(shown).to_have_attribute(
+        "alt", "target's photograph dropped.png, with an outline around face 0 of 2"
+    )
+    face = page.get_by_label("face", exact=True).last
+    before = shown.get_attribute("src")
+    face.focus()
+    page.keyboard.press("ArrowDown")
+    playwright.expect(status).to_contain_text("number 1 was taken")
+    playwright.expect(shown).not_to_have_attribute("src", before)
+    page.get_by_role("button", name="undo").click()
+    playwright.expect(face).to_have_value("0, the largest")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.evaluate(
+        """async bytes => navigator.clipboard.write([
+            new ClipboardItem({ "image/png": new Blob([new Uint8Array(bytes)], { type: "image/png" }) }),
+        ])""",
+        list(two.read_bytes()),
+    )
+    page.get_by_label("from", exact=True).first.select_option("upload")
+    page.get_by_role("button", name="upload a source").focus()
+    page.keyboard.press("Control+V")
+    pasted = page.locator("img.swaplib-source-photograph")
+    playwright.expect(pasted).to_be_visible()
+    assert pasted.get_attribute("alt").startswith("source's photograph image.png")
+    assert [role for role, name in browser.named(page) if not name] == []
+    for theme in ("Dark", "Light"):
+        browser.use_theme(page, theme)
+        assert page.locator(".swaplib-hint:visible").first.evaluate(browser.CONTRAST) >= 4.5
+    page.screenshot(path=BUILD / "studio-photographs.png")
+    for role in ("source", "target"):
+        page.get_by_title(f"reset {role}: as it was at first").click()
+    playwright.expect(pasted).to_be_hidden()
 
 
 def test_families_change_in_the_page_and_can_be_undone(page):
