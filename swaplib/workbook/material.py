@@ -36,8 +36,8 @@ def draw_faces(
     """Return faces of a series, at `size` pixels: rendered ones, or photographs of a prepared folder.
 
     seed, start, world, jobs: as for `synthetic.render_faces`. Of photographs, seed and start choose which are taken
-    first; where there are fewer than asked for, they come again. Raises as `data.open` does, and ValueError for a
-    folder without photographs.
+    first; where there are fewer than asked for, they come again; factors, where a folder has them, are not told. Raises
+    as `data.open` does, and ValueError for a folder without photographs.
     """
     if folder is None:
         return synthetic.render_faces(count, seed, start, world, size, jobs=jobs)
@@ -45,7 +45,11 @@ def draw_faces(
     if not len(photographs):
         raise ValueError(f"{folder} holds no faces: prepare photographs into it (swaplib prepare)")
     order = np.random.default_rng(seed).permutation(len(photographs))
-    return photographs[[int(order[(start + k) % len(order)]) for k in range(count)]].resize(size)
+    return _take(photographs, [int(order[(start + k) % len(order)]) for k in range(count)], size)
+
+
+def _take(photographs: data.Dataset, rows: list[int], size: int) -> Faces:
+    return replace(photographs[rows], factors=None).resize(size)
 
 
 @dataclass(frozen=True)
@@ -85,21 +89,22 @@ def draw_clip(
 ) -> tuple[Faces, Faces]:
     """Return a source, a batch of one, and the frames of a clip: rendered, or of a prepared folder.
 
-    Rendered, the clip is of face `start` of a series, and the source the fourth one after it.
-    Of a folder, the clip is its first subject's pictures in the order of their files, as many as `seconds` have, and
-    the source the first picture of another subject. Where it knows no subjects, all pictures but the last are the clip,
-    and the last is the source. Raises as `data.open` does, and ValueError for a folder without two frames and a source.
+    Rendered, the clip is of face `start` of a series, and the source the fourth one after it. Of a folder, the clip is
+    its first subject's pictures in the order of their files, as many as `seconds` have, and the source the first
+    picture of another subject. Where it knows no subjects, all pictures but the last are the clip, and the last is the
+    source. Raises as `data.open` does, and ValueError for a folder without two frames and a source.
     """
     if folder is None:
         clip = synthetic.render_clip(seconds, seed, start, size=size, fps=fps, jobs=jobs)
         return synthetic.render_faces(1, seed, start + 4, "calm", size), clip
     photographs = data.open(folder)
-    subjects, order = photographs.metadata["subject"], photographs.metadata["source"].argsort(kind="stable").tolist()
+    subjects = photographs.metadata["subject"]
+    order = photographs.metadata["source"].sort_values(kind="stable").index.tolist()
     own = [k for k in order if subjects[k] == subjects[order[0]]] if order and subjects[order[0]] else order[:-1]
     others = [k for k in order if k not in set(own)]
     if len(own) < 2 or not others:
         raise ValueError(f"{folder} holds no clip and a source: prepare a film's frames and another person's picture")
-    return photographs[[others[0]]].resize(size), photographs[own[: round(seconds * fps)]].resize(size)
+    return _take(photographs, others[:1], size), _take(photographs, own[: round(seconds * fps)], size)
 
 
 def true_swap(source: Faces, target: Faces, size: int | None = None) -> dict[str, Faces]:
@@ -131,9 +136,9 @@ def find_scores(faces: Faces, name: str, panel: Judges) -> torch.Tensor:
 
 def label(faces: Faces, parser: Parser | None = None) -> Faces:
     """Return the faces with label maps: their own, or what a parser finds, by default our released one."""
-    parser = judges.frozen("parser", "demo") if parser is None else parser
+    parser = judges.load("parser", "demo", faces.images.device) if parser is None else parser
     with torch.no_grad():
-        return replace(faces, labels=label_faces(faces, parser.to(faces.images.device)))
+        return replace(faces, labels=label_faces(faces, parser))
 
 
 def open_photographs(folder: str | os.PathLike | None) -> data.Dataset | None:

@@ -234,7 +234,8 @@ class _Finder(ast.NodeVisitor):
         self.generic_visit(node)
         words = [word.value for word in node.keywords if word.arg == "preset"]
         module, arguments = getattr(node.func, "value", None), [*node.args, *words]
-        if not isinstance(module, ast.Name) or len(arguments) < 2 or _name(arguments[1]) != "preset":
+        called = isinstance(node.func, ast.Attribute) and isinstance(module, ast.Name) and len(arguments) > 1
+        if not called or _name(arguments[1]) != "preset":
             return
         found, own = _constant(arguments[0], self.known), "weights" in map(_name, arguments[2:])
         if node.func.attr == "load" and module.id in REGISTRIES:
