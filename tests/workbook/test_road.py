@@ -115,7 +115,7 @@ def test_mixers_and_directions_walk_the_road(imported, photographs):
     values = {"data": str(photographs / "faces"), "size": 64, "pairs": 2, "count": 24}
     report = runner.run(["24", "31"], OFFICIAL, values, out=imported / "out", progress=False, jobs=1)
     made = {str(path.relative_to(report.figures)).split(".")[0] for path in report.figures.rglob("*.*")}
-    for name in ("fig1_swaps", "groups", "pictures", "table_calm_2"):
+    for name in ("fig1_swaps", "groups", "pictures", "table_photographs_2"):
         assert f"latent_swap/{name}" in made
     for name in ("interfacegan", "ganspace", "sefa", "edits", "swapped"):
         assert f"directions_latent_swap/{name}" in made
@@ -124,7 +124,7 @@ def test_mixers_and_directions_walk_the_road(imported, photographs):
     shown = "\n".join(str(output) for cell in cells if cell.cell_type == "code" for output in cell.outputs)
     assert "left out, without weights at the preset official: rsgan" in shown
     assert "Left out, since photographs have no true swap: PSNR face, SSIM face." in shown
-    assert "true swap" not in (report.figures / "latent_swap" / "table_calm_2.csv").read_text()
+    assert "true swap" not in (report.figures / "latent_swap" / "table_photographs_2.csv").read_text()
 
 
 def test_every_lesson_of_the_road_says_what_it_lacks_and_takes(photographs, tmp_path, monkeypatch):
