@@ -407,6 +407,10 @@ def test_photographs_have_everything_but_a_truth(photographs):
     text = metrics.table_markdown(table.drop(index=["source"]), ["psnr_face", "to_source"])
     assert "Left out, since photographs have no true swap: PSNR face." in text
     assert text.startswith("| | id. to source ↓ |")
+    text = metrics.table_markdown(table).splitlines()
+    left = next(line for line in text if line.startswith("Left out")).split(": ")[1].removesuffix(".").split(", ")
+    assert {"PSNR", "SSIM", "skin", "gaze"} < set(left)
+    assert not {title.strip(" ↑↓") for title in text[0].split("|")} & set(left)
     first = metrics.measure(["target"], 2, seed=5, **options).query("system == 'target'")
     pd.testing.assert_frame_equal(first.drop(columns="seconds"), rows[:2].drop(columns="seconds"))
 
