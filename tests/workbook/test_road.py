@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import nbformat
@@ -11,8 +10,6 @@ import official
 import pytest
 import torch
 from PIL import Image
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from typer.testing import CliRunner
 
 from swaplib import data, families, generators, judges, synthetic, weights
@@ -195,56 +192,6 @@ def test_material_of_rendered_faces_knows_the_truth():
 
 
 # ---------------------------------------------------------------------------------------------- memory
-
-
-class Largest(TorchDispatchMode):
-    """Keeps the size of the largest tensor that is made meanwhile, in bytes."""
-
-    size = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        made = func(*args, **(kwargs or {}))
-        given = {place.data_ptr() for place in _list_storages((args, kwargs))}  # of which views are made
-        sizes = [place.nbytes() for place in _list_storages(made) if place.data_ptr() not in given]
-        self.size = max([self.size, *sizes])
-        return made
-
-
-def _list_storages(tree) -> list:
-    return [one.untyped_storage() for one in tree_leaves(tree) if isinstance(one, torch.Tensor)]
-
-
-def run_cells(book: Path, values: dict, *words: str) -> tuple[dict, int]:
-    """Run the cells of a lesson up to its swaps, and those with some words; how large tensors get in the latter."""
-    cells = [cell for cell in nbformat.read(book, as_version=4).cells if cell.cell_type == "code"]
-    names, mode = {}, Largest()
-    for cell in cells:
-        tags = cell.metadata.get("tags", [])
-        if "parameters" in tags:
-            exec(cell.source, names)
-            names |= values
-        elif re.match(r"import time\n|family = ", cell.source):
-            exec(cell.source, names)
-        elif any(word in cell.source for word in words) and "truth" not in tags:
-            with mode:
-                exec(cell.source, names)
-    return names, mode.size
-
-
-def test_memory_does_not_grow_with_the_pairs(photographs, monkeypatch):
-    """Lesson 25, its swaps of many pairs: a thousand take as much as a few."""
-    (book,) = runner.choose(["25"])
-    values = {"preset": "smoke", "data": str(photographs / "faces"), "size": 64}
-
-    def measure(pairs: int, step: int) -> int:
-        monkeypatch.setattr(material, "STEP", step)
-        names, size = run_cells(book, values | {"pairs": pairs}, "held = material.Pairs")
-        assert sum(part.shape[1] for part in names["near"]) == pairs
-        return size
-
-    measure(4, 4)  # judges are loaded once
-    assert measure(8, 4) == measure(32, 4)
-    assert measure(32, 32) > measure(8, 4)  # which is what `STEP` is for
 
 
 def test_the_preflight_states_the_memory_of_a_thousand_pairs(imported, photographs, monkeypatch):
