@@ -233,7 +233,7 @@ def heat_map(
 
 def colour_labels(labels: torch.Tensor | np.ndarray) -> np.ndarray:
     """Turn label maps (..., H, W) in CelebAMask-HQ's order into uint8 colours (..., H, W, 3)."""
-    labels = np.asarray(labels)
+    labels = torch.as_tensor(labels).cpu().numpy()
     if labels.size and labels.max() >= len(LABEL_COLOURS):
         raise ValueError(
             f"labels hold the value {labels.max()}, but there are {len(LABEL_COLOURS)} classes: translate them to "

@@ -235,7 +235,8 @@ class StyleGAN2(Fillable, FrozenModel):
 
     def forward(self, ws: torch.Tensor) -> torch.Tensor:  # (B, layers, w) -> (B, 3, S, S)
         """Generate pictures, clamped to [-1, 1], always with the same noise; without gradients, a few at a time."""
-        step = len(ws) if torch.is_grad_enabled() else self.at_once()
+        learned = ws.requires_grad or any(parameter.requires_grad for parameter in self.network.parameters())
+        step = len(ws) if torch.is_grad_enabled() and learned else self.at_once()
         made = [self.network.synthesis(some).clamp(-1, 1) for some in ws.split(step)]
         return made[0] if len(made) == 1 else torch.cat(made)
 

@@ -35,9 +35,18 @@ def _device(family: Family) -> torch.device:
 
 
 @torch.no_grad()
-def decode(family: Family, codes: Codes, batch: int = 32) -> torch.Tensor:
-    """Decode codes to images (B, 3, H, W) in [-1, 1], `batch` at a time at most."""
-    return torch.cat([family.decode(one) for one in split_batches(codes, min(batch, family.at_once()))])
+def decode(family: Family, codes: Codes, batch: int = 32, largest: int | None = None) -> torch.Tensor:
+    """Decode codes to images (B, 3, H, W) in [-1, 1], `batch` at a time at most.
+
+    largest: edge of the pictures that are kept, in pixels, so that few are large at a time; None: as they are made.
+    """
+    batches = split_batches(codes, min(batch, family.at_once()))
+    return torch.cat([_shrink(family.decode(one), largest) for one in batches])
+
+
+def _shrink(images: torch.Tensor, largest: int | None) -> torch.Tensor:
+    size = images.shape[-1]
+    return Faces(images).resize(size if largest is None else min(size, largest)).images
 
 
 def swap(
@@ -71,8 +80,7 @@ def swap_each(
     for rows in family.split(target):
         ours, theirs = (family.encode(family.fit_size(one[rows]).to(device)) for one in (source, target))
         for name, amounts in ways.items():
-            made = Faces(family.decode(family.mix(ours, theirs, amounts)).cpu())
-            shown[name].append(made.resize(min(largest, made.size[0])).images)
+            shown[name].append(_shrink(family.decode(family.mix(ours, theirs, amounts)), largest).cpu())
     return {name: torch.cat(pictures) for name, pictures in shown.items()}
 
 
@@ -142,8 +150,8 @@ def tune(
     faces: whom the swaps are to show, as they are to look: for a film, the source driven by its frames
     (`Reenactor.drive`). Tuned on the target's own frames instead, a family draws the target. Codes stay fixed, and so
     does everything but what the family calls `tunable`; Adam takes `steps` steps of `Family.tuning_loss` on random
-    batches (the paper: 200 for each frame). The family itself isn't changed.
-    Raises ValueError for a family that has nothing to tune.
+    batches (the paper: 200 for each frame) of `batch` pictures, fewer where they are large. The family itself isn't
+    changed. Raises ValueError for a family that has nothing to tune.
     """
     tuned = deepcopy(family.for_inference()).eval().requires_grad_(False)
     learning = [parameter.requires_grad_() for parameter in tuned.tunable()]
@@ -151,7 +159,7 @@ def tune(
         raise ValueError(f"{family.name} has nothing that could be tuned: swap without")
     codes, wanted = encode(tuned, faces), family.fit_size(faces).images.to(learning[0].device)
     optimiser = torch.optim.Adam(learning, learning_rate)
-    draw = torch.Generator().manual_seed(seed)
+    draw, batch = torch.Generator().manual_seed(seed), min(batch, family.at_once())
     for _ in tqdm(range(steps), desc="tuning", unit="step", disable=not progress):
         rows = torch.randperm(len(faces), generator=draw)[:batch]
         shown = tuned.decode({name: code[rows] for name, code in codes.items()})

@@ -72,6 +72,11 @@ METRICS = (
     Metric("seconds", "s per swap", "lower", f"in batches of {CHUNK}, one thread; compare within one table only"),
 )  # fmt: skip
 NAMES = tuple(metric.name for metric in METRICS)
+TRUTHS = frozenset({
+    "psnr", "psnr_face", "ssim", "ssim_face", "ms_ssim", "ms_ssim_face", "error", "psnr_face_moved", "ssim_face_moved",
+    "shape_true", "gaze", "skin", "light", "sharpness", "perceptual",
+})  # fmt: skip
+"""Those that only rendered pairs have: they compare with the true swap, or with what is known of its faces."""
 _FOUND = ("top_1", "top_5")
 
 

@@ -22,7 +22,7 @@ from swaplib.judges import Judges
 from swaplib.metrics.identity import self_consistency
 from swaplib.metrics.image import SIZE, resized
 from swaplib.metrics.pairs import Pairs, draw_pairs
-from swaplib.metrics.scoring import CHUNK, NAMES, Scorer, list_metrics
+from swaplib.metrics.scoring import CHUNK, NAMES, TRUTHS, Scorer, list_metrics
 from swaplib.synthetic.threads import one_thread
 
 # ---------------------------------------------------------------------------------------------- the table
@@ -256,14 +256,18 @@ def _spread(values: np.ndarray, seed: int, draws: int) -> tuple[float, float, fl
 def table_markdown(table: pd.DataFrame, metrics: Sequence[str] | None = None) -> str:
     """Write `summarise`'s table as Markdown: means ± half the width of their 95% intervals, and how to read it.
 
-    metrics: by name; all that have a value by default. Raises ValueError for an unknown one.
+    metrics: by name; all that have a value by default. Those that need a truth, which photographs don't have, are named
+    below the table instead. Raises ValueError for an unknown one.
     """
     known = {metric.name: metric for metric in list_metrics(table.columns)}
     unknown = [name for name in metrics or () if name not in known]
     if unknown:
         raise ValueError(f"unknown metric {unknown[0]!r}: choose from {', '.join(known)}")
-    wanted = [name for name in known if name in table and table[name].notna().any()] if metrics is None else metrics
-    shown = [metric for name, metric in known.items() if name in wanted]
+    measured = [name for name in known if name in table and table[name].notna().any()]
+    missing = TRUTHS.difference(measured) if "photographs" in table.attrs else frozenset()
+    left = [metric.title for name, metric in known.items() if name in missing and (metrics is None or name in metrics)]
+    wanted = measured if metrics is None else metrics
+    shown = [metric for name, metric in known.items() if name in wanted and name not in missing]
     arrow = {"higher": "↑", "lower": "↓"}
     lines = ["| | " + " | ".join(f"{metric.title} {arrow[metric.better]}" for metric in shown) + " |"]
     lines.append("|---|" + "---:|" * len(shown))
@@ -275,6 +279,7 @@ def table_markdown(table: pd.DataFrame, metrics: Sequence[str] | None = None) ->
         f"Means ± half the 95% confidence interval (bootstrap over pairs){f'; {facts}' if facts else ''}.",
         "",
     ]
+    lines += [f"Left out, since photographs have no true swap: {', '.join(left)}.", ""] if left else []
     lines += [f"- {metric.title}: {metric.meaning}" for metric in shown]
     return "\n".join(lines)
 

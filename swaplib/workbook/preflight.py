@@ -2,9 +2,9 @@
 
     print(preflight.check(runner.choose(["25", "50"]), "official").tell())
 
-`swaplib run --dry-run` is this on the command line. Which weights a notebook loads is read from its own cells. Times
-and memory are estimates: what the notebook says about itself at the demo preset, and the operations of the systems'
-swaps at the papers' sizes by what this machine does in a second.
+`swaplib run --dry-run` is this on the command line. Which weights a notebook loads, and for which of them it takes a
+file of yours, is read from its own cells. Times and memory are estimates: what the notebook says about itself at the
+demo preset, and the operations of the systems' swaps at the papers' sizes by what this machine does in a second.
 """
 
 from __future__ import annotations
@@ -142,6 +142,9 @@ def check(
         if missing:
             names = ", ".join(dict.fromkeys(one.model for one in missing))
             reason = f"{names} {'is' if len(set(missing)) == 1 else 'are'} missing"
+            unpublished = {one.model for one in missing if not one.source and own == weights.OFFICIAL}
+            if yours := [name for name in list_own(book, plan[book.stem]) if name in unpublished]:
+                reason += f": nobody publishes weights of {yours[0]}, name yours by --set weights=FILE"
         seconds, gigabytes = _estimate(book, plan[book.stem], [name for _, name in models], own, rate)
         lessons.append(Lesson(book.stem, seconds, gigabytes, missing, reason))
     return Plan(preset, device, rate, tuple(lessons), about)
@@ -153,14 +156,12 @@ def check(
 def list_models(book: Path, values: Mapping[str, Any]) -> Iterator[tuple[Registry, str]]:
     """Yield the models, each once, that a notebook loads at its parameter `preset`: a call `families.load(…, preset)`.
 
-    Names may stand in the call, in a constant tuple or dict over which a loop goes, or in a parameter.
+    Names may stand in the call, in a constant tuple or dict over which a loop goes, or in a parameter. Of those that
+    `material.load_systems` takes, what is not there is left out, as long as something is.
     """
-    seen = set()
-    for source in _code(book):
-        for registry, name in _find_loads(source, values):
-            if name in REGISTRIES[registry] and (registry, name) not in seen:
-                seen.add((registry, name))
-                yield REGISTRIES[registry], name
+    for registry, name in dict.fromkeys(load[:2] for load in _find_loads(book, values)):
+        if name in REGISTRIES[registry]:
+            yield REGISTRIES[registry], name
 
 
 def read_notebook(path: Path) -> nbformat.NotebookNode:
@@ -175,32 +176,42 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def _code(book: Path) -> Iterator[str]:
-    """Yield all of a notebook's code: once, so that constants of one cell are known in others."""
+def list_own(book: Path, values: Mapping[str, Any]) -> list[str]:
+    """Return the models that a notebook loads from the file of its parameter `weights`, where one is given."""
+    return [name for _, name, own in dict.fromkeys(_find_loads(book, values, everything=True)) if own]
+
+
+def _find_loads(book: Path, values: Mapping[str, Any], everything: bool = False) -> list[tuple[str, str, bool]]:
+    """Return module and name of each model that is loaded at the preset, and whether by the parameter `weights`.
+
+    everything: also what is left out where it isn't there.
+    """
     cells = [cell.source for cell in read_notebook(book).cells if cell.cell_type == "code"]
-    yield "\n".join(re.sub(r"^[%!].*$", "", source, flags=re.M) for source in cells)
-
-
-def _find_loads(source: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield module and name of each model that is loaded at the preset, for certain."""
-    tree = ast.parse(source)
+    tree = ast.parse("\n".join(re.sub(r"^[%!].*$", "", source, flags=re.M) for source in cells))
     known: dict[str, Any] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
             found = _constant(node.value, known)
             known |= {} if found is None else {node.targets[0].id: found}
-    finder = _Finder(known | dict(values))
+    finder = _Finder(known | dict(values), everything)
     finder.visit(tree)
-    yield from finder.found
+    return finder.found
 
 
 class _Finder(ast.NodeVisitor):
-    """Collects calls `module.load(name, preset)`; `known` are constants and parameters by name."""
+    """Collects calls `module.load(name, preset)` and those of `material.load_systems`.
 
-    def __init__(self, known: Mapping[str, Any]):
+    known: constants and parameters by name.
+    """
+
+    def __init__(self, known: Mapping[str, Any], everything: bool):
         self.known, self.found = dict(known), []
-        preset = str(known.get("preset", "demo"))
+        preset, file = str(known.get("preset", "demo")), known.get("weights")
         self.ready = {name for registry in REGISTRIES.values() for name in registry.ready(preset)}
+        if everything:
+            self.ready = {name for registry in REGISTRIES.values() for name in registry}
+        elif file and weights.read_name(file):
+            self.ready.add(weights.read_name(file))
 
     def visit_For(self, node: ast.For) -> None:
         self._within([(node.target, node.iter, [])], node)
@@ -222,26 +233,37 @@ class _Finder(ast.NodeVisitor):
             if any(
                 isinstance(part, ast.Attribute) and part.attr == "ready" for one in conditions for part in ast.walk(one)
             ):
-                items = [one for one in items if one in self.ready] or items
+                items = self._choose(items)
             for name, taken in _pair_up(target, items):
                 self.known[name] = _Each(taken)
         self.generic_visit(node)
         self.known = before
 
+    def _choose(self, items: Sequence[Any]) -> list[Any]:
+        """Return what is there of some models, or all where nothing is."""
+        return [one for one in items if one in self.ready] or [*items]
+
     def visit_Call(self, node: ast.Call) -> None:
         self.generic_visit(node)
         words = [word.value for word in node.keywords if word.arg == "preset"]
         module, arguments = getattr(node.func, "value", None), [*node.args, *words]
-        loads = isinstance(node.func, ast.Attribute) and node.func.attr == "load" and len(arguments) > 1
-        ours = loads and isinstance(module, ast.Name) and module.id in REGISTRIES
-        if ours and isinstance(arguments[1], ast.Name) and arguments[1].id == "preset":
-            found = _constant(arguments[0], self.known)
+        called = isinstance(node.func, ast.Attribute) and isinstance(module, ast.Name) and len(arguments) > 1
+        if not called or _name(arguments[1]) != "preset":
+            return
+        found, own = _constant(arguments[0], self.known), "weights" in map(_name, arguments[2:])
+        if node.func.attr == "load" and module.id in REGISTRIES:
             names = found if isinstance(found, _Each) else [found]
-            self.found += [(module.id, name) for name in names if isinstance(name, str)]
+            self.found += [(module.id, name, own) for name in names if isinstance(name, str)]
+        elif (module.id, node.func.attr) == ("material", "load_systems"):
+            self.found += [("families", name, own) for name in self._choose(found or ())]
 
 
 class _Each(list):
     """What a loop's variable may be."""
+
+
+def _name(node: ast.expr) -> str | None:
+    return node.id if isinstance(node, ast.Name) else None
 
 
 def _constant(node: ast.expr, known: Mapping[str, Any]) -> Any:

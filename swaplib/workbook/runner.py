@@ -201,7 +201,8 @@ def settings(
 ) -> dict[str, dict[str, Any]]:
     """Return what to set in each notebook: the preset's values, and `values` where it has such a parameter.
 
-    Text is converted to the parameter's type. Raises WorkbookError for a name that none of the notebooks has.
+    Text is converted to the parameter's type. A file of weights is for the notebooks that load its model. Raises
+    WorkbookError for a name that none of the notebooks has, and for weights that none of them loads.
     """
     chosen = load_preset(preset, folder)
     plan = {book.stem: chosen.get(book.stem, {}) for book in books}
@@ -216,7 +217,21 @@ def settings(
     for book in books:
         check(book, plan[book.stem])
         _check_places(book.stem, plan[book.stem])
+    _hand_out_weights([book for book in books if plan[book.stem].get("weights")], plan)
     return plan
+
+
+def _hand_out_weights(books: list[Path], plan: dict[str, dict[str, Any]]) -> None:
+    """Take the files of weights away from the notebooks that don't load their model, where another one does."""
+    loaded = {book.stem: preflight.list_own(book, _all_values(book, plan[book.stem])) for book in books}
+    for stem, names in loaded.items():
+        model = read_name(plan[stem]["weights"])
+        if model in names:
+            continue
+        if not any(model in others for others in loaded.values()):
+            wanted = " or ".join(names)
+            raise WorkbookError(f"{stem}: {plan[stem]['weights']} holds weights of {model}: name a file of {wanted}")
+        del plan[stem]["weights"]
 
 
 def _check_places(stem: str, values: dict[str, Any]) -> None:

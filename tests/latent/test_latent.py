@@ -83,6 +83,16 @@ def test_what_has_nothing_to_tune_says_so():
         latent.tune(LANDMARKS, drawn.faces(1))
 
 
+@pytest.mark.parametrize(("pixels", "together"), [(3, 3), (64, 4)])
+def test_large_pictures_are_tuned_a_few_at_a_time(pixels, together, monkeypatch):
+    family, seen = families.build("rsgan", "smoke").eval(), []
+    size = family.config.size
+    monkeypatch.setattr("swaplib.training.model.AT_ONCE", pixels * size**2)
+    monkeypatch.setattr(family, "tuning_loss", lambda shown, wanted: seen.append(len(shown)) or (shown - wanted).mean())
+    latent.tune(family, drawn.faces(5, size), steps=2, progress=False)
+    assert seen == [together, together]
+
+
 # ---------------------------------------------------------------------------------------------- paths
 
 
@@ -358,6 +368,10 @@ def test_the_same_pairs_in_several_ways():
     small = latent.swap_each(family, source, target, {"all": None}, 16)["all"]
     assert small.shape[-2:] == (16, 16)
     torch.testing.assert_close(small, Faces(found["all"]).resize(16).images, atol=1e-4, rtol=0)
+    codes = latent.encode(family, source)
+    whole, kept = latent.decode(family, codes), latent.decode(family, codes, largest=16)
+    assert torch.equal(kept, Faces(whole).resize(16).images)
+    assert torch.equal(latent.decode(family, codes, largest=1024), whole)
 
 
 LARGE = """

@@ -402,7 +402,15 @@ def test_photographs_have_everything_but_a_truth(photographs):
     assert rows[["psnr", "ssim_face", "error"]].isna().to_numpy().all()
     assert (rows.reconstruction_error == 0).all()
     assert (rows.to_target < rows.to_source).all()
-    assert "photographs calm" in metrics.table_markdown(metrics.summarise(scores), ["to_source"])
+    table = metrics.summarise(scores)
+    assert "photographs calm" in metrics.table_markdown(table, ["to_source"])
+    text = metrics.table_markdown(table.drop(index=["source"]), ["psnr_face", "to_source"])
+    assert "Left out, since photographs have no true swap: PSNR face." in text
+    assert text.startswith("| | id. to source ↓ |")
+    text = metrics.table_markdown(table).splitlines()
+    left = next(line for line in text if line.startswith("Left out")).split(": ")[1].removesuffix(".").split(", ")
+    assert {"PSNR", "SSIM", "skin", "gaze"} < set(left)
+    assert not {title.strip(" ↑↓") for title in text[0].split("|")} & set(left)
     first = metrics.measure(["target"], 2, seed=5, **options).query("system == 'target'")
     pd.testing.assert_frame_equal(first.drop(columns="seconds"), rows[:2].drop(columns="seconds"))
 

@@ -91,13 +91,14 @@ def walk(widget: widgets.Widget):
 
 # ---------------------------------------------------------------------------------------------- the state
 
-_picks = st.builds(Pick, st.sampled_from(list(studio.KINDS)), st.integers(0, 10**9), st.integers(0, 10**9),
-                   st.sampled_from(list(synthetic.WORLDS)), st.text(), st.text())  # fmt: skip
+_numbers, _names = st.integers(0, 2**63 - 1), st.text(st.characters(exclude_characters="\0"))
+_picks = st.builds(Pick, st.sampled_from(list(studio.KINDS)), _numbers, _numbers,
+                   st.sampled_from(list(synthetic.WORLDS)), _names, _names, _numbers)  # fmt: skip
 _unit = st.floats(0, 1)
 
 
 @given(st.builds(State, _picks, _picks, st.dictionaries(st.text(), _unit), st.dictionaries(st.text(), st.floats(-9, 9)),
-                 st.dictionaries(st.text(), st.integers(0)), _unit))  # fmt: skip
+                 st.dictionaries(st.text(), _numbers), _unit))  # fmt: skip
 def test_a_state_survives_json(state):
     assert State.from_json(state.to_json()) == state
 

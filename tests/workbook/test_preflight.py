@@ -8,7 +8,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from typer.testing import CliRunner
 
-from swaplib import families
+from swaplib import families, weights
 from swaplib.cli import app
 from swaplib.networks.stylegan2 import Generator
 from swaplib.workbook import importing, preflight, runner
@@ -60,10 +60,21 @@ def names(book, **values):
         ("[families.load(name, preset) for name in families.ready(preset)]", []),
         ("answer = ...\n[families.load(name, preset) for name in answer]", []),
         ('%matplotlib inline\nfamilies.load("rsgan", preset)', ["rsgan"]),
+        ('material.load_systems(("target", "e4s"), preset, device)', ["target"]),
+        ('NAMES = ("rsgan", "e4s")\nall = material.load_systems(NAMES, preset)', ["rsgan", "e4s"]),
     ],
 )
 def test_what_a_notebook_loads_is_read_from_its_cells(code, found, folder):
     assert names(write(folder, "10_first", code)) == found
+
+
+def test_a_file_of_weights_is_for_the_models_that_are_loaded_by_it(folder, tmp_path):
+    code = 'families.load("e4s", preset, device, weights)\nfamilies.load("rsgan", preset)'
+    assert preflight.list_own(write(folder, "10_first", code), VALUES) == ["e4s"]
+    code = 'material.load_systems(("rsgan", "e4s"), preset, device, weights)'
+    assert preflight.list_own(write(folder, "10_first", code), VALUES) == ["rsgan", "e4s"]
+    file = str(weights.find_released("rsgan", "smoke"))
+    assert names(write(folder, "10_first", code), weights=file) == ["rsgan"]
 
 
 def test_our_own_notebooks_lack_nothing_at_their_own_preset():
