@@ -121,7 +121,10 @@ READERS = {
     "data/writer.py": {"pd.read_parquet", "json.loads"},
     # What comes with the package, what the package has just written, and no files.
     **{name: {"np.load"} for name in ("judges/shape_model.py", "metrics/details.py", "synthetic/head.py")},
-    **{name: {"Image.open"} for name in ("figures/saving.py", "judges/augment.py", "synthetic/baking.py")},
+    **{
+        name: {"Image.open"}
+        for name in ("figures/saving.py", "judges/augment.py", "synthetic/baking.py", "workbook/pages.py")
+    },
     **{name: {"json.loads"} for name in ("provenance.py", "weights/configs.py")},
 }
 """Who may call what reads a format, or any file of it."""

@@ -14,6 +14,7 @@ import torch
 from swaplib import data, families, judges, synthetic, weights
 from swaplib.faces import Faces
 from swaplib.families import Family
+from swaplib.foreign import read_table
 from swaplib.judges import Judges
 from swaplib.judges.parsing import Parser, label_faces
 from swaplib.latent import directions
@@ -178,4 +179,5 @@ def list_weights(preset: str, *names: str, file: str | os.PathLike | None = None
 
 def read_log(name: str, preset: str) -> pd.DataFrame:
     """Return the log of a training that gave released weights."""
-    return pd.read_csv(weights.find_released(name, preset).with_suffix(".csv"))
+    log = weights.find_released(name, preset).with_suffix(".csv")
+    return read_table(log, "take the weights and their files from the project again")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import json
 import posixpath
 import re
 import shutil
@@ -21,6 +20,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from html import escape, unescape
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
@@ -32,6 +32,7 @@ from PIL import Image
 
 from swaplib import figures
 from swaplib.figures.saving import read_manifest
+from swaplib.foreign import read_json
 from swaplib.provenance import replacing
 from swaplib.workbook.preflight import read_notebook
 
@@ -174,6 +175,12 @@ def _set_formula(body: str, display: bool = False) -> str:
 # ---------------------------------------------------------------------------------------------- the copy
 
 
+def read_run(out: Path) -> dict[str, Any]:
+    """Read which notebooks a run has executed, and how. Raises as `foreign.read_json` does."""
+    fields = {"preset": str, "notebooks": dict}
+    return read_json(out / "manifest.json", "a list of notebooks", "delete it and run the notebooks again", fields)
+
+
 def write(out: Path, pictures: Path, folder: Path, books: Iterable[Path]) -> Path:
     """Write the HTML copy into <out>/html in place of an earlier one, with an index page; return the index.
 
@@ -183,8 +190,7 @@ def write(out: Path, pictures: Path, folder: Path, books: Iterable[Path]) -> Pat
     books = list(books)
     with tempfile.TemporaryDirectory(dir=out) as place:
         copy = _Copy(Path(place, "html"), folder.resolve(), pictures, {book.name: book for book in books})
-        manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-        copy.write_index(books, manifest)
+        copy.write_index(books, read_run(out))
         for book in books:
             copy.need(f"notebooks/{book.name}")
             copy.need(f"notebooks/solutions/{book.name}")

@@ -30,7 +30,7 @@ from nbformat.v4 import new_markdown_cell
 from papermill.exceptions import PapermillExecutionError
 
 from swaplib import data, figures
-from swaplib.foreign import read_json, read_yaml
+from swaplib.foreign import read_yaml
 from swaplib.provenance import checkout, commit, replacing, sha256, versions, write_text
 from swaplib.weights import OFFICIAL, read_name
 from swaplib.workbook import claims, pages, preflight
@@ -459,18 +459,13 @@ _LEFT_OUT = "*Left out here: this is about rendered faces, whose truth is known,
 def _write_manifest(out: Path, preset: str, book: Path, values: dict[str, Any], seconds: float) -> None:
     """Enter one notebook into <out>/manifest.json."""
     path = out / "manifest.json"
-    known = _read_manifest(out)["notebooks"] if path.exists() else {}
+    known = pages.read_run(out)["notebooks"] if path.exists() else {}
     known[book.stem] = {
         "parameters": values, "seconds": seconds, "sha256": sha256(book), "commit": commit(), "versions": versions(),
     }  # fmt: skip
     text = json.dumps({"preset": preset, "notebooks": dict(sorted(known.items()))}, indent=1, ensure_ascii=False)
     with replacing(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
-
-
-def _read_manifest(out: Path) -> dict[str, Any]:
-    fields = {"preset": str, "notebooks": dict}
-    return read_json(out / "manifest.json", "a list of notebooks", "delete it and run the notebooks again", fields)
 
 
 def _renew(books: list[Path], out: Path, pictures: Path, everything: bool) -> list[str]:

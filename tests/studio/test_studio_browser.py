@@ -233,8 +233,7 @@ def test_photographs_are_dropped_pasted_and_shown_with_their_crops(page, two):
     )
     face = page.get_by_label("face", exact=True).last
     before = shown.get_attribute("src")
-    face.focus()
-    page.keyboard.press("ArrowDown")
+    face.select_option("1")
     playwright.expect(status).to_contain_text("number 1 was taken")
     playwright.expect(shown).not_to_have_attribute("src", before)
     page.get_by_role("button", name="undo").click()

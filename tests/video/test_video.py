@@ -92,7 +92,7 @@ def test_bad_videos_get_a_sentence(tmp_path, folder, capfd, monkeypatch):
         writer.write(np.zeros((48, 64, 3), np.uint8))
     writer.release()
     assert files.info(tmp_path / "known.avi").count == 3
-    bad = {"empty.mp4": b"", "words.mp4": b"no video" * 99, "cut.mp4": whole[: len(whole) // 3]}
+    bad = {"words.mp4": b"no video" * 99, "cut.mp4": whole[: len(whole) // 3]}
     bad["codec.avi"] = (tmp_path / "known.avi").read_bytes().replace(b"MJPG", b"ZZZZ")
     for name, content in bad.items():
         (tmp_path / name).write_bytes(content)
@@ -101,6 +101,9 @@ def test_bad_videos_get_a_sentence(tmp_path, folder, capfd, monkeypatch):
             with pytest.raises(ValueError, match=rf"{name} is no video that can be read"):
                 files.info(tmp_path / name)
             monkeypatch.undo()
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(ValueError, match=r"empty\.mp4 is empty \(0 bytes\): get a whole copy of it"):
+        files.info(tmp_path / "empty.mp4")
     with pytest.raises(ValueError, match=r"https://example\.org/film\.mp4 is an address: download the film first"):
         files.info(Path("https://example.org/film.mp4"))
     assert capfd.readouterr().err == ""
