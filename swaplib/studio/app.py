@@ -458,7 +458,7 @@ class Studio(App):
         """Write captions and notes."""
         texts = {name: name for name in self.captions} | {"path": "the way from the target to the picture"}
         if not (self.state.source.rendered and self.state.target.rendered):
-            texts["true swap"] = "true swap: unknown"
+            texts["true swap"] = "no true swap"
         for name, text in texts.items():
             self.captions[name].value = f"<b>{html.escape(text)}</b>"
         crops = self.choosers["source"].tell_crop() | self.choosers["target"].tell_crop()
