@@ -108,11 +108,13 @@ class Family(Fillable, Model):
     any_size     whether pictures of other sizes than the config's are accepted; the codes' sizes then follow them
     paper        what its paper calls the system, and the arXiv id; None where it has none
     official     what the authors' published file must fill (`load_official`); empty where there is no such file
+    official_framing  how the authors align the pictures that their file has learned from
     moved        what its paper lets come along with the source's face, as `synthetic.true_swap` names it
     driven       whether its paper first gives the source the target's pose and expression (`latent.Driven`)
     """
 
     swap_parts: ClassVar[tuple[str, ...]]
+    official_framing: ClassVar[str] = "portrait"
     any_size: ClassVar[bool] = False
     paper: ClassVar[tuple[str, str] | None] = None
     moved: ClassVar[tuple[str, ...]] = ()

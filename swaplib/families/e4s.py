@@ -319,6 +319,7 @@ class E4S(Family):
     driven: ClassVar[bool] = True
     training_only: ClassVar[tuple[str, ...]] = ("discriminator", "embedder", "classifier", "distance")
     official: ClassVar[tuple[str, ...]] = ("encoder", "mlps", "generator", "mean")
+    official_framing: ClassVar[str] = "ffhq"
 
     def __init__(
         self, config: Config, generator: StyleGAN2, parser: Parser, embedder: Identity, classifier: IdentityLinear

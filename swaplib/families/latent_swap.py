@@ -166,6 +166,7 @@ class LatentSwap(Family):
     training_only: ClassVar[tuple[str, ...]] = ("embedder", "form")
     optional: ClassVar[tuple[str, ...]] = ("encoder",)
     official: ClassVar[tuple[str, ...]] = ("mixer",)
+    official_framing: ClassVar[str] = "ffhq"
     counted: ClassVar[Mapping[str, str]] = {"latent_mixers_1024": "mixer"}
 
     def __init__(

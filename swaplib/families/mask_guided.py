@@ -366,6 +366,7 @@ class MaskGuided(Family):
     Config = Config
     training_only: ClassVar[tuple[str, ...]] = ("image_decoders", "discriminators", "classifier", "distance")
     official: ClassVar[tuple[str, ...]] = ("generator", "encoders", "decoders")
+    official_framing: ClassVar[str] = "five_point"
 
     def __init__(self, config: Config, parser: Parser, classifier: IdentityLinear | None = None):
         super().__init__(config, parser=parser, classifier=classifier)

@@ -235,31 +235,46 @@ def _list_configs(name: str, content: Any, frozen: Mapping[str, Any]) -> Sequenc
     if name in judges.PUBLISHED:
         return [judges.PUBLISHED.config(name, OFFICIAL)]
     kind = registry(name).kind(name)
-    try:
-        if name == "stylegan2":
-            return [replace(kind.Config.paper(), **published.read_sizes(content["G_ema"]))]
-        if name == "stylenerf":
-            sizes = vars(published.read_build(content["G_ema"]))
-            return [replace(kind.Config.released(sizes["size"]), **sizes)]
-        if name == "latent_swap":
-            return [_read_mixers(kind.Config.paper(), content, frozen["generator"])]
-    except (LookupError, ValueError, RuntimeError):
-        return []
-    changes = {"framing": "ffhq" if name == "e4s" else "five_point", "judges_preset": OFFICIAL}
-    changes |= {"parser_preset": OFFICIAL} if name == "mask_guided" else {}
-    presets = ("released", "paper", "demo", "smoke")
-    configs = [getattr(kind.Config, preset)() for preset in presets if hasattr(kind.Config, preset)]
-    return [replace(config, **changes) for config in configs]
+    if name in _SIZED:
+        try:
+            configs = [_SIZED[name](kind, content, frozen)]
+        except (LookupError, ValueError, RuntimeError):
+            return []
+    else:
+        presets = ("released", "paper", "demo", "smoke")
+        configs = [getattr(kind.Config, preset)() for preset in presets if hasattr(kind.Config, preset)]
+    return [_as_published(kind, config) for config in configs]
 
 
-def _read_mixers(config: Any, content: Any, generator: Model) -> Any:
+def _as_published(kind: type[Model], config: Any) -> Any:
+    """Return a family's config with its authors' framing and with imported networks beside it; a generator's as it is."""
+    if not hasattr(config, "framing"):
+        return config
+    fields = {"framing", "judges_preset", "parser_preset"} & vars(config).keys()
+    return replace(config, **{name: kind.official_framing if name == "framing" else OFFICIAL for name in fields})
+
+
+def _read_stylegan2(kind: type[Model], content: Any, frozen: Mapping[str, Any]) -> Any:
+    return replace(kind.Config.paper(), **published.read_sizes(content["G_ema"]))
+
+
+def _read_stylenerf(kind: type[Model], content: Any, frozen: Mapping[str, Any]) -> Any:
+    sizes = vars(published.read_build(content["G_ema"]))
+    return replace(kind.Config.released(sizes["size"]), **sizes)
+
+
+def _read_mixers(kind: type[Model], content: Any, frozen: Mapping[str, Any]) -> Any:
     """Return LatentSwap's config: its mixers' number and depth from the file, its pictures from the generator."""
     tensors = names.from_latentswap(content)["mixer"]
     layers, depth = len(tensors["weights.0"]), sum(name.startswith("weights.") for name in tensors)
     return replace(
-        config, size=generator.config.size, framing="ffhq", generator_preset=OFFICIAL, encoder_preset=OFFICIAL,
-        judges_preset=OFFICIAL, space="w+" if layers > 1 else "w", depth=depth,
+        kind.Config.paper(), size=frozen["generator"].config.size, generator_preset=OFFICIAL, encoder_preset=OFFICIAL,
+        space="w+" if layers > 1 else "w", depth=depth,
     )  # fmt: skip
+
+
+_SIZED = {"stylegan2": _read_stylegan2, "stylenerf": _read_stylenerf, "latent_swap": _read_mixers}
+"""Formats whose tensors say how large the model is; the others are of one of our presets."""
 
 
 def _find_generator(path: str | os.PathLike) -> Model:
