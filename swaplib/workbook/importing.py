@@ -247,7 +247,7 @@ def _list_configs(name: str, content: Any, frozen: Mapping[str, Any]) -> Sequenc
 
 
 def _as_published(kind: type[Model], config: Any) -> Any:
-    """Return a family's config with its authors' framing and with imported networks beside it; a generator's as it is."""
+    """Return a family's config with its authors' framing and imported networks beside it; others as they are."""
     if not hasattr(config, "framing"):
         return config
     fields = {"framing", "judges_preset", "parser_preset"} & vars(config).keys()
