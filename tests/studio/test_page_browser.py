@@ -10,10 +10,10 @@ from swaplib.studio.screen import read_shipped
 
 # A page around page.js: the boxes of two faces, and a model that keeps what it is sent.
 PAGE = """<!doctype html><meta charset="utf-8"><div class="swaplib-app">
-<div class="swaplib-for-source"><button>upload</button></div><div class="swaplib-for-target"><img></div>
+<div class="swaplib-for-source"><button>upload</button></div><div class="swaplib-for-target"><img class="swaplib-target"></div>
 <button class="elsewhere">elsewhere</button><div id="page"></div></div><script type="module">
 SCRIPT
-const values = { told: {}, key: "k", most: 100 };
+const values = { told: { target: "the target" }, key: "k", most: 100 };
 window.sent = [];
 const model = {
   get: (name) => values[name], on() {}, off() {},
@@ -37,7 +37,8 @@ def page(tmp_path):
     path = tmp_path / "page.html"
     path.write_text(PAGE.replace("SCRIPT", read_shipped("page.js").replace("export default", "const app =")))
     with browser.offline(path) as page:
-        page.wait_for_function("window.sent.length == 1")
+        # The element is looked for in its page a moment after it is made; a picture has its text once it was found.
+        page.wait_for_selector("img[alt='the target']", state="attached")
         yield page
 
 
