@@ -1,4 +1,4 @@
-"""`python -m swaplib.cli`: the command line of a Python that hasn't its scripts on the path."""
+"""`python -m swaplib.cli`: the command line of a Python whose scripts are not on the path, or under torchrun."""
 
 from __future__ import annotations
 
