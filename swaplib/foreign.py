@@ -30,6 +30,10 @@ TABLE_BYTES = 1 << 30
 _WEB = (b"<!doctype html", b"<html", b"<?xml")
 
 
+class EmptyFileError(ValueError):
+    """A file of no bytes."""
+
+
 def check_file(path: str | os.PathLike, what: str, most: int | None = None) -> Path:
     """Return the path of a plain file that can be read and is neither empty nor a web page.
 
@@ -52,19 +56,15 @@ def check_file(path: str | os.PathLike, what: str, most: int | None = None) -> P
             raise
         raise OSError(f"{path} can't be read ({error.strerror}): check its permissions, or copy it again") from error
     if not begin:
-        raise ValueError(f"{path} is empty (0 bytes): get a whole copy of it")
-    if is_web_page(begin):
+        raise EmptyFileError(f"{path} is empty (0 bytes): get a whole copy of it")
+    if begin.lstrip().lower().startswith(_WEB):  # servers like to send one instead of a file
         raise ValueError(
-            f"{path} is a web page, not {what}: open its address in a browser, where large files want to be confirmed"
+            f"{path} is a web page, not {what}: open its address in a browser, where large files want to be confirmed, "
+            "and save the file itself"
         )
     if most is not None and status.st_size > most:
         raise ValueError(f"{path} has {status.st_size:,} bytes, and {what} has at most {most:,}: choose another file")
     return path
-
-
-def is_web_page(begin: bytes) -> bool:
-    """Tell by the first bytes of a file whether it is a web page, which servers like to send instead of a file."""
-    return begin.lstrip().lower().startswith(_WEB)
 
 
 def damaged(path: str | os.PathLike, reason: object, remedy: str) -> ValueError:

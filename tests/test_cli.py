@@ -1,4 +1,4 @@
-"""cli.py: every command does its work, and every expected error is one sentence without a traceback."""
+"""The command line: every command does its work, and every expected error is one sentence without a traceback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from typer.testing import CliRunner
 
-from swaplib import cli, data, families, generators, judges, provenance, synthetic, weights
+from swaplib import data, families, generators, judges, provenance, synthetic, weights
 from swaplib.cli import app
 from swaplib.faces import to_uint8
 from swaplib.judges.perceptual import AlexNetDistance
@@ -25,6 +25,7 @@ from swaplib.latent import reenactment
 from swaplib.video import files
 from swaplib.weights import published
 from swaplib.weights.published_names import to_rosinality
+from swaplib.workbook import inventory
 
 COMMANDS = (
     "swap",
@@ -180,7 +181,7 @@ def test_info_tells_the_released_weights(found):
 
 
 def test_info_in_words_names_everything(found, monkeypatch):
-    monkeypatch.setattr(cli, "describe", lambda: found)
+    monkeypatch.setattr(inventory, "describe", lambda: found)
     words = call("info")[1]
     assert all(name in words for kind in found.values() for name in kind)
     assert "30,370,060" in words

@@ -213,7 +213,7 @@ def feature_loss(features: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 
 class Autoencoder(Family):
-    """The base of all three: encoder, decoder, and the swap by copy, paste and repair.
+    """The base of all three, which add their `discriminators`: encoder, decoder, the swap by copy, paste and repair.
 
     face, surround                  the whole picture, of which a swap uses the region inside the mask, outside it
     face_points, surround_points    its 68 landmarks, in pixels
@@ -222,6 +222,7 @@ class Autoencoder(Family):
     swap_parts = ("face", "face_points")
     training_only: ClassVar[tuple[str, ...]] = ("discriminators", "encoder.log_variance")
     random: ClassVar[bool]  # whether a picture's code is drawn from a distribution
+    discriminators: nn.ModuleDict
 
     def __init__(self, config: Config):
         super().__init__(config)
@@ -234,7 +235,6 @@ class Autoencoder(Family):
         )
         self.encoder = Encoder(config, self.random)
         self.decoder = blocks.Decoder(size, config.z, config.width_decoder, config.most)
-        self.discriminators = self._discriminators(config)
 
     # -- the contract
 
@@ -274,9 +274,6 @@ class Autoencoder(Family):
     def stages(cls, config: Config) -> list[Stage]:
         """Return one stage, its learning rates falling as the config says."""
         return [Stage("whole", config, 1.0, cosine(1.0, config.last_rate))]
-
-    def _discriminators(self, config: Config) -> nn.ModuleDict:
-        raise NotImplementedError
 
     def _phase(self, name: str, losses: Callable[[Faces], dict[str, torch.Tensor]], *networks: nn.Module) -> Phase:
         parameters = [parameter for network in networks for parameter in network.parameters()]
@@ -330,8 +327,10 @@ class VAEGAN(Autoencoder):
     Config = VAEGANConfig
     random = True
 
-    def _discriminators(self, config: VAEGANConfig) -> nn.ModuleDict:
-        return nn.ModuleDict({"image": PatchDiscriminator(config.size, config.width_discriminator, config.most)})
+    def __init__(self, config: VAEGANConfig):
+        super().__init__(config)
+        image = PatchDiscriminator(config.size, config.width_discriminator, config.most)
+        self.discriminators = nn.ModuleDict({"image": image})
 
     def phases(self) -> list[Phase]:
         return [
@@ -401,8 +400,9 @@ class ALI(Autoencoder):
     Config = ALIConfig
     random = True
 
-    def _discriminators(self, config: ALIConfig) -> nn.ModuleDict:
-        return nn.ModuleDict({"pair": PairDiscriminator(config)})
+    def __init__(self, config: ALIConfig):
+        super().__init__(config)
+        self.discriminators = nn.ModuleDict({"pair": PairDiscriminator(config)})
 
     def phases(self) -> list[Phase]:
         return [
@@ -457,8 +457,9 @@ class AlphaGAN(Autoencoder):
     Config = AlphaGANConfig
     random = False
 
-    def _discriminators(self, config: AlphaGANConfig) -> nn.ModuleDict:
-        return nn.ModuleDict({
+    def __init__(self, config: AlphaGANConfig):
+        super().__init__(config)
+        self.discriminators = nn.ModuleDict({
             "image": PatchDiscriminator(config.size, config.width_discriminator, config.most),
             "code": CodeDiscriminator(config),
         })  # fmt: skip

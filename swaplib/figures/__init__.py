@@ -28,6 +28,7 @@ from swaplib.figures.drawing import (
 from swaplib.figures.gallery import index, write_gallery
 from swaplib.figures.refreshing import refresh
 from swaplib.figures.saving import (
+    ENDINGS,
     committed,
     find,
     folder,
@@ -41,7 +42,7 @@ from swaplib.figures.saving import (
 )
 
 __all__ = (
-    "INK", "MUTED", "SOURCE", "STYLE", "TARGET", "colour_labels", "committed", "dim", "draw_landmarks", "find",
-    "folder", "grid", "heat_map", "index", "label_legend", "layers", "manifest", "markdown_table", "read_story",
+    "ENDINGS", "INK", "MUTED", "SOURCE", "STYLE", "TARGET", "colour_labels", "committed", "dim", "draw_landmarks",
+    "find", "folder", "grid", "heat_map", "index", "label_legend", "layers", "manifest", "markdown_table", "read_story",
     "refresh", "save", "save_picture", "save_table", "sheet", "style", "swap_grid", "write_gallery",
 )  # fmt: skip

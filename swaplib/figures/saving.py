@@ -41,6 +41,8 @@ from swaplib.provenance import (
 )
 
 JPEG_QUALITY = 90
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+"""What `save_picture` writes."""
 
 # ---------------------------------------------------------------------------------------------- the manifest
 
@@ -296,8 +298,8 @@ def save_picture(image: Any, path: str | Path, source: DigitalSource = "composit
         ".webp": {"format": "WEBP", "quality": 95, "xmp": packet.encode()},
     }
     options[".jpeg"] = options[".jpg"]
-    if path.suffix.lower() not in options:
-        raise ValueError(f"{path}: pictures are saved as {', '.join(sorted(options))}; choose one of these endings")
+    if path.suffix.lower() not in ENDINGS:
+        raise ValueError(f"{path}: pictures are saved as {', '.join(ENDINGS)}; choose one of these endings")
     if alpha is not None:
         is_jpeg = options[path.suffix.lower()]["format"] == "JPEG"
         array = load(np.dstack([array, alpha])) if is_jpeg else np.dstack([array, alpha])

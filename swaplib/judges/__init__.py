@@ -15,10 +15,11 @@ from swaplib.judges.registry import (
     kind,
     load,
     load_official,
+    load_stand_in,
     start,
 )
 
 __all__ = [
     "ALL", "NAMES", "PUBLISHED", "TRAINED", "Judge", "Judges", "PublishedJudge", "build", "config", "frozen", "kind",
-    "load", "load_official", "start",
+    "load", "load_official", "load_stand_in", "start",
 ]  # fmt: skip

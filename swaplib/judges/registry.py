@@ -40,3 +40,14 @@ def load_official(path: str | os.PathLike) -> PublishedJudge:
     if name := weights.read_name(path):
         return PUBLISHED.load(name, file=path)
     return PUBLISHED.kind(filling.recognise(path, PUBLISHED))().load_official(path)
+
+
+def load_stand_in(name: str, path: str | os.PathLike) -> PublishedJudge:
+    """Build the judge in a file as `load_official` does, if it can take the place of the one of ours of that name.
+
+    Raises ValueError also where it can't.
+    """
+    found = load_official(path)
+    if found.name not in (known := kind(name).stand_ins):
+        raise ValueError(f"{path} holds {found.name}, which can't stand in for our {name}: name a file of {known[0]}")
+    return found

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
 
-from swaplib.foreign import is_web_page
+from swaplib.foreign import EmptyFileError, check_file
 
 MAX_PIXELS = 120_000_000
 """Larger pictures are refused: decoded, they would take more than 360 MB."""
@@ -61,7 +61,8 @@ def read(picture: str | os.PathLike | Image.Image | np.ndarray) -> tuple[np.ndar
     except UnidentifiedImageError:
         return _read_tiff(path), []
     except OSError as error:
-        raise _unreadable(path, error) from error
+        reason = error.strerror or str(error)
+        raise PhotoError(f"{path} can't be read ({reason}): check that it is a readable picture file") from error
 
 
 def read_alpha(picture: str | os.PathLike | Image.Image | np.ndarray) -> np.ndarray | None:
@@ -88,31 +89,17 @@ def restore_alpha(photo: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def _check_plain(path: str | os.PathLike) -> None:
-    """Raise PhotoError for what is no plain file, such as a pipe, which would be waited for without end.
-
-    The same for an empty file and for a web page under a picture's name.
-    """
-    path, begin = Path(path), None
+    """Raise PhotoError where `foreign.check_file` refuses a file."""
     try:
-        path.stat()
-        if path.is_file():
-            with path.open("rb") as file:
-                begin = file.read(64)
-    except (FileNotFoundError, NotADirectoryError):
-        raise PhotoError(f"there is no file {path}: check the path", "missing") from None
+        check_file(path, "a picture")
+    except FileNotFoundError as error:
+        raise PhotoError(str(error), "missing") from None
+    except EmptyFileError as error:
+        raise PhotoError(str(error), "empty") from None
+    except (IsADirectoryError, ValueError) as error:
+        raise PhotoError(str(error), "not a picture") from None
     except OSError as error:
-        raise _unreadable(path, error) from error
-    if begin is None:
-        raise PhotoError(f"{path} can't be read (it is no file): name a picture file", "not a picture")
-    if not begin:
-        raise PhotoError(f"{path} is empty (0 bytes): get a whole copy of it", "empty")
-    if is_web_page(begin):
-        raise PhotoError(f"{path} is a web page, not a picture: save the picture itself from it", "not a picture")
-
-
-def _unreadable(path: Path, error: OSError) -> PhotoError:
-    reason = error.strerror or str(error)
-    return PhotoError(f"{path} can't be read ({reason}): check that it is a readable picture file")
+        raise PhotoError(str(error)) from error
 
 
 def refuse_address(path: str | os.PathLike, what: str) -> None:

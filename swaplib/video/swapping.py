@@ -84,13 +84,10 @@ def swap(
     for one in (*own, *others):  # fails early if a source can't be used
         latent.prepare_photo("source", one, kind, size or family.config.size, "largest")
     code = latent.describe_likeness(face)
-    settings = {"kind": kind, "size": size, "amounts": amounts, "sigma": sigma, "seed": seed, "chunk": looking.CHUNK}
+    settings = {"kind": kind, "size": size, "amounts": amounts, "sigma": sigma, "seed": seed, "tune": tune}
     settings |= {"face": repr(face) if code is None else code.tolist(), "target": sha256(target)}
     settings |= {"sources": [_hash_of(one) for one in own], "others": [_hash_of(one) for one in others]}
-    settings |= {"family": family.name, "config": to_plain(family.config), "weights": _hash_of(family)}
-    parser = _find_parser(family)
-    settings |= {"tune": tune, "parser": None if parser is None else _hash_of(parser)}
-    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    key = _make_key(family, settings)
     work = out.with_name(f"{out.name}.unfinished")
     with Hold(work):
         footage = looking.look_through(target, progress)
@@ -122,6 +119,14 @@ def swap(
 
 def _is_everybody(face: latent.Who) -> bool:
     return isinstance(face, str) and face == "all"
+
+
+def _make_key(family: Family, settings: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of all that a swap's frames follow from: its settings, the family and its parser."""
+    parser = _find_parser(family)
+    settings = {**settings, "chunk": looking.CHUNK, "family": family.name, "config": to_plain(family.config)}
+    settings |= {"weights": _hash_of(family), "parser": None if parser is None else _hash_of(parser)}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def _notes(footage: Footage, everyone: Sequence[Person], chosen: Sequence[Person], marks: np.ndarray) -> list[str]:

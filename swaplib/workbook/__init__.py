@@ -1,1 +1,1 @@
-"""The workbook: its headless runner, the papers' claims, the studies, whole trainings and the release of weights."""
+"""The workbook's runner, claims and studies, and what the commands do: trainings, imports, releases, swaps of files."""

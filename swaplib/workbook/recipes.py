@@ -211,13 +211,13 @@ def _latest(name: str, folder: Path) -> Model:
 
 
 def render_dataset(
-    folder: str | os.PathLike,
-    count: int,
-    world: str = "calm",
-    seed: int = 0,
-    size: int = 64,
-    jobs: int = 2,
-    shots: int = 1,
+    name: str, preset: str, out: str | os.PathLike, count: int, world: str = "calm", seed: int = 0, jobs: int = 2
 ) -> Path:
-    """Render a dataset of faces to train on, as far as it isn't there yet."""
-    return data.render(folder, count, seed=seed, world=world, size=max(size, 64), jobs=jobs, shots=shots)
+    """Render a dataset for a model to learn from, as far as it isn't there yet; return its folder in `out`.
+
+    Its pictures have the size of the model's config, 64 px at least; each person is in as many as the config asks for.
+    """
+    config = registry(name).config(name, preset)
+    size, shots = max(config.size, 64), getattr(config, "shots", 1)
+    folder = Path(out) / f"faces_{world}_{size}{f'_x{shots}' if shots > 1 else ''}"
+    return data.render(folder, count, seed=seed, world=world, size=size, jobs=jobs, shots=shots)

@@ -182,7 +182,7 @@ def test_unusable_files_say_what_and_what_to_do(tmp_path, name, content, cause):
 def test_missing_file_and_folder(tmp_path):
     with pytest.raises(PhotoError, match=r"there is no file .*nothing\.jpg"):
         photos.load(tmp_path / "nothing.jpg")
-    with pytest.raises(PhotoError, match="can't be read"):
+    with pytest.raises(PhotoError, match="is a folder"):
         photos.load(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""curriculum.py: stages follow each other, each beginning with what the one before has learned."""
+"""recipes.py: stages follow each other, each beginning with what the one before has learned."""
 
 from __future__ import annotations
 
@@ -47,6 +47,15 @@ def test_stages_run_in_turn_and_end_with_the_config_itself(config, tmp_path):
     assert table.step.tolist() == list(range(1, 11))
     assert table.stage.unique().tolist() == ["half", "alone", "whole"]
     assert (table.seconds.diff().dropna() > 0).all()
+
+
+def test_rendered_datasets_fit_the_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "render", lambda folder, count, **options: (folder, count, options))
+    folder, count, options = recipes.render_dataset("identity", "demo", tmp_path, 8, "wild")
+    assert (folder, count) == (tmp_path / "faces_wild_64_x4", 8)
+    assert (options["size"], options["shots"], options["world"]) == (64, 4, "wild")
+    folder, _, options = recipes.render_dataset("rsgan", "smoke", tmp_path, 8)
+    assert (folder.name, options["size"], options["shots"]) == ("faces_calm_64", 64, 1)
 
 
 def test_a_stopped_run_goes_on_to_the_same_end(config, tmp_path):
