@@ -307,6 +307,16 @@ def named(page, app: str = ".swaplib-app") -> list[tuple[str, str]]:
     return until(page, read, lambda told: all(name for _, name in told))
 
 
+def audit(page, part: str | None = None) -> list[str]:
+    """What axe-core finds in a page that is serious or critical. part: looked at alone, a selector."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    found = axe.Axe().run(page, part).response["violations"]
+    return [
+        f"{one['id']}: {node['html']} {node['failureSummary']}"
+        for one in found if one["impact"] in ("serious", "critical") for node in one["nodes"]
+    ]  # fmt: skip
+
+
 def use_theme(page, theme: str) -> None:
     """Change JupyterLab's theme, "Light" or "Dark", and wait until every colour has come to rest."""
     page.evaluate("name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})", f"JupyterLab {theme}")

@@ -224,6 +224,9 @@ def test_everything_on_the_board_has_a_name(page):
     assert {"undo (Ctrl-Z)", "grow the chosen region by a pixel (+)"} <= {name for role, name in told}
     assert {name for role, name in told if role == "slider"} == {"brush", "opacity", "strength"}
     assert [name for role, name in told if role == "image" and name.startswith("synthetic picture: regional")]
+    for theme in ("Dark", "Light"):
+        browser.use_theme(page, theme)
+        assert browser.audit(page, ".swaplib-app") == []
 
 
 def test_a_reference_lends_its_texture(page):

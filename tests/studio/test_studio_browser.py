@@ -221,6 +221,7 @@ def test_everything_has_a_name_and_can_be_read(page):
     assert sum(name.startswith("synthetic picture: ") for name in pictures) == 3
     for theme in ("Dark", "Light"):
         browser.use_theme(page, theme)
+        assert browser.audit(page, ".swaplib-app") == []
         assert wrong.evaluate(browser.CONTRAST) >= 4.5
         assert page.locator(".swaplib-fold").first.evaluate(browser.CONTRAST) >= 4.5
     source.select_option("rendered")

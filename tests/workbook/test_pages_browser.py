@@ -43,6 +43,16 @@ def test_pages_fit_the_screen_and_can_be_read(folder, width, theme):
         assert page.errors == []
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1000, 390])
+def test_axe_finds_nothing_serious(folder, width, theme):
+    with browser.offline(folder / "index.html", color_scheme=theme) as page:
+        browser.resize(page, width)
+        for name in ("index", "00_start", "24_latent_swap"):  # figures, a strip, formulas, tables
+            page.goto((folder / f"{name}.html").as_uri())
+            assert browser.audit(page) == [], name
+
+
 @pytest.mark.parametrize("width", [1000, 390])
 def test_sliders_move(folder, width):
     with browser.offline(folder / "00_start.html") as page:
