@@ -28,7 +28,6 @@ import pandas as pd
 from swaplib import families, figures, studio
 
 OPEN = """
-import json, time
 import ipywidgets as widgets
 import numpy as np
 from IPython.display import display
@@ -43,6 +42,7 @@ app = studio.Studio(families.load("NAME", "PRESET"))
 display(widgets.VBox([slider, picture]), app)
 """
 ASK = """
+import json, time
 spent = []
 for k in range(20):
     start = time.perf_counter()
@@ -50,7 +50,7 @@ for k in range(20):
     spent.append(1000 * (time.perf_counter() - start))
 print(json.dumps({"ahead": len(app.images["picture"]._sent), "spent": spent, "error": str(app.last_error or "")}))
 """
-BLOCK = "time.sleep(20)"
+BLOCK = "import time; time.sleep(20)"
 TOGETHER = ".noUi-handle[aria-label='all together']"
 
 
@@ -67,21 +67,20 @@ class Folders:
 def press_keys(page, picture: str, handle: str, keys: list[str]) -> list[float]:
     """Press keys on a slider, each when the picture has followed the last one; return milliseconds."""
     page.locator(picture).first.evaluate(browser.WATCH)
-    page.locator(handle).first.focus()
-    return [browser.press(page, key) for key in keys]
+    return [browser.press(page.locator(handle).first, key) for key in keys]
 
 
 def time_family(name: str, preset: str, presses: int, root: Path) -> dict[str, list[float]]:
     """Time one family's studio in a page of its own."""
-    cells = [OPEN.replace("NAME", name).replace("PRESET", preset), ASK, BLOCK]
+    cell = OPEN.replace("NAME", name).replace("PRESET", preset)
     times = {}
-    with browser.lab(cells, Folders(root)) as address, browser.opened(address, ".noUi-handle", "benchmark") as page:
+    with browser.lab([cell], Folders(root)) as address, browser.opened(address, ".noUi-handle", "benchmark") as page:
         page.wait_for_timeout(3000)  # what a page does when it opens
         times["floor"] = press_keys(page, "img.swaplib-floor", ".noUi-handle", ["ArrowLeft"] * presses)
         times["drawn"] = press_keys(page, "img.swaplib-picture", TOGETHER, ["ArrowLeft"] * presses)
         told = wait_for_frames(page)
         if told["ahead"] > 2:  # a slow family's studio draws nothing ahead
-            browser.run_cell(page, 2)
+            browser.start(page, BLOCK)
             times["kept"] = press_keys(
                 page, "img.swaplib-picture", TOGETHER, ["ArrowRight", "ArrowLeft"] * (presses // 2)
             )
@@ -95,7 +94,7 @@ def wait_for_frames(page, seconds: int = 60) -> dict:
     before = -1
     for _ in range(seconds // 2):
         page.wait_for_timeout(2000)
-        told = json.loads(browser.answer(page, 1))
+        told = json.loads(browser.ask(page, ASK))
         if told["ahead"] == before:
             return told
         before = told["ahead"]
@@ -108,9 +107,8 @@ def time_strip(preset: str, presses: int, root: Path) -> list[float]:
     page.write_text(f"<!doctype html><meta charset=utf-8>{studio.strip(families.load('rsgan', preset), 'face').html}")
     with browser.offline(page) as page:
         page.locator(".moving img[data-live]").evaluate(browser.WATCH)
-        page.get_by_role("slider").focus()
         keys = (["ArrowLeft"] * 10 + ["ArrowRight"] * 10) * (presses // 20 + 1)
-        return [browser.press(page, key) for key in keys[:presses]]
+        return [browser.press(page.get_by_role("slider"), key) for key in keys[:presses]]
 
 
 def summarise(times: dict[str, list[float]]) -> dict[str, str]:

@@ -360,7 +360,8 @@ class Studio(App):
         ]
         along = make_row(self.along, make_icon("↺", "reset all together", self._reset_along))
         self._top = [self.which, widgets.HBox(buttons, layout=wrap), along]
-        faces = widgets.HBox([one.box for one in self.choosers.values()], layout=wrap)
+        beside = widgets.Layout(flex_flow="row wrap", grid_gap="10px 14px")
+        faces = widgets.HBox([one.box for one in self.choosers.values()], layout=beside)
         self._last_folds = [
             Fold("faces and your own photographs", [faces], folded=True),
             Fold("save and restore", [widgets.VBox(self._files())], folded=True),
@@ -460,7 +461,7 @@ class Studio(App):
         if not (self.state.source.rendered and self.state.target.rendered):
             texts["true swap"] = "no true swap"
         for name, text in texts.items():
-            self.captions[name].value = f"<b>{html.escape(text)}</b>"
+            self.captions[name].value = f"<b>{html.escape(text).replace('true swap', 'true&nbsp;swap')}</b>"
         crops = self.choosers["source"].tell_crop() | self.choosers["target"].tell_crop()
         self.page.told = describe_pictures(self.family.name, self.state) | crops
         notes = {role: self.renderer.note(getattr(self.state, role)) for role in self.choosers}

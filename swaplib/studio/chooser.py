@@ -58,7 +58,7 @@ class Chooser:
         rows = [self.kind, *(row for rows in self._rows.values() for row in rows)]
         buttons = widgets.HBox([self.random, self.reset])
         self.box = make_box(f"for-{role}", heading, *rows, self.named, self.photograph, self.face, buttons)
-        self.box.layout = widgets.Layout(flex="1 1 14em", max_width="26em")
+        self.box.layout = widgets.Layout(flex="1 1 14em", min_width="0", max_width="26em")
         self.show(pick, force=True)
 
     def show(self, pick: Pick, force: bool = False) -> None:

@@ -148,7 +148,8 @@ class _Renderer(IPythonRenderer):
         return f'<h{level} id="{self.page.name(text)}">{text}</h{level}>\n'
 
     def table(self, text: str) -> str:
-        return f'<div class="scroll"><table>{text}</table></div>'
+        text = re.sub(r"<th([^>]*)></th>", r"<td\1></td>", text)  # an empty corner is the heading of nothing
+        return f'<div class="scroll"{_REACHED.format("table")}><table>{text}</table></div>'
 
     def inline_math(self, body: str) -> str:
         return _set_formula(body)
@@ -160,6 +161,9 @@ class _Renderer(IPythonRenderer):
         return _set_formula(rf"\begin{{{name}}}{body}\end{{{name}}}", display=True)
 
 
+# What may be wider than the screen is reached by keyboard, so that it can be scrolled; code is wrapped instead.
+_REACHED = ' tabindex="0" role="group" aria-label="{}"'
+_OUTPUT = re.compile(r'(<div class="[^"]*\boutput_subarea\b[^"]*")(?=>\s*<(?:pre|img)\b)')
 _ADDRESS = re.compile(r"""\b(href|src)=("[^"]*"|'[^']*')""")
 _SETTER = LatexToMathML()
 
@@ -167,9 +171,10 @@ _SETTER = LatexToMathML()
 def _set_formula(body: str, display: bool = False) -> str:
     """Convert TeX to MathML; what the converter doesn't know stays as it is written."""
     try:
-        return _SETTER.convert_with_local_state(body, displaystyle=display)
+        formula = _SETTER.convert_with_local_state(body, displaystyle=display)
     except LatexError:
         return f"<code>{escape(body)}</code>"
+    return f'<span class="formula"{_REACHED.format("formula")}>{formula}</span>' if display else formula
 
 
 # ---------------------------------------------------------------------------------------------- the copy
@@ -311,7 +316,7 @@ class _Page:
     def convert(self, notebook: NotebookNode) -> str:
         """Convert the cells of a notebook to HTML."""
         self.copy.exporter.register_filter("markdown2html", self.render)
-        return self.copy.exporter.from_notebook_node(notebook)[0]
+        return _OUTPUT.sub(rf"\1{_REACHED.format('output')}", self.copy.exporter.from_notebook_node(notebook)[0])
 
     def lead(self, url: str) -> str | None:
         """Return where a link leads in the copy; None where it leads nowhere."""
@@ -392,7 +397,8 @@ h1, h2, h3, h4 { line-height: 1.25; margin: 1.6em 0 .5em } h1 { margin-top: .6em
 img { max-width: 100%; height: auto; border-radius: 3px }
 pre, code { font: .875rem/1.5 ui-monospace, monospace } code { overflow-wrap: anywhere }
 p > code, h1 > code, h2 > code, h3 > code { font-size: .9em }
-pre { margin: 0; overflow-x: auto } pre code { overflow-wrap: normal }
+pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere }
+.output_subarea pre { white-space: pre; overflow-wrap: normal }
 .cell { margin: .8rem 0 } .input_area pre { background: var(--box); border-radius: 4px; padding: .6rem .8rem }
 .output_subarea, .scroll { overflow-x: auto; max-width: 100%; margin: .5rem 0 }
 .output_stderr { color: var(--muted) }
@@ -401,7 +407,8 @@ td, th { padding: .3rem .8rem .3rem 0; border: 0; border-bottom: 1px solid var(-
   vertical-align: top }
 td > img { max-width: none }
 math { font-family: "STIX Two Math", "Cambria Math", "Latin Modern Math", "DejaVu Math TeX Gyre", math }
-p:has(> math[display=block]) { overflow: auto hidden; padding: .3rem 0 }
+.formula { display: block; overflow: auto hidden; padding: .3rem 0 }
+[tabindex="0"]:focus-visible, a:focus-visible { outline: 2px solid var(--link); outline-offset: 2px }
 blockquote { margin: .8rem 0; padding-left: 1rem; border-left: 3px solid var(--line) }
 .highlight [class^=k], .highlight .ow { color: var(--key) } .highlight [class^=s] { color: var(--text) }
 .highlight [class^=c] { color: var(--muted) } .highlight [class^=m] { color: var(--number) }

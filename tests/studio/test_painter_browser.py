@@ -17,7 +17,7 @@ from swaplib.studio import masks
 
 SIZE = 128
 OPEN = f"""
-import hashlib, json, sys
+import sys
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 import regional
 from swaplib import studio
@@ -26,6 +26,7 @@ app = studio.Painter(2, regional.Regional(regional.Config({SIZE})))
 app
 """
 ASK = """
+import hashlib, json
 mask = hashlib.sha256(app.mask.tobytes()).hexdigest()
 print(json.dumps({"mask": mask, "edits": [edit.record for edit in app.edits], "error": str(app.last_error or "")}))
 """
@@ -36,20 +37,21 @@ pytestmark = browser.MARKS
 def page(tmp_path_factory):
     """The notebook, its cell run and the board alive."""
     with (
-        browser.lab([OPEN, ASK], tmp_path_factory) as address,
+        browser.lab([OPEN], tmp_path_factory) as address,
         browser.opened(address, ".swaplib-board canvas", "painter") as page,
     ):
         page.locator("img.swaplib-picture").evaluate(WATCH)
+        browser.until(page, lambda: pixel(page, 60, 20)[3] == 255)  # the picture lies behind the mask
         yield page
 
 
 def python(page) -> dict:
     """What the kernel holds."""
-    return json.loads(browser.answer(page, 1))
+    return json.loads(browser.ask(page, ASK))
 
 
 def at(page, x: float, y: float) -> tuple[float, float]:
-    """A point of the mask on the screen; running a cell scrolls the board away."""
+    """A point of the mask on the screen."""
     page.locator(".swaplib-board canvas").scroll_into_view_if_needed()
     box = page.locator(".swaplib-board canvas").bounding_box()
     return box["x"] + (x + 0.5) / SIZE * box["width"], box["y"] + (y + 0.5) / SIZE * box["height"]
@@ -71,11 +73,10 @@ def drag(page, points: list[tuple[float, float]], release: bool = True) -> None:
 
 def following(page, act) -> float:
     """Do something and wait for the picture to change: milliseconds."""
-    count = page.evaluate("window.changes.length")
     start = page.evaluate("performance.now()")
     act()
-    page.wait_for_function(f"window.changes.length > {count}", polling=5)
-    return page.evaluate("window.changes.at(-1)") - start
+    page.wait_for_function(f"window.changes.at(-1) > {start}", polling=5)
+    return page.evaluate(f"window.changes.find(one => one > {start})") - start
 
 
 def pixel(page, x: float, y: float) -> list[int]:
@@ -112,7 +113,7 @@ def test_the_board_draws_strokes_as_python_does(page):
 
 @pytest.mark.parametrize("width", [1280, 1000])
 def test_board_and_picture_stand_side_by_side(page, width):
-    page.set_viewport_size({"width": width, "height": 900})
+    browser.resize(page, width)
     browser.scroll_to(page)
     canvas, picture = page.locator(".swaplib-board canvas"), page.locator("img.swaplib-picture")
     palette = page.locator(".swaplib-board .regions")
@@ -122,7 +123,7 @@ def test_board_and_picture_stand_side_by_side(page, width):
     assert abs(board["width"] - result["width"]) < 16
     assert result["width"] > 200
     page.screenshot(path=BUILD / f"painter-{width}.png")
-    page.set_viewport_size({"width": 1280, "height": 900})
+    browser.resize(page, 1280)
 
 
 def test_strokes_are_drawn_at_once_and_reach_mask_and_picture(page):
@@ -150,8 +151,6 @@ def test_strokes_are_drawn_at_once_and_reach_mask_and_picture(page):
     delays.sort()
     print(f"stroke end to new picture: median {statistics.median(delays):.0f} ms, 95th percentile {delays[18]:.0f} ms")
     assert len(python(page)["edits"]) == 21
-    # A bound for a busy machine.
-    assert statistics.median(delays) < 1500
 
 
 def test_undo_and_redo_by_keyboard(page):
@@ -160,38 +159,37 @@ def test_undo_and_redo_by_keyboard(page):
     following(page, lambda: page.keyboard.press("Control+z"))
     drawn = python(page)
     assert drawn == before, "the board has the keyboard after a stroke"
-    page.locator(".swaplib-board canvas").focus()
-    following(page, lambda: page.keyboard.press("Control+z"))
+    board = page.locator(".swaplib-board canvas")
+    following(page, lambda: board.press("Control+z"))
     undone = python(page)
     assert undone["edits"] == drawn["edits"][:-1]
     assert undone["mask"] != drawn["mask"]
-    page.locator(".swaplib-board canvas").focus()
-    following(page, lambda: page.keyboard.press("Control+y"))
+    following(page, lambda: board.press("Control+y"))
     assert python(page) == drawn
-    page.get_by_role("button", name="reset the mask").focus()
-    following(page, lambda: page.keyboard.press("Enter"))
-    assert python(page)["edits"] == []
-    page.get_by_role("button", name="redo").focus()
-    following(page, lambda: page.keyboard.press("Enter"))
+    for name in ("reset the mask", "redo"):
+        button = page.get_by_role("button", name=name)
+        playwright.expect(button).to_have_attribute("aria-disabled", "false")
+        following(page, lambda button=button: button.press("Enter"))
+        if name != "redo":
+            assert python(page)["edits"] == []
     assert python(page)["edits"] == drawn["edits"][:1]
 
 
 def test_regions_are_chosen_and_changed_by_keyboard(page):
     choose(page, "regions", "skin")
-    assert page.evaluate("document.activeElement.value") == "skin", "the board has the keyboard after a click"
+    skin = page.get_by_role("radio", name="skin", exact=True)
+    playwright.expect(skin, "the board has the keyboard after a click").to_be_focused()
     page.keyboard.press("ArrowDown")
     playwright.expect(page.get_by_role("radio", name="nose", exact=True)).to_be_checked()
-    page.locator(".swaplib-board canvas").focus()
     for key in ("ArrowRight", "ArrowRight", "Shift+ArrowDown", "+"):
-        following(page, lambda key=key: page.keyboard.press(key))
+        following(page, lambda key=key: page.locator(".swaplib-board canvas").press(key))
     moved, grown = python(page)["edits"][-2:]
     assert moved == {"do": "move", "region": "nose", "dx": 2, "dy": 5}
     assert grown == {"do": "grow", "region": "nose", "by": 1}
     size = page.get_by_role("slider", name="brush")
-    size.focus()
     before = int(size.input_value())
-    page.keyboard.press("ArrowRight")
-    assert int(size.input_value()) == before + 1
+    size.press("ArrowRight")
+    playwright.expect(size).to_have_value(str(before + 1))
 
 
 def test_outline_fill_and_pick(page):
@@ -223,16 +221,17 @@ def test_what_cant_be_done_shows_in_the_page(page):
 
 def test_everything_on_the_board_has_a_name(page):
     told = browser.named(page)
-    assert [role for role, name in told if not name] == []
     assert {"undo (Ctrl-Z)", "grow the chosen region by a pixel (+)"} <= {name for role, name in told}
     assert {name for role, name in told if role == "slider"} == {"brush", "opacity", "strength"}
     assert [name for role, name in told if role == "image" and name.startswith("synthetic picture: regional")]
+    for theme in ("Dark", "Light"):
+        browser.use_theme(page, theme)
+        assert browser.audit(page, ".swaplib-app") == []
 
 
 def test_a_reference_lends_its_texture(page):
     choose(page, "regions", "skin")
-    page.locator(".noUi-handle").focus()
-    following(page, lambda: page.keyboard.press("End"))
+    following(page, lambda: page.locator(".noUi-handle").press("End"))
     playwright.expect(page.get_by_text("from references: skin 100 %")).to_be_visible()
-    page.locator("img.swaplib-reference").evaluate("image => image.decode()")
+    page.wait_for_function("document.querySelector('img.swaplib-reference').naturalWidth > 0")
     page.screenshot(path=BUILD / "painter.png")

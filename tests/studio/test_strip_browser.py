@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import statistics
 
 import browser
@@ -42,9 +43,8 @@ def test_keys_move_the_frames_of_their_own_strip(pages):
         at_end = pictures(page)
         assert first.input_value() == "10"
         assert first.get_attribute("aria-valuetext") == "1.00"
-        first.focus()
         page.locator(".moving img[data-live]").first.evaluate(WATCH)
-        delays = [browser.press(page, "ArrowLeft") for _ in range(10)]
+        delays = [browser.press(first, "ArrowLeft") for _ in range(10)]
         assert first.input_value() == "0"
         playwright.expect(page.locator("output").first).to_have_text("0.00")
         moved = pictures(page)
@@ -53,10 +53,9 @@ def test_keys_move_the_frames_of_their_own_strip(pages):
         assert moved[2] == at_end[2]
         assert page.locator(".moving img[data-live]").first.get_attribute("alt") == "synthetic picture: texture, 0.00"
         page.screenshot(path=BUILD / "strip.png")
-        page.keyboard.press("End")
+        first.press("End")
         assert pictures(page) == at_end
-        second.focus()
-        page.keyboard.press("Home")
+        second.press("Home")
         assert pictures(page)[:2] == at_end[:2]
         assert pictures(page)[2] != at_end[2]
         assert page.asked == []
@@ -69,7 +68,7 @@ def test_a_finger_moves_it(pages):
         at_end, slider = pictures(page), page.get_by_role("slider").first
         box = slider.bounding_box()
         page.touchscreen.tap(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2)
-        assert slider.input_value() in ("2", "3")
+        playwright.expect(slider).to_have_value(re.compile("^[23]$"))
         assert pictures(page)[0] != at_end[0]
 
 
@@ -86,8 +85,7 @@ def test_without_scripts_some_frames_stand_side_by_side(pages):
 def test_it_moves_in_an_exported_notebook(pages):
     with browser.offline(pages / "notebook.html") as page:
         before, slider = pictures(page), page.get_by_role("slider")
-        slider.focus()
-        page.keyboard.press("Home")
+        slider.press("Home")
         assert pictures(page) != before
         assert page.locator(".moving img:visible").count() == 1
 

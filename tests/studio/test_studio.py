@@ -616,7 +616,7 @@ def test_uploads(app, astronaut):
     assert app.state.target.kind == "upload"
     assert app.state.target.path == "a.png"
     assert app.images["true swap"].layout.visibility == "hidden"
-    assert "no true swap" in app.captions["true swap"].value
+    assert "no true&nbsp;swap" in app.captions["true swap"].value
     assert "target: turned upright" in app.status.value
     kept = app.state
     chooser.file.value = (file | {"name": "b.png", "content": memoryview(b"no picture"), "size": 10},)
