@@ -1,6 +1,6 @@
 """How far the rendered world is from photographs: three measures that need no eye.
 
-    swaplib study worlds calm2 wild2 --photographs lfw128 --masks masks128 --parser parser_demo.safetensors
+    swaplib study worlds calm2 wild2 --photographs lfw128 --masks masks128 --parser parser_rendered.safetensors
 
 - *Parsing*: a parser that learned from rendered faces alone, and saw no photograph, labels photographs whose labels are
   known. What it loses against held-out rendered faces is the gap between the worlds.

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
 SYSTEMS = ("rsgan", "mask_guided", "smooth_swap", "latent_swap", "e4s")
 LEFT_OUT = ("ali_", "alpha_gan_", "vae_gan_", "rsgan_photo.")
-MOST = 60_000_000  # bytes
+MOST = 80e6  # bytes: 60 MB of systems, and their judges
 
 
 @pytest.fixture(scope="module")

@@ -75,17 +75,29 @@ class Config:
 
     @classmethod
     def demo(cls) -> Config:
-        """Return sizes for a CPU: 64 px."""
+        """Return sizes for a CPU: 128 px."""
         return cls(
-            size=64, trunk="narrow", width=24, hidden=256, dimensions=128, people=7000, augmented=True, scale=24,
-            margin=0.3, stepwise=False, steps=6000,
+            size=128, trunk="narrow", width=32, blocks=(2, 2, 2, 1), pooled=True, hidden=256, dimensions=128,
+            people=12_000, augmented=True, scale=24, margin=0.3, stepwise=False, steps=8000,
         )  # fmt: skip
 
     @classmethod
     def smoke(cls) -> Config:
         return replace(
-            cls.demo(), size=32, width=8, hidden=32, dimensions=16, people=4096, augmented=False, batch=4, shots=2,
-            steps=20,
+            cls.demo(), size=32, width=8, blocks=(1, 1, 1, 1), pooled=False, hidden=32, dimensions=16, people=4096,
+            augmented=False, attacked=0, batch=4, shots=2, steps=20,
+        )  # fmt: skip
+
+
+class RivalConfig(Config):
+    """Sizes and training of the classifiers, which lesson 11 compares with a contrastive embedder of equal size."""
+
+    @classmethod
+    def demo(cls) -> RivalConfig:
+        """Return sizes for a CPU: 64 px."""
+        return cls(
+            size=64, trunk="narrow", width=24, hidden=256, dimensions=128, people=7000, augmented=True, scale=24,
+            margin=0.3, stepwise=False, steps=6000,
         )  # fmt: skip
 
 
@@ -263,6 +275,7 @@ class IdentityLinear(Identity):
     """The embedder trained by a linear classifier, the paper's CE-Lin."""
 
     name = "identity_linear"
+    Config = RivalConfig
     objective = "linear"
 
 
@@ -270,6 +283,7 @@ class IdentityMargin(Identity):
     """The embedder trained with an angular margin, the paper's CE-Arc."""
 
     name = "identity_margin"
+    Config = RivalConfig
     objective = "margin"
 
     @classmethod

@@ -53,7 +53,7 @@ class Config:
     @classmethod
     def demo(cls) -> Config:
         """Return sizes for a CPU: 128 px."""
-        return cls(size=128, overlap=1, grown=True, learning_rate=2e-3, steps=6000)
+        return cls(size=128, overlap=1, occluded=0.25, grown=True, learning_rate=2e-3, steps=6000)
 
     @classmethod
     def smoke(cls) -> Config:

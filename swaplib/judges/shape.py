@@ -64,13 +64,26 @@ class Config:
 
     @classmethod
     def demo(cls) -> Config:
-        """Return sizes for a CPU: 64 px."""
-        return cls(size=64, trunk="narrow", width=24, shapes=40, expressions=16, batch=48, steps=8000)
+        """Return sizes for a CPU: 128 px."""
+        return cls(
+            size=128, trunk="narrow", width=32, blocks=(2, 2, 2, 2), pooled=True, shapes=60, expressions=24, batch=48,
+            steps=20_000,
+        )  # fmt: skip
 
     @classmethod
     def smoke(cls) -> Config:
         return replace(
-            cls.demo(), size=32, width=8, shapes=8, expressions=8, points=32, augmented=False, batch=4, steps=20
+            cls.demo(),
+            size=32,
+            width=8,
+            blocks=(1, 1, 1, 1),
+            pooled=False,
+            shapes=8,
+            expressions=8,
+            points=32,
+            augmented=False,
+            batch=4,
+            steps=20,
         )
 
 

@@ -19,7 +19,7 @@ import torch
 from swaplib import synthetic
 from swaplib.synthetic import head
 
-BAKED_OF = "1.1"
+BAKED_OF = "2.0"
 """Version of the renderer whose heads the components are of: those that the released shape judge has learned."""
 MM = 100  # millimetres in the head's unit, a decimetre
 _SHAPES, _EXPRESSIONS, _POINTS = 80, 32, 256  # what is baked: as many as the largest judge has

@@ -63,8 +63,8 @@ def release(
     if runs:
         log = whole_log(name, model.config, runs)
         log.to_csv(path.with_suffix(".csv"), index=False)
-        whole = {"steps": log["step"], "images": log["images"], "seconds": log["seconds"]}
-        facts |= {key: column.max().item() for key, column in whole.items()}
+        facts |= {"steps": int(log["step"].max()), "images": int(log["images"].max())}
+        facts["seconds"] = float(log["seconds"].max())
     return Release(weights.save(model, path, weights.Card(**facts)), results, before)
 
 

@@ -32,7 +32,8 @@ def faces():
 
 def answer(stem: str) -> torch.Tensor:
     """What the network of a released file makes of rendered faces: (N, …)."""
-    name, _, preset = stem.rpartition("_")
+    name = stem.rpartition("_")[0]
+    file = FOLDER / f"{stem}.safetensors"
     source, target = faces()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -40,11 +41,11 @@ def answer(stem: str) -> torch.Tensor:
         with torch.no_grad():
             torch.manual_seed(0)
             if name in families.NAMES:
-                return latent.swap(families.load(name, preset), source, target)
+                return latent.swap(families.load(name, file=file), source, target)
             if name in generators.NAMES:
-                found = generators.load(name, preset)
+                found = generators.load(name, file=file)
                 return found(found.sample(2, seed=3) if hasattr(found, "sample") else source.images)
-            found = judges.load(name, preset)(source.images)
+            found = judges.load(name, file=file)(source.images)
             return torch.cat([*found.values()], 1) if isinstance(found, dict) else found
     finally:
         torch.set_num_threads(threads)
