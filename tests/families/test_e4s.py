@@ -17,13 +17,15 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swaplib import families, judges, latent, weights
+from swaplib import families, judges, latent, synthetic, weights
 from swaplib.faces import E4S as REGIONS
-from swaplib.faces import Faces, from_uint8, label_table, relabel
+from swaplib.faces import Faces, from_uint8, label_table, region, relabel
 from swaplib.families import e4s
 from swaplib.families.e4s import E4S, TEXTURES, Config
-from swaplib.judges.augment import draw_object
+from swaplib.judges.augment import draw_object, occlude
 from swaplib.judges.perceptual import feature_distance
+from swaplib.latent import reenactment
+from swaplib.metrics import absolute_error
 from swaplib.networks.e4s import RegionEncoder, RegionMLPs, masked_synthesis, reach, resized
 from swaplib.networks.resample import blur
 from swaplib.networks.stylegan2 import Generator, Layer
@@ -467,6 +469,21 @@ def test_what_is_before_the_targets_face_stays_before_it(family, seed):
     deep = F.max_pool2d((~hidden)[None].float(), 3, 1, 1)[0] == 0
     assert deep.any()
     assert torch.equal(found[:, :, deep], target.images[:, :, deep])
+
+
+def test_rendered_objects_are_nearer_to_the_truth_than_the_face_is(family):
+    """The true swap has the same object before the source's face."""
+    source, target = (synthetic.render_faces(2, 0, start, size=64) for start in (0, 2))
+    true, pictures = synthetic.true_swap(source, target), []
+    for faces in (target, true):
+        torch.manual_seed(3)
+        pictures.append(occlude(faces, 1.0))
+    hidden = region(true.labels, *synthetic.FACE_REGION) & (pictures[1].labels == 0)
+    face = region(pictures[1].labels, *synthetic.FACE_REGION)
+    assert hidden.any((1, 2)).all()
+    found = latent.swap(latent.Driven(family, reenactment.load("exact")), source, pictures[0])
+    there, beside = (absolute_error(found, pictures[1].images, where.float()) for where in (hidden, face))
+    assert (there < 0.5 * beside).all()
 
 
 def test_resizing_is_the_official_one_but_for_the_rim():
