@@ -3,7 +3,8 @@
     swaplib study e4s runs/faces_calm_64 runs/study
 
 Full, (C) without the multi-scale perceptual loss and (D) without the multi-scale encoder learn from the same pictures
-in the same order, and then reconstruct held-out ones. Saves e4s.csv (one row per variant) and e4s.npz (variant -> uint8
+in the same order, and then reconstruct held-out ones. The paper discards the loss as a whole; "one scale" keeps its
+largest scale, which tells what several scales add. Saves e4s.csv (one row per variant) and e4s.npz (variant -> uint8
 (faces, H, W, 3), and the faces themselves).
 """
 
@@ -19,7 +20,8 @@ from swaplib.families.e4s import ABLATIONS, E4S, Config
 from swaplib.judges import fidelity, perceptual
 from swaplib.workbook import studies
 
-VARIANTS = {name: ("e4s", Config.study(**changes)) for name, changes in {"full": {}, **ABLATIONS}.items()}
+CHANGES = {"full": {}, **ABLATIONS, "one scale": {"scales": (1,)}}
+VARIANTS = {name: ("e4s", Config.study(**changes)) for name, changes in CHANGES.items()}
 HELD_OUT, SHOWN = 256, 6
 
 

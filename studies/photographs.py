@@ -69,7 +69,7 @@ VARIANTS = {
         (("rsgan", "demo"), ("mask_guided", "demo")),
     ),
     "e4s": Lesson(
-        e4s, "e4s/table_photographs", "E4S Table 2", "E4S, LatentSwap and others",
+        e4s, "e4s/table_photographs", "E4S, comparison of swaps", "E4S, LatentSwap and others",
         (("rsgan", "demo"), ("latent_swap", "demo"), ("e4s", "demo")),
     ),
 }  # fmt: skip

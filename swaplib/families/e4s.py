@@ -55,7 +55,7 @@ from torch import nn
 from swaplib.faces import E4S as REGIONS
 from swaplib.faces import Faces, members, relabel
 from swaplib.families.base import Codes, Family, Part
-from swaplib.families.masks import is_one_of, recompose
+from swaplib.families.masks import Layer, is_one_of, paint, recompose
 from swaplib.generators.stylegan2 import StyleGAN2
 from swaplib.judges import perceptual
 from swaplib.judges.identity import Identity, IdentityLinear
@@ -147,8 +147,8 @@ class Config:
         )  # fmt: skip
 
 
-ABLATIONS = {"C": {"scales": (1,)}, "D": {"levels": (3,)}}
-"""Ablations of the paper's Table 1, as changes of the config: no multi-scale perceptual loss, single-scale encoder."""
+ABLATIONS = {"C": {"scales": ()}, "D": {"levels": (3,)}}
+"""Ablations of the supplement's Table 1, as changes of the config: no perceptual loss, an encoder of a single scale."""
 
 
 # -------------------------------------------------------------------------------------------------- masks and regions
@@ -169,15 +169,30 @@ def _in(labels: torch.Tensor, *names: str) -> torch.Tensor:
     return is_one_of(labels, REGIONS, names)
 
 
+_NECK: Layer = ("target", ("neck", "ears", "earring"))
+_HAIR: Layer = ("target", ("hair",))
+_FACE: Layer = ("source", INNER)
+_GLASSES: Layer = ("target", ("eye_glasses",))
+
+
 def swap_mask(source: torch.Tensor, target: torch.Tensor, hair_first: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the target's label map with the source's inner face, and where holes were filled with skin, bool.
 
     Painted one over the other: the target's neck, ears, earrings and hair; the source's inner face, except on the
     target's background; the target's glasses. hair_first: if False, hair comes after the inner face.
     """
-    covered, hair = ("neck", "ears", "earring"), ("hair",)
-    below, above = ((*covered, *hair), ()) if hair_first else (covered, hair)
-    return recompose(source, target, REGIONS, INNER, below, (*above, "eye_glasses"))
+    layers = (_NECK, _HAIR, _FACE, _GLASSES) if hair_first else (_NECK, _FACE, _HAIR, _GLASSES)
+    return recompose(source, target, REGIONS, layers)
+
+
+def paint_mask(source: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the canvas of `swap_mask` after each step (supplement, Fig. 1): title -> labels (B, H, W).
+
+    Where nothing is painted yet it holds len(REGIONS).
+    """
+    titles = ("background", "neck, ears", "hair", "inner face", "glasses", "holes")
+    canvases = paint(source, target, REGIONS, (_NECK, _HAIR, _FACE, _GLASSES))
+    return dict(zip(titles, canvases, strict=True))
 
 
 def transfer_hair_mask(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

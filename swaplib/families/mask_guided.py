@@ -417,7 +417,7 @@ class MaskGuided(Family):
 
     def transfer(self, source: Codes, target: Codes) -> Codes:
         """Return the source's components, and the target's mask with the shape of the source's inner face."""
-        mask, _ = recompose(source["mask"], target["mask"], MGPE, INNER, ("hair",))
+        mask, _ = recompose(source["mask"], target["mask"], MGPE, (("target", ("hair",)), ("source", INNER)))
         return {**source, "mask": mask}
 
     def consumers(self) -> dict[str, list[torch.Tensor]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import torch
 
@@ -13,27 +14,35 @@ def is_one_of(labels: torch.Tensor, order: Sequence[str], names: Sequence[str]) 
     return torch.isin(labels, torch.tensor(wanted, device=labels.device, dtype=labels.dtype))
 
 
-def recompose(
-    source: torch.Tensor,
-    target: torch.Tensor,
-    order: Sequence[str],
-    inner: Sequence[str],
-    below: Sequence[str] = (),
-    above: Sequence[str] = (),
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the target's label map with the source's inner face, and where holes were filled with skin, bool.
+Layer = tuple[Literal["source", "target"], Sequence[str]]
+"""Whose classes are painted, and which."""
 
-    Painted one over the other: the target's classes `below`, the source's `inner` ones, except on the target's
-    background, and the target's `above`. What then is neither painted nor background becomes skin. source, target:
-    integers (B, H, W) in the order of classes, the first of which is the background.
+
+def paint(
+    source: torch.Tensor, target: torch.Tensor, order: Sequence[str], layers: Sequence[Layer]
+) -> Iterator[torch.Tensor]:
+    """Yield a canvas (B, H, W) after each step: the target's background, each layer, and skin where nothing is yet.
+
+    source, target: integers (B, H, W) in the order of classes, the first of which is the background. The source is
+    never painted on the target's background. Where nothing is painted, the canvas holds len(order).
     """
-    nothing = len(order)
-    canvas, background = torch.full_like(target, nothing), target == 0
-    for labels, names in ((target, below), (source, inner), (target, above)):
+    nothing, background = len(order), target == 0
+    canvas = torch.full_like(target, nothing).masked_fill(background, 0)
+    yield canvas
+    for whose, names in layers:
+        labels = source if whose == "source" else target
         where = is_one_of(labels, order, names)
-        if labels is source:
-            where &= ~background
-        canvas = torch.where(where, labels, canvas)
-    holes = (canvas == nothing) & ~background
-    canvas = torch.where(holes, order.index("skin"), canvas)
-    return torch.where(background, 0, canvas).to(target.dtype), holes
+        canvas = torch.where(where & ~background, labels.to(canvas.dtype), canvas)
+        yield canvas
+    yield canvas.masked_fill(canvas == nothing, order.index("skin"))
+
+
+def recompose(
+    source: torch.Tensor, target: torch.Tensor, order: Sequence[str], layers: Sequence[Layer]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the target's label map with classes of the source's, and where holes were filled with skin, bool.
+
+    The last canvas of `paint`, which takes the same.
+    """
+    *_, before, whole = paint(source, target, order, layers)
+    return whole, before == len(order)

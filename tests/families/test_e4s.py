@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,13 +17,15 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swaplib import families, judges, latent, weights
+from swaplib import families, judges, latent, synthetic, weights
 from swaplib.faces import E4S as REGIONS
-from swaplib.faces import Faces, from_uint8, label_table, relabel
+from swaplib.faces import Faces, from_uint8, label_table, region, relabel
 from swaplib.families import e4s
 from swaplib.families.e4s import E4S, TEXTURES, Config
-from swaplib.judges.augment import draw_object
+from swaplib.judges.augment import draw_object, occlude
 from swaplib.judges.perceptual import feature_distance
+from swaplib.latent import reenactment
+from swaplib.metrics import absolute_error
 from swaplib.networks.e4s import RegionEncoder, RegionMLPs, masked_synthesis, reach, resized
 from swaplib.networks.resample import blur
 from swaplib.networks.stylegan2 import Generator, Layer
@@ -311,6 +314,21 @@ def test_recomposing_keeps_the_background_and_itself(seed):
     assert torch.equal(target, before[1])
 
 
+def test_the_canvas_is_painted_step_by_step():
+    source, target = label_maps(2, 64, 5), label_maps(2, 64, 6)
+    canvases = [*e4s.paint_mask(source, target).values()]
+    mask, holes = e4s.swap_mask(source, target)
+    assert torch.equal(canvases[-1], mask)
+    assert torch.equal(canvases[-2] == len(REGIONS), holes)
+    assert holes.any()
+    assert torch.equal(canvases[0] == 0, target == 0)
+    assert set(canvases[0].unique().tolist()) == {0, len(REGIONS)}
+    inner = torch.isin(source, torch.tensor([REGIONS.index(name) for name in e4s.INNER])) & (target != 0)
+    assert torch.equal(canvases[3][inner], source[inner])
+    for before, after in itertools.pairwise(canvases):
+        assert not ((after == len(REGIONS)) & (before != len(REGIONS))).any(), "what is painted stays painted"
+
+
 @given(st.integers(0, 2**31))
 def test_hair_goes_over_all_but_the_inner_face(seed):
     source, target = label_maps(2, 16, seed), label_maps(2, 16, seed + 1)
@@ -453,6 +471,21 @@ def test_what_is_before_the_targets_face_stays_before_it(family, seed):
     assert torch.equal(found[:, :, deep], target.images[:, :, deep])
 
 
+def test_rendered_objects_are_nearer_to_the_truth_than_the_face_is(family):
+    """The true swap has the same object before the source's face."""
+    source, target = (synthetic.render_faces(2, 0, start, size=64) for start in (0, 2))
+    true, pictures = synthetic.true_swap(source, target), []
+    for faces in (target, true):
+        torch.manual_seed(3)
+        pictures.append(occlude(faces, 1.0))
+    hidden = region(true.labels, *synthetic.FACE_REGION) & (pictures[1].labels == 0)
+    face = region(pictures[1].labels, *synthetic.FACE_REGION)
+    assert hidden.any((1, 2)).all()
+    found = latent.swap(latent.Driven(family, reenactment.load("exact")), source, pictures[0])
+    there, beside = (absolute_error(found, pictures[1].images, where.float()) for where in (hidden, face))
+    assert (there < 0.5 * beside).all()
+
+
 def test_resizing_is_the_official_one_but_for_the_rim():
     image = official.inputs("e4s_bicubic_downsample")["img"]
     for factor, size in ((2, (24, 32)), (4, (12, 16))):
@@ -557,10 +590,8 @@ def test_the_ablations_are_configs():
         family = families.start("e4s", replace(Config.smoke(), **changes))
         assert len(family.parts[0].shape) == 1
         assert family.parts[0].shape[0] == (64 if letter == "D" else 160)
-        assert "perceptual" in family.phases()[0].losses(FACES)
-    none = families.start("e4s", replace(Config.smoke(), scales=(), adversarial=0.0))
-    (phase,) = none.phases()
-    assert set(phase.losses(FACES)) == {"pixels", "identity", "parsing"}
+        losses = {"pixels", "identity", "parsing", "adversarial"} | ({"perceptual"} if letter == "D" else set())
+        assert set(family.phases()[0].losses(FACES)) == losses
 
 
 def test_losses_are_sums_over_scales_and_levels():

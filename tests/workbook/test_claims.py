@@ -45,7 +45,7 @@ def test_every_paper_is_there_and_every_claim_is_whole():
     ids = [claim.id for claim in claims.CLAIMS]
     assert len(set(ids)) == len(ids)
     counts = {letter: sum(i[0] == letter for i in ids) for letter in "RMSLEN"}
-    assert counts == {"R": 8, "M": 6, "S": 5, "L": 8, "E": 8, "N": 1}
+    assert counts == {"R": 8, "M": 6, "S": 5, "L": 8, "E": 9, "N": 1}
     for claim in claims.CLAIMS:
         assert claim.claim.endswith("."), claim.id
         assert claim.test.endswith("."), claim.id
@@ -74,8 +74,8 @@ def test_every_claim_is_recorded_by_the_notebook_that_it_names():
 
 def test_an_empty_ledger_says_that_nothing_is_tested(ledger):
     text = claims.write().read_text(encoding="utf-8")
-    assert text.count("not yet tested") == len(claims.CLAIMS) == 36
-    assert "0 of 36 claims tested" in text
+    assert text.count("not yet tested") == len(claims.CLAIMS) == 37
+    assert "0 of 37 claims tested" in text
     assert not (ledger / "claims.json").exists()
 
 
@@ -93,7 +93,7 @@ def test_a_result_is_judged_kept_and_shown(ledger):
     assert f"{FOUND}: an interval below 0.99" in table["R1"]
     assert "holds weakly: the interval holds the other answer, too |" in table["M2"]
     assert "not yet tested" in table["R2"]
-    assert "2 of 36 claims tested" in claims.write().read_text("utf-8")
+    assert "2 of 37 claims tested" in claims.write().read_text("utf-8")
 
 
 def test_a_single_training_is_no_verdict_but_its_number_is_shown(ledger):
@@ -197,7 +197,7 @@ def test_what_a_run_has_not_tested_is_read_from_the_committed_ledger(ledger, tmp
     before = (committed / "claims.json").read_bytes()
     record_any("R4", text="twice")
     assert {id: entry["text"] for id, entry in claims.results().items()} == {"R1": "", "R4": "twice"}
-    assert "2 of 36 claims tested" in claims.write().read_text("utf-8")
+    assert "2 of 37 claims tested" in claims.write().read_text("utf-8")
     assert list(json.loads((ledger / "claims.json").read_text())) == ["R4"], "a run's ledger holds its own results"
     assert (committed / "claims.json").read_bytes() == before
 
@@ -215,7 +215,7 @@ def test_refreshing_renews_what_changed_and_nothing_else(ledger, tmp_path, monke
     for name in ("R1", "R4"):
         record_any(name, pairs=2)
     assert claims.refresh(ledger, target) == ["R1", "R4"]
-    assert "2 of 36 claims tested" in (target / "claims.md").read_text("utf-8")
+    assert "2 of 37 claims tested" in (target / "claims.md").read_text("utf-8")
     times = {file.name: file.stat().st_mtime_ns for file in target.glob("claims.*")}
     monkeypatch.setattr(claims, "commit", lambda: "later")
     record_any("R1", pairs=2)

@@ -287,7 +287,7 @@ def test_a_run_leaves_the_checkout_alone_and_an_update_renews_what_changed(folde
 
     assert runner.run(["20"], update=True, progress=False).renewed == ["20_second.ipynb", "claim R1", "a/b"]
     assert "[b](a/b.md) [csv](a/b.csv)" in (clone / "figures/README.md").read_text()
-    assert "1 of 36 claims tested" in (clone / "figures/claims.md").read_text()
+    assert "1 of 37 claims tested" in (clone / "figures/claims.md").read_text()
     before = snapshot(clone)
     assert runner.run(["20"], update=True, progress=False).renewed == []
     assert snapshot(clone) == before
