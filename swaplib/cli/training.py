@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
-from swaplib.cli.shared import Jobs, Preset, Seed, World, sentences
+from swaplib.cli.shared import Jobs, Seed, World, sentences
 
 
 def train(
     family: Annotated[str | None, typer.Argument(help="Which system or judge; `swaplib info` lists them.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All that can learn, judges first.")] = False,
-    preset: Preset = "demo",
+    preset: Annotated[
+        str,
+        typer.Option(help="smoke, demo or paper; known: smooth_swap, told the truth; views: latent_swap in StyleNeRF."),
+    ] = "demo",
     data: Annotated[
         list[Path] | None, typer.Option(help="Prepared dataset; of several, each as often. Rendered faces where none.")
     ] = None,

@@ -29,7 +29,8 @@ Where we differ from the paper, and why:
 - Landmarks come from our own regressor, in pixels of a 224-px picture, as in the authors' code.
 - Pictures are encoded by a small encoder; the paper inverts them by optimisation (`swaplib.latent.inversion`).
 - With StyleNeRF (`generator`), whose 21 codes the paper swaps, too, pictures are seen from the front in training.
-  Without an encoder, codes are what the generator knows of rendered faces.
+  Without an encoder, codes are what the generator knows of rendered faces, and a further part, `view`, says from where
+  they are seen: a swap is seen from where its target was.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from swaplib.faces import Faces
 from swaplib.families.base import Codes, Family, Part
 from swaplib.generators.encoder import StyleEncoder
 from swaplib.generators.stylegan2 import StyleGAN2
-from swaplib.generators.stylenerf import StyleNeRF
+from swaplib.generators.stylenerf import VIEW, StyleNeRF
 from swaplib.judges.identity import Identity, identity_loss
 from swaplib.judges.shape import Shape
 from swaplib.training.model import Phase
@@ -94,6 +95,11 @@ class Config:
             size=64, generator_preset="demo", encoder_preset="demo", judges_preset="demo", latent=1, learning_rate=3e-4,
             batch=16, steps=8000,
         )  # fmt: skip
+
+    @classmethod
+    def views(cls) -> Config:
+        """Return the demo in StyleNeRF, whose heads can be seen from all sides. Whole codes are drawn, untruncated."""
+        return replace(cls.demo(), generator="stylenerf", encoder="", truncation=1)
 
     @classmethod
     def study(cls, **changes) -> Config:
@@ -178,6 +184,7 @@ class LatentSwap(Family):
         names = [f"w{k:02}" for k in range(layers)] if config.space == "w+" else [config.space]
         dimensions = made.z if config.space == "z" else made.w
         self.parts = tuple(Part(name, (dimensions,)) for name in names)
+        self.parts += () if config.encoder else (Part("view", (VIEW,)),)
         self.swap_parts = tuple(names)
         self.mixer = Mixer(len(names), dimensions, config.depth, config.residual)
 
@@ -207,20 +214,24 @@ class LatentSwap(Family):
                 "or find codes by projecting (latent.inversion)"
             )
         ws = self.encoder(faces.images) if self.config.encoder else self.generator.read(faces)
-        return self._named(ws if self.config.space == "w+" else ws.mean(1, keepdim=True))
+        codes = self._named(ws if self.config.space == "w+" else ws.mean(1, keepdim=True))
+        return codes if self.config.encoder else codes | {"view": self.generator.read_view(faces)}
 
     def transfer(self, source: Codes, target: Codes) -> Codes:
         """Return the mixer's output, layer by layer."""
-        return self._named(self.mixer(self._stacked(source), self._stacked(target)))
+        return source | self._named(self.mixer(self._stacked(source), self._stacked(target)))
 
     def decode(self, codes: Codes) -> torch.Tensor:
-        return self.generator(self._plus(self._stacked(codes)))
+        ws = self._plus(self._stacked(codes))
+        return self.generator.look(ws, codes["view"]) if "view" in codes else self.generator(ws)
 
     @torch.no_grad()
     def sample(self, count: int, seed: int = 0) -> Codes:
-        """Draw codes as in training, truncated."""
+        """Draw codes as in training, truncated, and seen from the front."""
         z = torch.randn(count, self.generator.config.z, generator=torch.Generator().manual_seed(seed))
-        return self._named(self._codes(z.to(self.mixer.weights[0].device)))
+        device = self.mixer.weights[0].device
+        codes = self._named(self._codes(z.to(device)))
+        return codes if self.config.encoder else codes | {"view": self.generator.usual_view(count).to(device)}
 
     def consumers(self) -> dict[str, list[torch.Tensor]]:
         """Return each layer's affine map to its style; in W, all of them; in Z, the mapping's first layer."""
@@ -230,15 +241,15 @@ class LatentSwap(Family):
         weights = [affine.weight.detach() for affine in network.synthesis.affines()]
         if self.config.space == "w":
             return {"w": weights}
-        return {part.name: [weight] for part, weight in zip(self.parts, weights, strict=True)}
+        return {name: [weight] for name, weight in zip(self.swap_parts, weights, strict=True)}
 
     # -- between pictures and codes
 
     def _named(self, codes: torch.Tensor) -> Codes:
-        return {part.name: code for part, code in zip(self.parts, codes.unbind(1), strict=True)}
+        return dict(zip(self.swap_parts, codes.unbind(1), strict=True))
 
     def _stacked(self, codes: Codes) -> torch.Tensor:
-        return torch.stack([codes[part.name] for part in self.parts], 1)
+        return torch.stack([codes[name] for name in self.swap_parts], 1)
 
     def _codes(self, z: torch.Tensor) -> torch.Tensor:
         """Map z (B, z) to codes of the config's space, (B, parts, dimensions); in W all layers are truncated alike."""

@@ -41,6 +41,7 @@ Where we differ from the paper, and why:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -129,6 +130,10 @@ class Config(Build):
         )  # fmt: skip
 
 
+VIEW = 7
+"""Numbers that say from where a rendered face is seen: pitch, yaw, roll, half_width, distance, shift_x, shift_y."""
+
+
 # ------------------------------------------------------------------------------------------------------- networks
 # Generator and discriminator are `swaplib.networks.stylenerf`, cameras `swaplib.networks.cameras`.
 
@@ -144,6 +149,29 @@ def steady(factors: synthetic.Factors) -> synthetic.Factors:
     light[:, names.index("elevation")] = torch.rad2deg(up.clamp(-1, 1).asin())
     without = {group: torch.zeros_like(factors[group]) for group in ("pose", "camera")}
     return factors | without | {"light": light}
+
+
+def turn_heads(factors: synthetic.Factors, yaw: float | torch.Tensor) -> synthetic.Factors:
+    """Return factors of the same heads as `look_from(yaw)` sees them, lit from where they were lit.
+
+    yaw: degrees to the person's left, one for all or (B,). Pitch and roll are none; camera, shoulders and background
+    stay where they are.
+    """
+    turned = {group: values.clone() for group, values in steady(factors).items()} | {"camera": factors["camera"]}
+    yaw = torch.as_tensor(yaw, dtype=turned["pose"].dtype).expand(len(turned["pose"]))
+    synthetic.column(turned, "pose", "yaw").copy_(-yaw)
+    synthetic.column(turned, "light", "azimuth").sub_(yaw)
+    return turned
+
+
+def read_view(factors: synthetic.Factors) -> torch.Tensor:
+    """Return from where rendered faces are seen, (B, VIEW)."""
+    return torch.cat([factors["pose"], factors["camera"][:, : VIEW - 3]], 1)
+
+
+def place_cameras(views: torch.Tensor) -> Cameras:
+    """Return the cameras of views (B, VIEW), as `read_view` gives them."""
+    return view({"pose": views[:, :3], "camera": views[:, 3:]})
 
 
 def view(factors: synthetic.Factors) -> Cameras:
@@ -241,6 +269,20 @@ class StyleNeRF(Fillable, FrozenModel):
         Raises ValueError for faces without factors, and for a generator that didn't learn from them.
         """
         return self.network.plus(self._known(faces))
+
+    @staticmethod
+    def read_view(faces: Faces) -> torch.Tensor:
+        """Return from where rendered faces are seen, (B, VIEW). Raises ValueError for faces without factors."""
+        return read_view(_factors(faces)).to(faces.images.device)
+
+    def usual_view(self, count: int) -> torch.Tensor:
+        """Return the view of the usual camera from the front, (count, VIEW)."""
+        half = UNIT * math.tan(math.radians(self.config.angle) / 2)
+        return torch.tensor([[0.0, 0, 0, half, UNIT, 0, UNIT * self.config.rise]]).repeat(count, 1)
+
+    def look(self, ws: torch.Tensor, views: torch.Tensor) -> torch.Tensor:
+        """Generate pictures as `forward` does, seen from `views` (B, VIEW)."""
+        return self(ws, place_cameras(views))
 
     @staticmethod
     def cameras(faces: Faces) -> Cameras:

@@ -17,6 +17,7 @@ from swaplib.weights.catalogue import OFFICIAL as FILES
 from swaplib.weights.catalogue import OfficialFile
 
 PRESETS = ("smoke", "demo", "paper")
+FURTHER = ("known", "views")  # presets that the configs of some models have besides
 T = TypeVar("T", bound=Model)
 
 
@@ -73,14 +74,14 @@ class Registry(Generic[T]):
         """Return the config at a preset; a config itself is passed on.
 
         "official" is the paper's as long as no published file says otherwise. Raises ValueError for an unknown name and
-        for a preset that is not in `PRESETS`.
+        for a preset that is neither in `PRESETS` nor one of `FURTHER` that the model's config has.
         """
         own = self.kind(name).Config
         if isinstance(preset, own):
             return preset
         if preset == OFFICIAL:
             return own.paper()
-        if preset not in PRESETS and not (preset == "known" and hasattr(own, "known")):
+        if preset not in PRESETS and not (preset in FURTHER and hasattr(own, preset)):
             raise ValueError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
         return getattr(own, preset)()
 

@@ -454,7 +454,7 @@ def _(answer) -> Reply:
     return judge_code(answer, lambda codes: codes.mean(1, keepdim=True).expand_as(codes), trials, hint)
 
 
-# ---------------------------------------------------------------------------------------- 41, 50, 60, 90
+# ---------------------------------------------------------------------------------------- 41, 50, 60, 61, 90
 
 
 @_exercise("41/whose", "find")
@@ -532,6 +532,37 @@ def _(answer) -> Reply:
 
     near = {"twice too large: of a range of 1, where our pixels go from −1 to 1": unscaled}
     return judge_code(answer, temporal.measure_flicker, trials, hint, near)
+
+
+@_exercise("61/fog", "predict")
+def _(answer) -> Reply:
+    hint = "what is left behind a length δ of the density σ is exp(−σ δ)"
+    near = {1 - math.exp(-1): "that is what the fog shows of itself; and what lies behind it?"}
+    return judge_number(answer, math.exp(-1), 0.005, hint, near=near)
+
+
+@_exercise("61/depth", "code")
+def _(answer) -> Reply:
+    trials = [(F.normalize(_draw(3, 5, seed=k, low=0), 1, dim=1) * share, _draw(3, 5, seed=k + 10, low=0).sort(1)[0],
+               1.5) for k, share in enumerate((0.9, 0.4, 1.0))]  # fmt: skip
+    hint = "each sample's weight times its distance, summed up, and what the weights leave times `end`"
+
+    def model(weights, distances, end):
+        return (weights * distances).sum(1) + (1 - weights.sum(1)) * end
+
+    def hollow(weights, distances, end):
+        return (weights * distances).sum(1)
+
+    return judge_code(answer, model, trials, hint, {"and what the ray sees behind all samples?": hollow})
+
+
+@_exercise("61/side", "find")
+def _(answer, codes) -> Reply:
+    wanted, other = codes["view"].clone(), codes["view"].clone()
+    wanted[:, 1], other[:, 1] = -20, 20
+    if judge_tensor(answer, other, "").grade == "right":
+        return Reply("nearly", "that is the other side: the camera goes to the left, so the head turns to its right")
+    return judge_tensor(answer, wanted, "column 1 is the head's yaw, in degrees to its left; leave the others alone")
 
 
 @_exercise("90/seed", "find")

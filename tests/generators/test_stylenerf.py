@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from swaplib import families, generators, latent, synthetic
 from swaplib.faces import Faces
 from swaplib.generators import stylenerf
-from swaplib.generators.stylenerf import UNIT, Config, StyleNeRF, steady, view
+from swaplib.generators.stylenerf import UNIT, Config, StyleNeRF, place_cameras, steady, turn_heads, view
 from swaplib.networks.cameras import look_from
 from swaplib.synthetic import head
 from swaplib.training.loop import train
@@ -42,6 +42,28 @@ def pupil() -> StyleNeRF:
 def posed(pitch: float = 0, yaw: float = 0, roll: float = 0) -> synthetic.Factors:
     factors = synthetic.sample_factors(1, seed=4, world="wild")
     return factors | {"pose": torch.tensor([[pitch, yaw, roll]], dtype=torch.float32)}
+
+
+@pytest.mark.parametrize("yaw", [-35.0, 20.0])
+def test_a_head_seen_from_the_side_is_turned_to_the_other_and_lit_alike(yaw):
+    factors = synthetic.sample_factors(3, seed=6, world="wild")
+    turned = turn_heads(factors, yaw)
+    torch.testing.assert_close(view(turned).matrices[:, :3, :3], look_from(yaw).matrices[:, :3, :3].expand(3, -1, -1))
+    for one, other in zip(steady(turned).values(), steady(factors).values(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
+    assert torch.equal(turned["camera"], factors["camera"])
+    each = turn_heads(factors, torch.tensor([0.0, yaw, 0]))
+    assert torch.equal(each["light"][1], turned["light"][1])
+
+
+def test_a_view_is_what_the_renderer_and_the_usual_camera_say(pupil, rendered):
+    placed = place_cameras(pupil.read_view(rendered))
+    assert torch.equal(placed.matrices, pupil.cameras(rendered).matrices)
+    usual, front = place_cameras(pupil.usual_view(2)), pupil.look_from()
+    torch.testing.assert_close(usual.matrices, front.matrices.expand(2, -1, -1), atol=1e-6, rtol=0)
+    torch.testing.assert_close(usual.fields, front.fields.expand(2))
+    with pytest.raises(ValueError, match="only rendered faces have factors"):
+        pupil.read_view(Faces(rendered.images))
 
 
 def network_points(points: torch.Tensor) -> torch.Tensor:
@@ -248,14 +270,17 @@ def test_latent_swap_takes_its_codes(pupil, rendered):
     with torch.device("meta"):
         large = families.build("latent_swap", paper)
     assert sum(one.numel() for one in large.mixer.parameters()) == 66_135_552
-    assert [part.name for part in large.parts][-1] == "w20"
-    assert set(large.consumers()) == {part.name for part in large.parts}
+    assert [part.name for part in large.parts][-2:] == ["w20", "view"]
+    assert list(large.consumers()) == list(large.swap_parts) == [part.name for part in large.parts][:-1]
     family = families.build("latent_swap", config, frozen={"generator": pupil.freeze()})
     assert "encoder" not in family.frozen
     found = latent.swap(family, rendered[:2], rendered[4:6])
     assert found.shape == (2, 3, 32, 32)
     codes = family.encode(rendered)
-    torch.testing.assert_close(torch.stack([*codes.values()], 1), pupil.read(rendered))
+    torch.testing.assert_close(torch.stack([codes[name] for name in family.swap_parts], 1), pupil.read(rendered))
+    torch.testing.assert_close(family.decode(codes), pupil(pupil.read(rendered), pupil.cameras(rendered)))
+    mixed = family.mix(codes, {name: code.flip(0) for name, code in codes.items()})
+    assert torch.equal(mixed["view"], codes["view"].flip(0)), "a swap is seen from where its target was"
     with torch.enable_grad():
         losses = family._losses(rendered)
         sum(losses.values()).backward()

@@ -66,6 +66,9 @@ WRONG = {
     "60/slow": '"flicker"',
     "60/noise": "0.008",
     "60/flicker": "lambda swaps, truths: (swaps - truths).abs().mean((1, 2, 3))[1:]",
+    "61/fog": "0.632",
+    "61/depth": "lambda weights, distances, end: distances.mean(1)",
+    "61/side": "-view",
     "90/seed": "99",
     "90/pixels": "800",
     "90/vector": "lambda manifest, ending: len(manifest)",
@@ -103,6 +106,7 @@ def use_numpy(function):
     return lambda *arguments: function(*(np.asarray(one) for one in arguments))
 
 
+TURN = torch.tensor([1.0, 5, 0])
 # Right answers written otherwise, and wrong ones that come close: exercise, answer, grade, reply, what is given.
 CLOSE = [
     ("00/nothing", {"texture": 0.0}, "right", "0.0000", UNMOVED),
@@ -134,6 +138,9 @@ CLOSE = [
     ("50/pairs", np.array([2, 4]), "not yet", "a whole number", {}),
     ("50/psnr", lambda a, b: -10 * (a - b).square().mean((1, 2, 3)).log10(), "nearly", "their range is 2", {}),
     ("60/noise", 0.00798, "nearly", "both frames", {}),
+    ("61/fog", 0.632, "nearly", "behind", {}),
+    ("61/depth", lambda weights, distances, end: (weights * distances).sum(1), "nearly", "behind all samples", {}),
+    ("61/side", torch.tensor([[1.0, 20, 0]]), "nearly", "the other side", {"codes": {"view": torch.ones(1, 3) * TURN}}),
     ("60/flicker", lambda a, b: (a - b).diff(dim=0).abs().mean((1, 2, 3)), "nearly", "twice too large", {}),
 ]
 

@@ -52,8 +52,8 @@ def test_stages_run_in_turn_and_end_with_the_config_itself(config, tmp_path):
 def test_rendered_datasets_fit_the_model(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "render", lambda folder, count, **options: (folder, count, options))
     folder, count, options = recipes.render_dataset("identity", "demo", tmp_path, 8, "wild")
-    assert (folder, count) == (tmp_path / "faces_wild_64_x4", 8)
-    assert (options["size"], options["shots"], options["world"]) == (64, 4, "wild")
+    assert (folder, count) == (tmp_path / "faces_wild_128_x4", 8)
+    assert (options["size"], options["shots"], options["world"]) == (128, 4, "wild")
     folder, _, options = recipes.render_dataset("rsgan", "smoke", tmp_path, 8)
     assert (folder.name, options["size"], options["shots"]) == ("faces_calm_64", 64, 1)
 
