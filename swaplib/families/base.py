@@ -110,6 +110,7 @@ class Family(Fillable, Model):
     official     what the authors' published file must fill (`load_official`); empty where there is no such file
     official_framing  how the authors align the pictures that their file has learned from
     moved        what its paper lets come along with the source's face, as `synthetic.true_swap` names it
+    known_only   whether it reads codes from the factors of rendered faces, so that what it made can't be swapped again
     driven       whether its paper first gives the source the target's pose and expression (`latent.Driven`)
     """
 
@@ -118,6 +119,7 @@ class Family(Fillable, Model):
     any_size: ClassVar[bool] = False
     paper: ClassVar[tuple[str, str] | None] = None
     moved: ClassVar[tuple[str, ...]] = ()
+    known_only: bool = False
     driven: ClassVar[bool] = False
     parts: tuple[Part, ...]
 

@@ -185,7 +185,7 @@ class LatentSwap(Family):
         dimensions = made.z if config.space == "z" else made.w
         self.parts = tuple(Part(name, (dimensions,)) for name in names)
         self.parts += () if config.encoder else (Part("view", (VIEW,)),)
-        self.swap_parts = tuple(names)
+        self.swap_parts, self.known_only = tuple(names), not config.encoder
         self.mixer = Mixer(len(names), dimensions, config.depth, config.residual)
 
     # -- the contract

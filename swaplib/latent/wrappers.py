@@ -25,7 +25,7 @@ class Wrapped(Family):
         super().__init__(family.config)
         self.family, self.name = family, name
         self.parts, self.swap_parts, self.any_size = family.parts, swap_parts or family.swap_parts, family.any_size
-        self.moved = family.moved
+        self.moved, self.known_only = family.moved, family.known_only
 
     def encode(self, faces: Faces) -> Codes:
         return self.family.encode(faces)

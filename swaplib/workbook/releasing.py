@@ -77,7 +77,8 @@ def report(model: FrozenModel, datasets: Sequence[str | os.PathLike]) -> dict[st
 def compare(family: Model, pairs: int, size: int) -> dict[str, float]:
     """Measure a family on rendered pairs: its row of the comparison table."""
     table = metrics.evaluate({family.name: family}, pairs, size=size, progress=False)
-    return {column: round(float(table.loc[family.name, column]), 4) for column in COLUMNS} | {"pairs": pairs}
+    row = table.loc[family.name, [column for column in COLUMNS if column in table]].astype(float).dropna()
+    return {column: round(value, 4) for column, value in row.items()} | {"pairs": pairs}
 
 
 def whole_log(name: str, preset: Any, runs: Sequence[str | os.PathLike], rows: int = 300) -> pd.DataFrame:
