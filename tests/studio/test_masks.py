@@ -377,7 +377,7 @@ def _cut(path):
     ("write", "message"),
     [
         (lambda path: None, "there is no file .*edited.png: check the path"),
-        (lambda path: path.mkdir(), "edited.png can't be read"),
+        (lambda path: path.mkdir(), "edited.png is a folder"),
         (lambda path: path.write_bytes(b""), r"edited.png is empty \(0 bytes\)"),
         (lambda path: path.write_text("a mask"), "edited.png is not a PNG file: save the mask as PNG"),
         (lambda path: _write(path, Image.fromarray(plain()), "JPEG"), "edited.png is no PNG but JPEG"),
