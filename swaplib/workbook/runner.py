@@ -94,7 +94,7 @@ def parameters(notebook: Path) -> dict[str, Parameter]:
     """Return the parameters of a notebook.
 
     They are read from the source itself, since papermill's own reader skips lines that it can't parse.
-    Raises WorkbookError for one without annotation or with a computed default.
+    Raises WorkbookError for one without annotation or with a computed default, and for a cell that isn't Python.
     """
     tagged = [
         cell.source
@@ -103,18 +103,24 @@ def parameters(notebook: Path) -> dict[str, Parameter]:
     ]
     if not tagged:
         return {}
-    tokens = tokenize.generate_tokens(StringIO(tagged[0]).readline)
+    try:
+        body = ast.parse(tagged[0]).body
+        tokens = [*tokenize.generate_tokens(StringIO(tagged[0]).readline)]
+    except (SyntaxError, ValueError, tokenize.TokenError) as error:
+        raise WorkbookError(
+            f"{notebook.name}: its cell of parameters isn't Python: write `name: int = 0  # what`"
+        ) from error
     comments = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
     found = {}
-    for node in ast.parse(tagged[0]).body:
-        if not isinstance(node, ast.AnnAssign) or node.value is None:
+    for node in body:
+        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)) or node.value is None:
             raise WorkbookError(
-                f"{notebook.stem}: {ast.unparse(node)!r} is no parameter: write `name: int = 0  # what`"
+                f"{notebook.name}: {ast.unparse(node)!r} is no parameter: write `name: int = 0  # what`"
             )
         try:
             default = ast.literal_eval(node.value)
         except ValueError as error:
-            raise WorkbookError(f"{notebook.stem}: parameter {node.target.id} must be a literal") from error
+            raise WorkbookError(f"{notebook.name}: parameter {node.target.id} must be a literal") from error
         name, annotation = node.target.id, ast.unparse(node.annotation)
         found[name] = Parameter(name, annotation, default, comments.get(node.end_lineno, ""))
     return found
