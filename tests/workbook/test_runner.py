@@ -98,7 +98,7 @@ def test_parameters_are_read_from_the_tagged_cell(folder):
         ("seed.x: int = 0", "is no parameter"),
         ("seed: int = (", "30_sloppy.ipynb: its cell of parameters isn't Python"),
         ("seed: int = \\0", "isn't Python"),
-    ],  # fmt: skip
+    ],
 )
 def test_sloppy_parameter_cells_are_refused(folder, cell, message):
     with pytest.raises(WorkbookError, match=message):
