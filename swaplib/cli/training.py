@@ -28,6 +28,7 @@ def train(
         Path | None,
         typer.Option(help="Weights to begin with, or better the folder of a run: it has the discriminators, too."),
     ] = None,
+    stage: Annotated[str | None, typer.Option(help="Which of its stages to begin with, by name.")] = None,
     faces: Annotated[int, typer.Option(min=1, help="How many faces are rendered where no data is given.")] = 4000,
     world: World = "calm",
     seed: Seed = 0,
@@ -51,7 +52,7 @@ def train(
             raise ValueError("name one family or judge, or say --all: swaplib train rsgan")
         names = recipes.TRAINED if every else [family]
         run = {"steps": steps, "minutes": minutes, "seed": seed, "resume": resume, "device": device}
-        run |= {"precision": precision, "compile": compile, "start": start}
+        run |= {"precision": precision, "compile": compile, "start": start, "stage": stage}
         for name in names:
             found = data or [recipes.render_dataset(name, preset, out, faces, world, seed, jobs)]
             with searching(out):

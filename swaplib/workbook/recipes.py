@@ -48,6 +48,7 @@ def follow(
     folder: str | os.PathLike,
     *,
     start: Model | None = None,
+    stage: str | None = None,
     steps: int | None = None,
     minutes: float | None = None,
     seed: int = 0,
@@ -57,28 +58,29 @@ def follow(
 
     preset   its name, or a config itself
     start    a model whose weights to start from (`Model.init_from`); stages of smaller pictures than its are skipped
+    stage    the name of the stage to begin with: what `start` has learned needn't be learned again
     steps    of all stages together; the config's own number where neither steps nor minutes are given
     minutes  of training, of all stages together
     settings other fields of `TrainSettings`; batch, schedule, flips and folder are the model's and the stage's own
 
     Yields each step with its stage; after a signal, the step it interrupted is the last. `load_result` gives the
-    model afterwards. Raises as `training.loop.train` does.
+    model afterwards. Raises ValueError for a stage that there isn't, and as `training.loop.train` does.
     """
     kinds = registry(name)
     config = kinds.config(name, preset)
     steps = config.steps if steps is None and minutes is None else steps
     known = start
-    for stage, place in _places(name, config, folder, start):
-        model = kinds.start(name, stage.config, seed)
+    for part, place in _places(name, config, folder, start, stage):
+        model = kinds.start(name, part.config, seed)
         if known is not None:
             _begin_with(model, known)
-        own = {"batch": config.batch, "schedule": stage.schedule, "flips": model.mirrored, "folder": place}
-        own |= {"minutes": minutes and stage.share * minutes, "seed": seed}
-        for step in train_stage(model, faces, steps and max(1, round(stage.share * steps)), **own, **settings):
-            yield stage, step
+        own = {"batch": config.batch, "schedule": part.schedule, "flips": model.mirrored, "folder": place}
+        own |= {"minutes": minutes and part.share * minutes, "seed": seed}
+        for step in train_stage(model, faces, steps and max(1, round(part.share * steps)), **own, **settings):
+            yield part, step
             if step.end and step.end.startswith("SIG"):
                 return
-        known = kinds.start(name, stage.config)
+        known = kinds.start(name, part.config)
         restore(known, place)
 
 
@@ -128,10 +130,17 @@ def read_log(name: str, preset: str | Any, folder: str | os.PathLike) -> pd.Data
     return pd.concat(tables, ignore_index=True)
 
 
-def _places(name: str, config: Any, folder: str | os.PathLike, start: Model | None = None) -> list[tuple[Stage, Path]]:
-    """Return the stages with their folders; their shares add up to 1."""
+def _places(
+    name: str, config: Any, folder: str | os.PathLike, start: Model | None = None, first: str | None = None
+) -> list[tuple[Stage, Path]]:
+    """Return the stages with their folders, from the one of that name on; their shares add up to 1."""
     stages = registry(name).kind(name).stages(config)
     places = [(stage, Path(folder) / f"{k}_{stage.name}") for k, stage in enumerate(stages, 1)]
+    names = [stage.name for stage in stages]
+    if first is not None and first not in names:
+        raise ValueError(f"the training of {name} has no stage {first!r}: choose one of {', '.join(names)}")
+    if first is not None:
+        places = places[names.index(first) :]
     if start is not None:
         places = [(stage, place) for stage, place in places if stage.config.size >= start.config.size]
     total = sum(stage.share for stage, _ in places)
@@ -154,7 +163,7 @@ def train(
 
     folders: the datasets, as `Model.training_data` takes them. out: gets the run's folder {name}_{preset} and
     {name}_{preset}.safetensors. start: weights to begin with, or another run's folder, which also holds what only
-    training needs (discriminators). settings: as for `follow`.
+    training needs (discriminators). settings: as for `follow`, stage among them.
     Returns the weights' path; None where a signal stopped the run before its end.
     """
     datasets = [data.open(folder) for folder in folders]

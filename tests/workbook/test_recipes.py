@@ -87,6 +87,16 @@ def test_a_start_leaves_out_the_stages_of_smaller_pictures(config, tmp_path):
     assert {name: step.step for name, step in seen.items()} == {"alone": 5, "whole": 3}
 
 
+def test_training_begins_with_the_stage_that_is_named(config, tmp_path):
+    start = families.build("rsgan", config, seed=7)
+    run = {"steps": 4, "start": start, **PLAIN}
+    seen = [stage.name for stage, _ in recipes.follow("rsgan", config, FACES, tmp_path, stage="whole", **run)]
+    assert seen == ["whole"] * 4
+    assert recipes.load_result("rsgan", config, tmp_path)[1]["steps"] == 4
+    with pytest.raises(ValueError, match="no stage 'last': choose one of half, alone, whole"):
+        next(recipes.follow("rsgan", config, FACES, tmp_path / "other", stage="last", **run))
+
+
 def test_growing_keeps_the_coarse_layers():
     small, large = (families.build("rsgan", stage.config, k) for k, stage in enumerate(RSGAN.stages(Config.demo())[:2]))
     large.init_from(small)
