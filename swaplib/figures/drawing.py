@@ -35,6 +35,8 @@ STYLE = {
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
 }
+GAP = 0.03
+"""Inches between pictures."""
 INK, MUTED, SOURCE, TARGET = "#22272e", "#6b737c", "#2f5d8a", "#d1693b"
 
 
@@ -98,7 +100,8 @@ def grid(
 
     images: Faces, a batch (B, 3, H, W), or a list of pictures, filled in row by row; or a dict {title: batch}, one
         batch for each column, or for each row with `as_rows`.
-    rows, cols: how many, or their titles. size: width of one picture in inches. titles: one for each picture instead.
+    rows, cols: how many, or their titles. size: width of one picture in inches, of 100 pixels on a screen. titles: one
+        for each picture instead.
     Raises ValueError where the numbers of pictures and titles don't match.
     """
     if isinstance(images, Mapping):
@@ -112,12 +115,7 @@ def grid(
         pictures = _pictures(images)
     down, across = _layout(len(pictures), rows, cols)
     heights = [pictures[r * across].shape[0] / pictures[r * across].shape[1] for r in range(down)]
-    above = 0.2 * down if titles else 0  # inches
-    figure, axes = plt.subplots(
-        down, across, squeeze=False, figsize=(size * across, size * sum(heights) + above),
-        gridspec_kw={"height_ratios": heights}, layout="constrained",
-    )  # fmt: skip
-    figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)
+    figure, axes = _frames(heights, across, size, 0.05 + 0.15 * _lines(titles) if titles else GAP)
     for ax, picture in zip(axes.flat, pictures, strict=False):
         _show(ax, picture)
     for ax in axes.flat[len(pictures) :]:
@@ -129,8 +127,37 @@ def grid(
     for ax, text in zip(axes.flat, titles or [], strict=False):
         ax.set_title(text, color=INK, fontsize=8)
     if title:
-        figure.suptitle(title, fontsize=10, color=INK)
+        _head(figure, axes, title)
     return figure
+
+
+def _frames(
+    heights: Sequence[float], across: int, size: float, between: float = GAP
+) -> tuple[Figure, np.ndarray[Any, Any]]:
+    """Return a figure and its axes (rows, columns), each `size` inches wide and `size` times its row's height high.
+
+    between: inches from row to row. Titles and labels stand outside of it: figures are saved with all that they show.
+    """
+    width, height = across * size + (across - 1) * GAP, size * sum(heights) + between * (len(heights) - 1)
+    figure, axes = plt.subplots(
+        len(heights), across, squeeze=False, figsize=(width, height), layout="none",
+        gridspec_kw={
+            "height_ratios": heights, "left": 0, "right": 1, "bottom": 0, "top": 1, "wspace": GAP / size,
+            "hspace": between / (size * np.mean(heights)),
+        },
+    )  # fmt: skip
+    return figure, axes
+
+
+def _head(figure: Figure, axes: np.ndarray[Any, Any], title: str) -> None:
+    """Write a title above all pictures and their titles."""
+    below = _lines([ax.get_title() for ax in axes[0]]) if any(ax.get_title() for ax in axes[0]) else 0
+    figure.suptitle(title, fontsize=10, color=INK, y=1 + (0.08 + 0.16 * below) / figure.get_figheight(), va="bottom")
+
+
+def _lines(texts: Sequence[str]) -> int:
+    """Return how many lines the longest of some texts has."""
+    return max(text.count("\n") + 1 for text in texts)
 
 
 def _layout(count: int, rows: int | Sequence[str] | None, cols: int | Sequence[str] | None) -> tuple[int, int]:
@@ -158,8 +185,7 @@ def swap_grid(sources: Any, targets: Any, swaps: Any, size: float = 1.15, title:
     if len(swaps) != len(targets) or any(len(row) != len(sources) for row in swaps):
         raise ValueError(f"{len(sources)} sources and {len(targets)} targets need swaps (T, S, 3, H, W), target first")
     down, across = len(targets) + 1, len(sources) + 1
-    figure, axes = plt.subplots(down, across, squeeze=False, figsize=(size * across, size * down), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    figure, axes = _frames([1.0] * down, across, size, 2 * GAP)
     cells = [[None, *sources]] + [[target, *row] for target, row in zip(targets, swaps, strict=True)]
     for ax, picture in zip(axes.flat, [picture for row in cells for picture in row], strict=True):
         ax.set_axis_off() if picture is None else _show(ax, picture)
@@ -170,7 +196,7 @@ def swap_grid(sources: Any, targets: Any, swaps: Any, size: float = 1.15, title:
     axes[0, 0].text(0.52, 0.66, "source →\nwho it is", color=SOURCE, **corner)
     axes[0, 0].text(0.46, 0.22, "target ↓\nthe shot", color=TARGET, **corner)
     if title:
-        figure.suptitle(title, fontsize=10, color=INK)
+        _head(figure, axes, title)
     return figure
 
 
@@ -243,12 +269,12 @@ def colour_labels(labels: torch.Tensor | np.ndarray) -> np.ndarray:
 
 
 def label_legend(figure: Figure, labels: torch.Tensor | np.ndarray, columns: int = 1) -> None:
-    """Add a legend of the classes that occur in `labels`, to the right of the pictures; the figure grows for it."""
+    """Add a legend of the classes that occur in `labels`, to the right of the pictures."""
     present = np.unique(np.asarray(labels))
     handles = [plt.Rectangle((0, 0), 1, 1, facecolor=LABEL_COLOURS[k] / 255, edgecolor="#bbb") for k in present]
     names = [CELEBAMASK_HQ[k].replace("_", " ") for k in present]
-    figure.set_figwidth(figure.get_figwidth() + 1.15 * columns)
-    figure.legend(handles, names, loc="outside right center", ncols=columns, fontsize=8, handlelength=1, handleheight=1)
+    place = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "ncols": columns}
+    figure.legend(handles, names, **place, fontsize=8, handlelength=1, handleheight=1)
 
 
 def dim(faces: Faces | torch.Tensor, mask: torch.Tensor, strength: float = 0.7) -> torch.Tensor:

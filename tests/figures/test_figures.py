@@ -88,6 +88,19 @@ def test_grid_refuses_what_does_not_fit(images, options, message):
         figures.grid(images, **options)
 
 
+def test_pictures_are_as_wide_as_asked_whatever_is_written_around_them():
+    titled = figures.grid(pictures(6), ["a", "b"], ["x\ny", "z", ""], size=0.96, title="all")
+    crossed = figures.swap_grid(pictures(3), pictures(2), pictures(6).reshape(2, 3, 3, 8, 8), size=0.96)
+    numbered = figures.grid(pictures(6), cols=3, size=0.96, titles=["one\nof six"] * 6)
+    for figure in (titled, crossed, numbered):
+        boxes = [ax.get_window_extent() for ax in figure.axes]
+        assert [box.width / figure.dpi for box in boxes] == pytest.approx([0.96] * len(boxes))
+        assert [box.height / figure.dpi for box in boxes] == pytest.approx([0.96] * len(boxes))
+    figure.canvas.draw()
+    above, title = numbered.axes[0].get_window_extent(), numbered.axes[3].title.get_window_extent()
+    assert numbered.axes[3].get_window_extent().y1 < title.y0 < title.y1 < above.y0
+
+
 def test_swap_grid_puts_target_rows_under_source_columns():
     swaps = pictures(6).reshape(2, 3, 3, 8, 8)
     figure = figures.swap_grid(pictures(3), pictures(2), swaps)

@@ -90,6 +90,16 @@ def test_cells_are_small_and_prose_is_plenty(book):
 
 
 @every
+def test_faces_are_wide_enough_to_be_recognised(book):
+    """Of 96 pixels at least, and no row wider than a page, which would be drawn smaller."""
+    code = "\n".join(cell.source for cell in cells(book, "code"))
+    sizes = re.findall(r"\bsize=(\d\.\d+|\d)\b", code)
+    assert [size for size in sizes if float(size) < 0.96] == []
+    previews = [data for output in outputs(book) for kind, data in output.get("data", {}).items() if "image/" in kind]
+    assert [width for data in previews if (width := Image.open(BytesIO(base64.b64decode(data))).width) > 1160] == []
+
+
+@every
 def test_the_systems_are_built_and_trained_in_sight(book):
     if not book.stem.startswith("2"):
         return
