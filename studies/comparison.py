@@ -23,7 +23,7 @@ VARIANTS = (
     "target", "landmarks", "rsgan", "mask_guided", "smooth_swap", "latent_swap", "e4s",
     "vae_gan", "ali", "alpha_gan",
 )  # fmt: skip
-DRIVEN = ("rsgan", "e4s", "mask_guided, recomposed")
+DRIVEN = ("rsgan", "e4s", "mask_guided")
 """Systems that take the source's shot along, or whose paper drives it first, or whose masks may differ in pose."""
 
 
@@ -53,11 +53,11 @@ def measure(pairs: int, world: str, preset: str, jobs: int) -> pd.DataFrame:
 
 
 def list_systems(preset: str) -> dict[str, Family]:
-    """Return the systems with weights, in a second mode if they have one, and driven by landmarks, and exactly."""
+    """Return the systems with weights, as their papers print them where that differs, and driven by landmarks, and exactly."""
     systems = {name: families.load(name, preset) for name in VARIANTS if name in families.ready(preset)}
     for name, system in list(systems.items()):
-        if parts := getattr(system, "swap_recomposed", None):
-            systems[f"{name}, recomposed"] = latent.Wrapped(system, name, parts)
+        if system.swap_printed:
+            systems[f"{name}, as printed"] = latent.Wrapped(system, name, system.swap_printed)
     for name in (one for one in DRIVEN if one in systems):
         for title, driver in (("driven by landmarks", "landmarks"), ("driven exactly", "exact")):
             systems[f"{name}, {title}"] = latent.Driven(systems[name], reenactment.load(driver))

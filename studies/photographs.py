@@ -33,10 +33,11 @@ def rsgan() -> dict[str, Family]:
 
 
 def mask_guided() -> dict[str, Family]:
-    """Load Mask-Guided Portrait Editing without and with the hair, and others."""
+    """Load Mask-Guided Portrait Editing, also as its paper swaps, without and with the hair, and others."""
     systems = {name: families.load(name) for name in ("landmarks", "rsgan", "mask_guided")}
     family = systems["mask_guided"]
-    return systems | {"mask_guided+": latent.Wrapped(family, "mask_guided+", family.swap_plus)}
+    ways = {"as printed": family.swap_printed, "printed+": family.swap_plus}
+    return systems | {f"mask_guided, {name}": latent.Wrapped(family, name, taken) for name, taken in ways.items()}
 
 
 def e4s() -> dict[str, Family]:

@@ -105,6 +105,7 @@ class Family(Fillable, Model):
 
     parts        the latent parts, in order
     swap_parts   what a plain swap takes from the source
+    swap_printed what its paper's own takes, where another does better by the one table; None: the same
     any_size     whether pictures of other sizes than the config's are accepted; the codes' sizes then follow them
     paper        what its paper calls the system, and the arXiv id; None where it has none
     official     what the authors' published file must fill (`load_official`); empty where there is no such file
@@ -115,6 +116,7 @@ class Family(Fillable, Model):
     """
 
     swap_parts: ClassVar[tuple[str, ...]]
+    swap_printed: tuple[str, ...] | None = None
     official_framing: ClassVar[str] = "portrait"
     any_size: ClassVar[bool] = False
     paper: ClassVar[tuple[str, str] | None] = None

@@ -19,9 +19,9 @@ CVPR 2019, arXiv:1905.10346.
 | L_local, L_global, L_sigmoid, L_FM, L_GP | `local`, `whole`, `adversarial`, `features_matched`, `parsing` |
 
 Left and right are the picture's here, as in the paper and in Helen's labels: the left eye is the person's right one.
-A swap keeps mask and background of its target and takes eyes, mouth and skin; "swap+" (`swap_plus`) takes hair, too.
-In the target's mask a face is hardly the source's: `swap_recomposed` also takes the mask, which then is recomposed, as
-E4S does it, of the source's inner face and the target's rest.
+The paper's swap (`swap_printed`) keeps mask and background of its target and takes eyes, mouth and skin; its "swap+"
+(`swap_plus`) takes hair, too. In the target's mask a face is hardly the source's: a plain swap here also takes the mask,
+recomposed, as E4S does it, of the source's inner face and the target's rest (`swaplib study comparison` has both).
 
 Where we differ from the paper, and why:
 - Layers are those of the authors' code, whose files load (`load_official`). Its batch normalisations have a momentum of
@@ -379,8 +379,8 @@ class MaskGuided(Family):
             Part("background", (3, config.size, config.size), "image", regions=members("mgpe", "background")),
         )
         self.swap_plus = tuple(names)
-        self.swap_parts = tuple(name for name in names if name != "hair")
-        self.swap_recomposed = (*self.swap_parts, "mask")
+        self.swap_printed = tuple(name for name in names if name != "hair")
+        self.swap_parts = (*self.swap_printed, "mask")
         self.encoders = nn.ModuleDict({name: Encoder(config, region) for name, region in regions.items()})
         self.decoders = nn.ModuleDict({name: _feature_decoder(config, region) for name, region in regions.items()})
         self.image_decoders = nn.ModuleDict({name: _image_decoder(config, region) for name, region in regions.items()})
