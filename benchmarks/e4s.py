@@ -23,7 +23,7 @@ import typer
 
 from swaplib import families, synthetic, weights
 from swaplib.faces import E4S, relabel
-from swaplib.families.e4s import blend_swap, swap_mask, transfer_hair
+from swaplib.families.e4s_regions import blend_swap, swap_mask, transfer_hair
 from swaplib.latent import reenactment
 from swaplib.networks.e4s import masked_synthesis, resized, shares
 from swaplib.networks.resample import blur

@@ -116,17 +116,22 @@ def run_whole(command: list[str], folder: Path) -> float:
 
 
 def run_killed(command: list[str], folder: Path, waits: Sequence[float]) -> int:
-    """Start the command, kill it after some seconds and start it again, or until it ends; return how often."""
+    """Start the command, kill it after some seconds and start it again, or until it ends; return how often.
+
+    Raises RuntimeError where it ends with an error.
+    """
     for killed, seconds in enumerate(waits):
         process = subprocess.Popen(
-            command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
         try:
-            process.wait(seconds)
+            _, told = process.communicate(timeout=seconds)
+            if process.returncode:
+                raise RuntimeError(f"{' '.join(command)}, started again after {killed} kills: {told[-500:]}")
             return killed
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.communicate()
     run_whole(command, folder)
     return len(waits)
 

@@ -53,7 +53,7 @@ def measure(pairs: int, world: str, preset: str, jobs: int) -> pd.DataFrame:
 
 
 def list_systems(preset: str) -> dict[str, Family]:
-    """Return the systems with weights, as their papers print them where that differs, and driven by landmarks, and exactly."""
+    """Return the systems with weights, also as their papers print them, driven by landmarks, and driven exactly."""
     systems = {name: families.load(name, preset) for name in VARIANTS if name in families.ready(preset)}
     for name, system in list(systems.items()):
         if system.swap_printed:

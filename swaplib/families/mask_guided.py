@@ -20,8 +20,8 @@ CVPR 2019, arXiv:1905.10346.
 
 Left and right are the picture's here, as in the paper and in Helen's labels: the left eye is the person's right one.
 The paper's swap (`swap_printed`) keeps mask and background of its target and takes eyes, mouth and skin; its "swap+"
-(`swap_plus`) takes hair, too. In the target's mask a face is hardly the source's: a plain swap here also takes the mask,
-recomposed, as E4S does it, of the source's inner face and the target's rest (`swaplib study comparison` has both).
+(`swap_plus`) takes hair, too. In the target's mask a face is hardly the source's: a plain swap here also takes the
+mask, recomposed of the source's inner face and the target's rest as E4S does it (`swaplib study comparison` has both).
 
 Where we differ from the paper, and why:
 - Layers are those of the authors' code, whose files load (`load_official`). Its batch normalisations have a momentum of

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from swaplib import families, judges, latent, synthetic, weights
 from swaplib.faces import E4S as REGIONS
 from swaplib.faces import Faces, from_uint8, label_table, region, relabel
-from swaplib.families import e4s
-from swaplib.families.e4s import E4S, TEXTURES, Config
+from swaplib.families import e4s, e4s_regions
+from swaplib.families.e4s import E4S, Config
+from swaplib.families.e4s_regions import TEXTURES
 from swaplib.judges.augment import draw_object, occlude
 from swaplib.judges.perceptual import feature_distance
 from swaplib.latent import reenactment
@@ -294,7 +295,7 @@ def test_label_tables_are_the_official_ones():
 @pytest.mark.parametrize("hair", ["first", "last"])
 def test_masks_are_recomposed_as_officially(hair):
     pairs, wanted = official.inputs("e4s_mask_functions"), official.expected("e4s_mask_functions")
-    mask, holes = e4s.swap_mask(pairs["source"], pairs["target"], hair == "first")
+    mask, holes = e4s_regions.swap_mask(pairs["source"], pairs["target"], hair == "first")
     assert torch.equal(mask, wanted[f"swapped_hair{hair}"])
     assert torch.equal(holes, wanted[f"hole_hair{hair}"] > 0)
 
@@ -303,11 +304,11 @@ def test_masks_are_recomposed_as_officially(hair):
 def test_recomposing_keeps_the_background_and_itself(seed):
     source, target = label_maps(2, 16, seed), label_maps(2, 16, seed + 1)
     before = source.clone(), target.clone()
-    mask, holes = e4s.swap_mask(source, target)
+    mask, holes = e4s_regions.swap_mask(source, target)
     assert torch.equal(mask == 0, target == 0)
     assert int(mask.max()) < 12
     assert (mask[holes] == REGIONS.index("skin")).all()
-    same, none = e4s.swap_mask(target, target)
+    same, none = e4s_regions.swap_mask(target, target)
     assert torch.equal(same, target)
     assert not none.any()
     assert torch.equal(source, before[0])
@@ -316,14 +317,14 @@ def test_recomposing_keeps_the_background_and_itself(seed):
 
 def test_the_canvas_is_painted_step_by_step():
     source, target = label_maps(2, 64, 5), label_maps(2, 64, 6)
-    canvases = [*e4s.paint_mask(source, target).values()]
-    mask, holes = e4s.swap_mask(source, target)
+    canvases = [*e4s_regions.paint_mask(source, target).values()]
+    mask, holes = e4s_regions.swap_mask(source, target)
     assert torch.equal(canvases[-1], mask)
     assert torch.equal(canvases[-2] == len(REGIONS), holes)
     assert holes.any()
     assert torch.equal(canvases[0] == 0, target == 0)
     assert set(canvases[0].unique().tolist()) == {0, len(REGIONS)}
-    inner = torch.isin(source, torch.tensor([REGIONS.index(name) for name in e4s.INNER])) & (target != 0)
+    inner = torch.isin(source, torch.tensor([REGIONS.index(name) for name in e4s_regions.INNER])) & (target != 0)
     assert torch.equal(canvases[3][inner], source[inner])
     for before, after in itertools.pairwise(canvases):
         assert not ((after == len(REGIONS)) & (before != len(REGIONS))).any(), "what is painted stays painted"
@@ -332,21 +333,23 @@ def test_the_canvas_is_painted_step_by_step():
 @given(st.integers(0, 2**31))
 def test_hair_goes_over_all_but_the_inner_face(seed):
     source, target = label_maps(2, 16, seed), label_maps(2, 16, seed + 1)
-    mask = e4s.transfer_hair_mask(source, target)
+    mask = e4s_regions.transfer_hair_mask(source, target)
     hair = REGIONS.index("hair")
     assert not ((mask == hair) & (source != hair)).any()
     kept = torch.isin(target, torch.tensor([REGIONS.index(name) for name in ("eyes", "nose", "lip", "mouth")]))
     assert torch.equal(mask[kept], target[kept])
     assert torch.equal(mask == hair, (source == hair) & ~kept & (target != REGIONS.index("eye_glasses")))
-    assert torch.equal(e4s.transfer_hair_mask(target, target), target)
+    assert torch.equal(e4s_regions.transfer_hair_mask(target, target), target)
 
 
 def test_textures_are_swapped_as_officially():
     given, wanted = official.inputs("e4s_style_and_blend_functions"), official.expected("e4s_style_and_blend_functions")
     source, target = given["driven_vec"], given["target_vec"]
-    assert torch.equal(e4s.swap_textures(source, target), wanted["vec_default"])
-    torch.testing.assert_close(e4s.swap_textures(given["driven_vec_zeroed"], target), wanted["vec_no_ear_no_teeth"])
-    torch.testing.assert_close(e4s.swap_textures(source, target, mean_neck=True), wanted["vec_neck_interp"])
+    assert torch.equal(e4s_regions.swap_textures(source, target), wanted["vec_default"])
+    torch.testing.assert_close(
+        e4s_regions.swap_textures(given["driven_vec_zeroed"], target), wanted["vec_no_ear_no_teeth"]
+    )
+    torch.testing.assert_close(e4s_regions.swap_textures(source, target, mean_neck=True), wanted["vec_neck_interp"])
 
 
 # ---------------------------------------------------------------------------------------------- blending
@@ -393,7 +396,7 @@ def test_laplacian_blending_is_the_official_one():
 def test_a_composed_swap_keeps_the_target_away_from_the_face(how):
     target, shown = FACES.images, -FACES.images
     mask = relabel(FACES.labels, target="e4s")
-    found = e4s.blend_swap(shown, target, mask, how=how)
+    found = e4s_regions.blend_swap(shown, target, mask, how=how)
     face = ~torch.isin(mask, torch.tensor([0, 4, 11]))
     rim, wide = blending.band(face, 1)
     if how == "soft":
@@ -403,7 +406,7 @@ def test_a_composed_swap_keeps_the_target_away_from_the_face(how):
         far = ~(F.max_pool2d(face[:, None].float(), 15, 1, 7)[:, 0] > 0)
         assert far.any()
         assert (found - target).abs().mean(1)[far].mean() < (found - target).abs().mean(1)[face].mean() / 4
-    same = e4s.blend_swap(target, target, mask, how=how)
+    same = e4s_regions.blend_swap(target, target, mask, how=how)
     torch.testing.assert_close(same, target, atol=1e-5, rtol=0)
 
 
@@ -412,7 +415,7 @@ def test_the_rim_of_a_face_is_nearly_opaque(size):
     """.99 at the authors' 1024 px, and nothing from 11 pixels outside on, whatever the map's size."""
     inside = torch.zeros(1, size, size, dtype=torch.bool)
     inside[:, :, : size // 2] = True
-    weights = e4s.cover_face(inside)[0, size // 2]
+    weights = e4s_regions.cover_face(inside)[0, size // 2]
     assert weights.shape == (size,)
     assert (weights[: size // 2] > 0.98).all()
     outside = weights[size // 2 :]
@@ -424,10 +427,10 @@ def test_the_rim_of_a_face_is_nearly_opaque(size):
 def test_a_fade_is_computed_once_for_each_map(monkeypatch):
     faces = relabel(FACES.labels, target="e4s") > 0
     both = torch.cat([faces, ~faces])
-    apart = [e4s._fade_rim.__wrapped__(one.numpy().tobytes(), tuple(one.shape)) for one in both]
-    assert torch.equal(e4s.cover_face(both), torch.stack(apart))
+    apart = [e4s_regions._fade_rim.__wrapped__(one.numpy().tobytes(), tuple(one.shape)) for one in both]
+    assert torch.equal(e4s_regions.cover_face(both), torch.stack(apart))
     monkeypatch.setattr(blending, "fade", None)
-    assert torch.equal(e4s.cover_face(both.flip(0)), torch.stack(apart[::-1])), "both are known by now"
+    assert torch.equal(e4s_regions.cover_face(both.flip(0)), torch.stack(apart[::-1])), "both are known by now"
 
 
 def test_regions_are_averaged_over_the_pictures_that_show_them(family):
@@ -517,7 +520,7 @@ def test_bad_input_is_refused():
         with pytest.raises(ValueError, match="a mask holds integers"):
             built().decode({**codes, "mask": codes["mask"].float()})
     with pytest.raises(ValueError, match="a swap leaves the texture of 'hair' alone: choose from lip, eyebrows"):
-        e4s.control_amounts({"hair": 0.5})
+        e4s_regions.control_amounts({"hair": 0.5})
 
 
 def test_a_texture_tells_of_its_region_alone():
@@ -533,12 +536,12 @@ def test_a_texture_tells_of_its_region_alone():
 def test_lambda_goes_from_the_swap_to_the_targets_textures():
     source, target = built().encode(FACES), built().encode(FACES.mirror()[[1, 2, 3, 0]])
     full = built().mix(source, target)
-    assert torch.equal(full["mask"], e4s.swap_mask(source["mask"], target["mask"])[0])
-    ends = [built().mix(source, target, e4s.control_amounts(strength)) for strength in (0.0, 1.0)]
+    assert torch.equal(full["mask"], e4s_regions.swap_mask(source["mask"], target["mask"])[0])
+    ends = [built().mix(source, target, e4s_regions.control_amounts(strength)) for strength in (0.0, 1.0)]
     assert all(torch.equal(ends[0][name], full[name]) for name in full)
     assert all(torch.equal(ends[1][name], target[name]) for name in REGIONS)
     assert torch.equal(ends[1]["mask"], full["mask"])
-    halfway = built().mix(source, target, e4s.control_amounts({"lip": 0.5}))
+    halfway = built().mix(source, target, e4s_regions.control_amounts({"lip": 0.5}))
     torch.testing.assert_close(halfway["lip"], (full["lip"] + target["lip"]) / 2)
     assert torch.equal(halfway["eyes"], full["eyes"])
     for name in set(REGIONS) - set(TEXTURES):
@@ -548,9 +551,9 @@ def test_lambda_goes_from_the_swap_to_the_targets_textures():
 @torch.no_grad()
 def test_hair_is_transferred_with_its_shape():
     source, target = built().encode(FACES), built().encode(FACES.mirror())
-    found = e4s.transfer_hair(source, target)
+    found = e4s_regions.transfer_hair(source, target)
     assert torch.equal(found["hair"], source["hair"])
-    assert torch.equal(found["mask"], e4s.transfer_hair_mask(source["mask"], target["mask"]))
+    assert torch.equal(found["mask"], e4s_regions.transfer_hair_mask(source["mask"], target["mask"]))
     assert built().decode(found).shape == (4, 3, 32, 32)
 
 
