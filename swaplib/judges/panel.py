@@ -70,10 +70,12 @@ class Metric:
     meaning: str
 
 
+RELATIVE = "the same, divided by the sum of the distances to source and target"
+"""What a relative column means."""
 # Columns of judges that were handed in: prefix of the column -> heading, which way is better, and meaning.
 _ADDED = {
     "identity": ("id. {}", "lower", "distance of {}'s vectors, to the source"),
-    "identity_r": ("id. {}-R", "lower", "the same, of the sum of those to source and target"),
+    "identity_r": ("id. {}-R", "lower", RELATIVE),
     "parsing": (
         "parsing {}",
         "higher",

@@ -11,7 +11,7 @@ import torch
 from swaplib import cache, photos
 from swaplib.faces import Faces
 from swaplib.judges import Judges
-from swaplib.judges.panel import Metric, Reading, describe
+from swaplib.judges.panel import RELATIVE, Metric, Reading, describe
 from swaplib.metrics import retrieval
 from swaplib.metrics.details import score_details
 from swaplib.metrics.identity import as_target, compare_identity, estimate_poses
@@ -40,24 +40,24 @@ METRICS = (
     Metric("top_1", "top 1", "higher", "share whose source dlib finds first in a gallery of people"),
     Metric("top_5", "top 5", "higher", "share whose source dlib finds among the first five"),
     Metric("smooth", "id. smooth", "lower", "distance of the contrastive embedder's unit vectors, to the source"),
-    Metric("smooth_r", "id. smooth-R", "lower", "the same, of the sum of those to source and target"),
+    Metric("smooth_r", "id. smooth-R", "lower", RELATIVE),
     Metric("smooth_cosine", "cos smooth", "higher", "cosine of the contrastive embedder's vectors, to the source"),
     Metric("smooth_masked", "cos smooth, masked", "higher", "the same with all but the face region grey in both"),
     Metric("smooth_top_1", "top 1 smooth", "higher", "share whose source the contrastive embedder finds first"),
     Metric("smooth_top_5", "top 5 smooth", "higher", "share whose source it finds among the first five"),
     Metric("margin", "id. margin", "lower", "distance of the margin-trained embedder's unit vectors, to the source"),
-    Metric("margin_r", "id. margin-R", "lower", "the same, of the sum of those to source and target"),
+    Metric("margin_r", "id. margin-R", "lower", RELATIVE),
     Metric("margin_cosine", "cos margin", "higher", "cosine of the margin-trained embedder's vectors, to the source"),
     Metric("margin_masked", "cos margin, masked", "higher", "the same with all but the face region grey in both"),
     Metric("margin_top_1", "top 1 margin", "higher", "share whose source the margin-trained embedder finds first"),
     Metric("margin_top_5", "top 5 margin", "higher", "share whose source it finds among the first five"),
     Metric("shape", "shape", "lower", "mm between the heads at rest that the shape judge sees, to the source"),
-    Metric("shape_r", "shape-R", "lower", "the same, of the sum of those to source and target"),
+    Metric("shape_r", "shape-R", "lower", RELATIVE),
     Metric("shape_true", "shape, true", "lower", "mm from the head that the shape judge sees to the source's own"),
     Metric("expression", "expression", "lower", "mm that the expression moves the face otherwise, to the target"),
-    Metric("expression_r", "expression-R", "lower", "the same, of the sum of those to source and target"),
+    Metric("expression_r", "expression-R", "lower", RELATIVE),
     Metric("pose", "pose", "lower", "degrees between the heads, to the target"),
-    Metric("pose_r", "pose-R", "lower", "the same, of the sum of those to source and target"),
+    Metric("pose_r", "pose-R", "lower", RELATIVE),
     Metric("pose_marks", "pose, marks", "lower", "degrees of yaw and roll to the target, by dlib's landmarks"),
     Metric("gaze", "gaze", "lower", "degrees between where the eyes look, by their pixels, and where the target's do"),
     Metric("skin", "skin", "lower", "ΔE between the mean colours of the skin, to the true swap"),

@@ -95,14 +95,14 @@ CLAIMS = (
     Claim(
         "R2", "Table 1", "Of the generative networks, it carries the identity over best.",
         "dlib's distance of the swap to its source, beside VAE-GAN, ALI and α-GAN trained for about as long.", 20,
-        {f"{name}'s distance less RSGAN's": above(0) for name in RIVALS}, trained=True,
+        {f"{name}'s distance minus RSGAN's": above(0) for name in RIVALS}, trained=True,
     ),
     Claim(
         "R3", "Table 1", "It is the most consistent when swapped twice, although α-GAN reconstructs better.",
         "Absolute error of the face swapped there and back, and of the reconstruction, trained for about as long.",
         20,
-        {f"{name}'s swap-twice error less RSGAN's": above(0) for name in RIVALS}
-        | {"RSGAN's reconstruction error less α-GAN's": above(0)}, trained=True,
+        {f"{name}'s swap-twice error minus RSGAN's": above(0) for name in RIVALS}
+        | {"RSGAN's reconstruction error minus α-GAN's": above(0)}, trained=True,
     ),
     Claim(
         "R4", "Fig. 6", "An attribute edited in one region leaves the other region alone.",
@@ -113,19 +113,19 @@ CLAIMS = (
     Claim(
         "R5", "§3", "Trained without random codes, the composer ignores the face's code.",
         "dlib's distance of the swap to its source, trained with and without the branch of random codes.", 20,
-        {"distance without random codes less that with them": above(0)}, trained=True,
+        {"distance without random codes minus that with them": above(0)}, trained=True,
     ),
     Claim(
         "R6", "§4.2", "Without the variational part it reconstructs a little better but can't be sampled from.",
         "The reconstruction error of both variants; no picture from random codes is measured.", 20,
-        {"reconstruction error of the variational one less the plain one's": above(0)}, trained=True,
+        {"reconstruction error of the variational one minus the plain one's": above(0)}, trained=True,
     ),
     Claim(
         "R7", "§4.2", "An LSTM slows the training and helps nothing.",
         "Reconstruction error, and PSNR to the true swap inside the face, with and without it after equal training.",
         20,
-        {"reconstruction error with an LSTM less that without": above(0),
-         "PSNR without an LSTM less that with": above(0)}, trained=True,
+        {"reconstruction error with an LSTM minus that without": above(0),
+         "PSNR without an LSTM minus that with": above(0)}, trained=True,
     ),
     Claim(
         "R8", "contribution 3", "Differing poses and light do not disturb the swap.",
@@ -137,19 +137,19 @@ CLAIMS = (
         "M1", "§4.1, Table 1", "Embedding each component for itself keeps more of the source than one global code.",
         "Five codes (setting 2) against one (setting 1): error of a face put together from its own parts, region by "
         "region; and the Fréchet distance of the full system against both.", 21,
-        {"error of one code less that of five in the worst region": above(0),
-         "Fréchet distance of setting 1 less the full one's": above(0),
-         "Fréchet distance of setting 2 less the full one's": above(0)}, trained=True,
+        {"error of one code minus that of five in the worst region": above(0),
+         "Fréchet distance of setting 1 minus the full one's": above(0),
+         "Fréchet distance of setting 2 minus the full one's": above(0)}, trained=True,
     ),
     Claim(
         "M2", "§4.1", "The network that fuses the background leaves no traces along the border.",
         "Gradients along the border of what the mask calls background, of the target's own: fused and pasted.", 21,
-        {"roughness pasted less fused": above(0)},
+        {"roughness pasted minus fused": above(0)},
     ),
     Claim(
         "M3", "Table 2", "The parsing loss raises the agreement with the given mask from 0.946 to 0.977.",
         "Agreement with and without that loss, according to a parser that did not train the family.", 21,
-        {"pixels found again with the loss less without": above(0), "F1 with the loss less without": above(0)},
+        {"pixels found again with the loss minus without": above(0), "F1 with the loss minus without": above(0)},
         trained=True,
     ),
     Claim(
@@ -160,7 +160,7 @@ CLAIMS = (
     Claim(
         "M5", "Fig. 4", "From one mask come more diverse faces than from pix2pixHD or BicycleGAN.",
         "Mean perceptual distance between pictures of one mask, with other faces' looks.", 21,
-        {"diversity less BicycleGAN's": above(0), "diversity less pix2pixHD's": above(0)}, trained=True,
+        {"diversity minus BicycleGAN's": above(0), "diversity minus pix2pixHD's": above(0)}, trained=True,
     ),
     Claim(
         "M6", "Fig. 7", "Components can be exchanged one at a time.",
@@ -176,26 +176,26 @@ CLAIMS = (
     ),
     Claim(
         "S2", "Figs 7, 8", "A smooth embedder lets the swapper learn faster and more steadily than ArcFace.",
-        "After equal training, margin embedder less smooth one, at the worse of two weights: the share of the identity "
-        "loss that is left, the change loss, and identity-R by a third judge.", 22,
+        "After equal training, margin embedder minus smooth one, at the worse of two weights: the share of the "
+        "identity loss that is left, the change loss, and identity-R by a third judge.", 22,
         {"identity loss left": above(0), "change loss": above(0), "identity-R by a third judge": above(0)},
         trained=True,
     ),
     Claim(
         "S3", "Table 1", "The shape of the face follows the source more than with other systems.",
         "The shape judge's error to the known head of the source, on the same rendered pairs, in mm.", 22,
-        {"landmarks' error less Smooth-Swap's": above(0), "RSGAN's error less Smooth-Swap's": above(0)},
+        {"landmarks' error minus Smooth-Swap's": above(0), "RSGAN's error minus Smooth-Swap's": above(0)},
     ),
     Claim(
         "S4", "§6", "Expression and pose pay for it a little.",
         "Errors of expression (mm) and pose (degrees) to the target, on the same pairs, beside a swap by landmarks.",
         22,
-        {"error of expression less landmarks'": above(0), "error of pose less landmarks'": above(0)},
+        {"error of expression minus landmarks'": above(0), "error of pose minus landmarks'": above(0)},
     ),
     Claim(
         "S5", "Fig. 9", "An interpolation passes through more distinct identities.",
         "Distinct pictures retrieved at nine places along each of 64 paths, beside two classifiers.", 11,
-        {"pictures met less CE-Lin's": above(0), "pictures met less CE-Arc's": above(0)}, trained=True,
+        {"pictures met minus CE-Lin's": above(0), "pictures met minus CE-Arc's": above(0)}, trained=True,
     ),
     Claim(
         "L1", "Table 1, Fig. 6", "λ trades the source for the target smoothly.",
@@ -207,7 +207,7 @@ CLAIMS = (
     Claim(
         "L2", "Fig. 5", "Z can't hold the swap, W loses detail, W+ is best.",
         "Distance to the source in all three spaces, at the λ (1, 10, 100) where they differ least.", 24,
-        {"distance in Z less that in W": above(0), "distance in W less that in W+": above(0)}, trained=True,
+        {"distance in Z minus that in W": above(0), "distance in W minus that in W+": above(0)}, trained=True,
     ),
     Claim(
         "L3", "Fig. 7", "Without λ the code leaves the manifold, first by diffusion, later faster.",
@@ -221,20 +221,20 @@ CLAIMS = (
     ),
     Claim(
         "L5", "Fig. 10", "Middle layers carry the identity, the next colours, the finest nothing that is seen.",
-        "The share of the swap's change of identity that the middle layers bring alone, less that of the largest other "
-        "group, by two embedders.", 30,
-        {"middle less the largest other by smooth": above(0), "middle less the largest other by margin": above(0)},
+        "The share of the swap's change of identity that the middle layers bring alone, minus that of the largest "
+        "other group, by two embedders.", 30,
+        {"middle minus the largest other by smooth": above(0), "middle minus the largest other by margin": above(0)},
     ),
     Claim(
         "L6", "supplement", "Five layers are where a deeper mixer stops paying.",
         "The loss with 3, 5 and 7 layers after equal training.", 24,
-        {"gain from 3 to 5 layers": above(0), "gain from 3 to 5 less twice that from 5 to 7": above(0)}, trained=True,
+        {"gain from 3 to 5 layers": above(0), "gain from 3 to 5 minus twice that from 5 to 7": above(0)}, trained=True,
     ),
     Claim(
         "L7", "Fig. 11", "InterFaceGAN's and GANSpace's edits work on swapped codes and keep the identity.",
-        "Swaps nearer their source after an edit, less those before, for the direction that loses most; and how far "
+        "Swaps nearer their source after an edit, minus those before, for the direction that loses most; and how far "
         "yaw turns the head, over how far pale skin does.", 31,
-        {"share nearer the source after less before": above(-0.05), "turn by yaw over turn by pale skin": above(2)},
+        {"share nearer the source after minus before": above(-0.05), "turn by yaw over turn by pale skin": above(2)},
     ),
     Claim(
         "L8", "Fig. 8", "Inverted photographs can be swapped too.",
@@ -244,9 +244,9 @@ CLAIMS = (
     ),
     Claim(
         "E1", "Table 1", "The perceptual loss and the encoder profit from several scales.",
-        "Reconstruction by the full system less that by the ablations C and D.", 25,
-        {"SSIM less that of C": above(0), "SSIM less that of D": above(0), "RMSE of C less the full one's": above(0),
-         "RMSE of D less the full one's": above(0)}, trained=True,
+        "Reconstruction by the full system minus that by the ablations C and D.", 25,
+        {"SSIM minus that of C": above(0), "SSIM minus that of D": above(0), "RMSE of C minus the full one's": above(0),
+         "RMSE of D minus the full one's": above(0)}, trained=True,
     ),
     Claim(
         "E2", "§5", "50 steps of optimising the style are enough.",
@@ -277,7 +277,7 @@ CLAIMS = (
     Claim(
         "E7", "§8.4", "Tuning the generator on the clip reduces flicker.",
         "Flicker inside the face against the true video, frame by frame of one clip.", 60,
-        {"flicker before less after": above(0)},
+        {"flicker before minus after": above(0)},
     ),
     Claim(
         "E8", "§7", "Reenactment does not touch the identity.",
@@ -295,8 +295,8 @@ CLAIMS = (
         "dlib's descriptors over views; warping error between neighbouring views by the true swap's depth. Beside "
         "StyleGAN2's swaps of each view for itself.", 61,
         {"swaps nearer their source": above(0.5), "variance over views, over the true swaps'": below(1.5),
-         "StyleGAN2's variance over views less StyleNeRF's": above(0),
-         "StyleGAN2's warping error less StyleNeRF's": above(0)},
+         "StyleGAN2's variance over views minus StyleNeRF's": above(0),
+         "StyleGAN2's warping error minus StyleNeRF's": above(0)},
     ),
 )  # fmt: skip
 _BY_ID = {claim.id: claim for claim in CLAIMS}
@@ -327,7 +327,7 @@ def record(
     when: bool = True,
     **conditions: Any,
 ) -> None:
-    """Judge a claim by its statistics, print the verdict, and enter it into the ledger, replacing an earlier one.
+    """Judge a claim by its statistics, print it with the verdict, and enter that into the ledger for an earlier one.
 
     statistics: the claim's own, each an `Estimate` or the values of independent units, of which the mean is meant.
     text: what else the run tells. seeds: trainings of each kind. untestable: why the run can't answer, or nothing.
@@ -348,7 +348,7 @@ def record(
     entry |= {"verdict": verdict, "reason": reason, "text": text, "conditions": conditions}
     entry |= {"notebook": origin()["notebook"], "command": _command(), "commit": commit()}
     json.dumps(entry)  # refuse a value that JSON can't hold before anything is touched
-    print(f"{id} {verdict}{_because(entry)}\n   {_result(entry)}")
+    print(f"{id} · {claim.claim}\n   {verdict}{_because(entry)}\n   {_result(entry)}")
     if when:
         with _writing(folder()) as ledger:
             ledger[id] = entry

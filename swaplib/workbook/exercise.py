@@ -275,16 +275,15 @@ def _(answer, config) -> Reply:
 @_exercise("22/trivial", "predict")
 def _(answer, config) -> Reply:
     wanted = config.identity * identity_loss(*torch.eye(2)[:, None]).item()
-    return judge_number(
-        answer, wanted, 1e-3, "the change is nothing; the cosine of a right angle is 0; mind the weight"
-    )
+    near = {0.0: "the change costs nothing, but the target isn't the source", 1.0: "mind the weight of the identity"}
+    return judge_number(answer, wanted, 1e-3, "the change is nothing; the cosine of a right angle is 0", near=near)
 
 
 @_exercise("22/loss", "code")
 def _(answer) -> Reply:
     trials = [(_draw_units(3, 4, k), _draw_units(3, 4, k + 5), _draw(3, 3, 2, 2, seed=k), _draw(3, 3, 2, 2, seed=k + 9),
                *weights) for k, weights in enumerate(((4.0, 1.0), (1.0, 0.0), (0.0, 2.0)))]  # fmt: skip
-    hint = "λ_id (1 − the mean cosine) + λ_chg (the mean squared difference of the pictures)"
+    hint = "two losses, each with its weight, each a mean: over faces, and over faces, colours and pixels"
 
     def model(found, wanted, swapped, target, of_identity, of_change):
         return of_identity * identity_loss(found, wanted) + of_change * F.mse_loss(swapped, target)
@@ -295,8 +294,9 @@ def _(answer) -> Reply:
 @_exercise("22/yourself", "find")
 def _(answer, family, faces) -> Reply:
     wanted = 127.5 * (family.swap(faces, faces) - faces.images).abs().mean().item()
-    hint = "swap the faces with themselves; the mean absolute difference, in grey levels: a range of 2 is 255 of them"
-    return judge_number(answer, wanted, max(0.05 * wanted, 0.05), hint, " grey levels")
+    near = {wanted / 127.5: "in the pictures' own range of 2, which is 255 grey levels", 2 * wanted: "twice too much"}
+    hint = "swap the faces with themselves, and take the mean absolute difference"
+    return judge_number(answer, wanted, max(0.05 * wanted, 0.05), hint, " grey levels", near)
 
 
 @_exercise("23/codes", "predict")
@@ -410,7 +410,8 @@ def _(answer) -> Reply:
 
 @_exercise("31/length", "predict")
 def _(answer) -> Reply:
-    return judge_number(answer, 0.3, 1e-3, "the squares of a unit vector's numbers add up to 1")
+    near = {0.3**0.5: "the length; its square is asked for", 1 - 0.7**0.5: "the others' is squared already"}
+    return judge_number(answer, 0.3, 1e-3, "the squares of a unit vector's numbers add up to 1", near=near)
 
 
 @_exercise("31/free", "code")

@@ -162,7 +162,7 @@ def decide(found: Estimate, bound: Bound) -> Verdict:
     """Decide about one statistic.
 
     It holds if the whole interval lies beyond the bound, weakly if the estimate does; it does not hold if the whole
-    interval lies on the other side. What is left holds both answers, or has no interval: not testable.
+    interval lies on the other side. What is left contains both answers, or has no interval: not testable.
     """
     if any(map(math.isnan, (found.value, found.low, found.high))):
         return "not testable here"
@@ -187,8 +187,8 @@ def judge(
     found, bounds: by the statistic's name. trained: the claim is on a difference between trainings, and takes `SEEDS`
     of each kind. untestable: why the test can't answer here, whatever the numbers are.
     """
-    single = "one training of each kind stands" if seeds == 1 else f"{seeds} trainings of each kind stand"
-    few = f"{single} against another's spread" if trained and seeds < SEEDS else ""
+    often = {1: "only once", 2: "only twice"}.get(seeds)
+    few = f"each kind was trained {often}, so chance may explain the difference" if trained and seeds < SEEDS else ""
     if untestable or few:
         return "not testable here", "; ".join(reason for reason in (untestable, few) if reason)
     verdicts = {name: decide(found[name], bound) for name, bound in bounds.items()}
@@ -198,7 +198,9 @@ def judge(
     unknown = any(math.isnan(found[name].low + found[name].high) for name in names)
     reasons = {
         "does not hold here": "",
-        "not testable here": "nothing tells how sure the number is" if unknown else "the interval holds both answers",
-        "holds weakly": "the interval holds the other answer, too",
+        "not testable here": "nothing tells how sure the number is"
+        if unknown
+        else "the interval contains both answers",
+        "holds weakly": "the interval also contains the opposite answer",
     }
     return worst, ": ".join(part for part in (reasons[worst], which) if part) if worst in reasons else ""
