@@ -289,6 +289,26 @@ def test_a_pupil_learns_to_show_what_factors_say(rendered):
         pupil.read(Faces(rendered.images))
 
 
+def test_in_the_end_random_codes_vary_as_those_that_are_read(rendered, monkeypatch):
+    """In each direction, also where codes hardly vary: there, others show what no face has."""
+    pupil = generators.start("stylegan2", PUPIL).eval()
+    faces = rendered[[k % 8 for k in range(400)]]
+    axes, _ = torch.linalg.qr(torch.randn(16, 16, generator=torch.Generator().manual_seed(1)))
+    deviations = torch.logspace(0.5, -1.5, 16)
+    read = 3 + (torch.randn(400, 16, generator=torch.Generator().manual_seed(2)) * deviations) @ axes.T
+    places = iter(read.split(256))
+    monkeypatch.setattr(pupil, "_read", lambda some: (next(places), torch.zeros(())))
+    monkeypatch.setattr("swaplib.generators.stylegan2.FITTED", 1500)
+    pupil.on_train_end(faces)
+    mapped = pupil.network.mapping(torch.randn(2000, 16, generator=torch.Generator().manual_seed(3))).detach()
+    torch.testing.assert_close(mapped.mean(0), read.mean(0), atol=0.25, rtol=0)
+    found = ((mapped - mapped.mean(0)) @ axes).std(0)
+    assert (found[:4] / deviations[:4]).min() > 0.8
+    assert (found[:4] / deviations[:4]).max() < 1.2
+    assert found[8:].max() < 0.3, "0.1 to 0.03 wanted"
+    assert torch.equal(pupil.network.mapping.w_avg, read.mean(0))
+
+
 def test_a_projected_discriminator_joins_while_reading_goes_on(rendered):
     half, reading, seeing, whole = StyleGAN2.stages(PUPIL)
     assert [stage.config.size for stage in (half, reading, seeing, whole)] == [16, 32, 32, 32]
