@@ -27,10 +27,10 @@ Where we differ from the paper, and why:
   The bound, whose deviation σ follows the error (Rybkin et al. 2021, arXiv:2006.13202), balances picture and code by
   itself. Pixels alone give blurred pictures, so log σ is taken of our classifier's features, too (`judges.perceptual`).
   Codes are not distributed as the bound wants; the mapping learns their distribution, as in two-stage autoencoders (Dai
-  & Wipf 2019, arXiv:1903.05789), by the energy distance (Székely & Rizzo 2013), and at the end by regression. Then the discriminator may join in, and
-  reading continues now and then, so that no picture of the data is forgotten. In the demo it doesn't join: after 42
-  minutes of reading, 18 minutes of adversarial training moved random faces away from the data's (Fréchet distance 0.97
-  before, 2.47 after).
+  & Wipf 2019, arXiv:1903.05789), by the energy distance (Székely & Rizzo 2013) and, at the end, by regression. Then the
+  discriminator may join in, and reading continues now and then, so that no picture of the data is forgotten. In the
+  demo it doesn't join: after 42 minutes of reading, 18 minutes of adversarial training moved random faces away from the
+  data's (Fréchet distance 0.97 before, 2.47 after).
 """
 
 from __future__ import annotations
