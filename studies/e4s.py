@@ -25,13 +25,13 @@ VARIANTS = {name: ("e4s", Config.study(**changes)) for name, changes in CHANGES.
 HELD_OUT, SHOWN = 256, 6
 
 
-def main(faces: studies.Faces, runs: studies.Runs, variants: studies.Chosen = None) -> None:
+def main(faces: studies.Faces, runs: studies.Runs, variants: studies.Chosen = None, seeds: studies.Seeds = 1) -> None:
     """Train E4S and its ablations, and measure how they reconstruct held-out faces. A stopped run is resumed."""
     dataset = data.open(faces)
     held_out = dataset.split("val")[list(range(HELD_OUT))].resize(Config.study().size)
     studies.save_pictures("e4s.npz", {"faces": to_uint8(held_out.images[:SHOWN])})
     scored, learned = partial(measure, faces=held_out), dataset.split("train")
-    studies.make("e4s", VARIANTS, scored, learned, runs, variants, precision="fp32", resume=True)
+    studies.make("e4s", VARIANTS, scored, learned, runs, variants, seeds, precision="fp32", resume=True)
 
 
 def measure(run: studies.Run, faces: Faces) -> studies.Found:

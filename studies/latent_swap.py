@@ -37,16 +37,16 @@ class Codes:
         return Faces(torch.zeros(len(index), 3, 8, 8))
 
 
-def main(runs: studies.Runs, variants: studies.Chosen = None) -> None:
+def main(runs: studies.Runs, variants: studies.Chosen = None, seeds: studies.Seeds = 1) -> None:
     """Train LatentSwap's mixers, and measure them on pairs of codes."""
-    studies.make("latent_swap", VARIANTS, measure, Codes(), runs, variants, precision="fp32")
+    studies.make("latent_swap", VARIANTS, measure, Codes(), runs, variants, seeds, precision="fp32")
 
 
 def measure(run: studies.Run) -> studies.Found:
     """Train, save the losses during training, and measure pairs of codes."""
     losses = mean_losses(run)
     family, totals = run.result()
-    studies.save_rows("latent_swap_losses.csv", run.title, losses, VARIANTS)
+    studies.save_rows("latent_swap_losses.csv", run.title, losses, VARIANTS, run.seed)
     scores, shown = score_pairs(run.title, family)
     settings = {key: getattr(run.config, key) for key in ("space", "latent", "depth", "residual")}
     row = {**settings, **scores, "seconds": totals["seconds"], "steps": totals["steps"]}

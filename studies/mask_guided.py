@@ -39,7 +39,7 @@ VARIANTS = {
 HELD_OUT, MASKS, LOOKS = 256, 6, 8
 
 
-def main(faces: studies.Faces, runs: studies.Runs, variants: studies.Chosen = None) -> None:
+def main(faces: studies.Faces, runs: studies.Runs, variants: studies.Chosen = None, seeds: studies.Seeds = 1) -> None:
     """Train the settings and the rivals, and measure how they fill held-out masks. A stopped run is resumed."""
     dataset = data.open(faces)
     held_out = dataset.split("val")[list(range(HELD_OUT))].resize(OURS.size)
@@ -49,7 +49,7 @@ def main(faces: studies.Faces, runs: studies.Runs, variants: studies.Chosen = No
     shown = {"masks": masks.labels.numpy(), "targets": to_uint8(masks.images), "looks": to_uint8(looks.images)}
     studies.save_pictures("mask_guided.npz", shown)
     scored = partial(measure, faces=held_out, parser=parser)
-    studies.make("mask_guided", VARIANTS, scored, learned, runs, variants, resume=True)
+    studies.make("mask_guided", VARIANTS, scored, learned, runs, variants, seeds, resume=True)
 
 
 def independent_parser(learned: Data, folder: Path) -> parsing.Parser:

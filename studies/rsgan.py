@@ -25,10 +25,10 @@ EVERY = 1600  # images over which losses are averaged
 PAIRS = 200
 
 
-def main(faces: studies.Faces, runs: studies.Runs, variants: studies.Chosen = None) -> None:
+def main(faces: studies.Faces, runs: studies.Runs, variants: studies.Chosen = None, seeds: studies.Seeds = 1) -> None:
     """Train RSGAN's variants, and keep their losses, scores and swaps. A stopped run is resumed."""
     learned = data.open(faces).split("train")
-    studies.make("rsgan", VARIANTS, measure, learned, runs, variants, resume=True)
+    studies.make("rsgan", VARIANTS, measure, learned, runs, variants, seeds, resume=True)
 
 
 def measure(run: studies.Run) -> studies.Found:
@@ -36,7 +36,7 @@ def measure(run: studies.Run) -> studies.Found:
     family, _ = run.train()
     for world in ("calm", "wild"):
         table = metrics.evaluate({run.title: family}, PAIRS, world=world, progress=False)
-        studies.save_rows(f"rsgan_{world}.csv", run.title, [table.loc[run.title].to_dict()], VARIANTS)
+        studies.save_rows(f"rsgan_{world}.csv", run.title, [table.loc[run.title].to_dict()], VARIANTS, run.seed)
     shown = synthetic.render_faces(10, 0, metrics.HELD_OUT + 100, size=128).resize(family.config.size)
     source, target = shown[::2], shown[1::2]
     pictures = {"source": source.images, "target": target.images, run.title: family.swap(source, target)}

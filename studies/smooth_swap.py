@@ -34,7 +34,7 @@ Judge = Callable[[torch.Tensor], torch.Tensor]
 Distance = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def main(faces: studies.Faces, runs: studies.Runs, variants: studies.Chosen = None) -> None:
+def main(faces: studies.Faces, runs: studies.Runs, variants: studies.Chosen = None, seeds: studies.Seeds = 1) -> None:
     """Train Smooth-Swap by two teachers at two weights, and measure its swaps during training."""
     dataset = data.open(faces)
     held_out = dataset.split("val")[list(range(64))].resize(Config.study().size)
@@ -42,7 +42,7 @@ def main(faces: studies.Faces, runs: studies.Runs, variants: studies.Chosen = No
     studies.save_pictures("smooth_swap.npz", shown)
     third = judges.load("identity_linear")
     scored = partial(measure, faces=held_out, third=third, distance=perceptual.feature_distance(third))
-    studies.make("smooth_swap", VARIANTS, scored, dataset.split("train"), runs, variants)
+    studies.make("smooth_swap", VARIANTS, scored, dataset.split("train"), runs, variants, seeds)
 
 
 def measure(run: studies.Run, faces: Faces, third: Judge, distance: Distance) -> studies.Found:

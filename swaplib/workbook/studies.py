@@ -2,6 +2,7 @@
 
     swaplib study e4s runs/faces_calm_64 runs/study          all variants
     swaplib study e4s runs/faces_calm_64 runs/study full     one of them
+    swaplib study e4s runs/faces_calm_64 runs/study --seeds 3
 
 A study is a module in the checkout's folder studies/: it states its VARIANTS, how one is measured, and a `main` with
 the command line's arguments. Everything that studies share is here.
@@ -10,6 +11,7 @@ the command line's arguments. Everything that studies share is here.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +33,7 @@ from swaplib.workbook import recipes
 Faces = Annotated[Path, typer.Argument(help="A prepared dataset of rendered faces.")]
 Runs = Annotated[Path, typer.Argument(help="Where the runs are kept.")]
 Chosen = Annotated[list[str] | None, typer.Argument(help="Variants to make; all of them where none is named.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Trainings of each variant, by as many seeds.")]
 Variants = Mapping[str, tuple[str, Any]]
 """Title -> (name of the model, its config)."""
 
@@ -45,6 +48,10 @@ class Run:
     faces: Data
     folder: Path
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def seed(self) -> int:
+        return self.settings.get("seed", 0)
 
     def steps(self) -> Iterator[Step]:
         """Train and yield the steps. A signal raises SystemExit with a sentence, once the step is saved."""
@@ -82,26 +89,29 @@ def make(
     faces: Data,
     runs: Path,
     chosen: Sequence[str] | None = None,
+    seeds: int = 1,
     **settings: Any,
 ) -> None:
     """Train and measure variants one after the other; after each, replace its earlier rows and pictures.
 
-    Writes studies/results/STUDY.csv, whose column `variant` holds the variants' titles, and STUDY.npz where there are
-    pictures. chosen: titles; all variants where there are none. settings: as for `recipes.follow`.
+    Writes studies/results/STUDY.csv, whose columns `variant` and `seed` tell the trainings apart, and STUDY.npz where
+    there are pictures, those of the first seed. chosen: titles; all variants where there are none. seeds: how many
+    trainings of each, by the seeds 0, 1, … settings: as for `recipes.follow`.
     """
     torch.set_num_threads(1)
     for title in chosen or variants:
         if title not in variants:
             raise ValueError(f"the study {study} has no variant {title!r}: choose from {'; '.join(variants)}")
-    for title in chosen or variants:
+    for seed, title in itertools.product(range(seeds), chosen or variants):
         name, config = variants[title]
-        found = measure(Run(title, name, config, faces, Path(runs) / plain(title), settings))
+        folder = Path(runs) / (plain(title) + (f"_{seed}" if seed else ""))
+        found = measure(Run(title, name, config, faces, folder, {"seed": seed, **settings}))
         rows = [{key: round(value, 5) if isinstance(value, float) else value for key, value in row.items()}
                 for row in found.rows]  # fmt: skip
-        save_rows(f"{study}.csv", title, rows, variants)
-        if found.pictures:
+        save_rows(f"{study}.csv", title, rows, variants, seed)
+        if found.pictures and not seed:
             save_pictures(f"{study}.npz", found.pictures)
-        typer.echo(f"{title}: {rows[-1]}")
+        typer.echo(f"{title}, seed {seed}: {rows[-1]}")
 
 
 def plain(title: str) -> str:
@@ -109,14 +119,20 @@ def plain(title: str) -> str:
     return title.replace("λ", "latent").replace(", ", "_").replace(" ", "_")
 
 
-def save_rows(file: str, title: str, rows: Sequence[Mapping[str, Any]], titles: Iterable[str]) -> None:
-    """Replace a variant's rows in a table of results; variants are in the order of `titles`."""
+def save_rows(file: str, title: str, rows: Sequence[Mapping[str, Any]], titles: Iterable[str], seed: int = 0) -> None:
+    """Replace a training's rows in a table of results; seed 0 replaces those of its variant's other seeds as well.
+
+    Variants are in the order of `titles`, and each one's trainings in that of their seeds.
+    """
     path, order = results(file), list(titles)
-    earlier = read_results(file, ("variant",)).to_dict("records") if path.exists() else []
-    kept = [row for row in earlier if row["variant"] in order and row["variant"] != title]
-    every = [*kept, *({"variant": title, **row} for row in rows)]
+    earlier = read_results(file, ("variant",)) if path.exists() else pd.DataFrame({"variant": []})
+    earlier = earlier.assign(seed=earlier.get("seed", 0))
+    replaced = (earlier["variant"] == title) & ((earlier["seed"] == seed) | (seed == 0))
+    kept = earlier[earlier["variant"].isin(order) & ~replaced]
+    every = pd.concat([kept, pd.DataFrame([{"variant": title, "seed": seed, **row} for row in rows])])
+    every = every.assign(place=every["variant"].map(order.index)).sort_values(["place", "seed"], kind="stable")
     with provenance.replacing(path) as temporary:
-        pd.DataFrame(sorted(every, key=lambda row: order.index(row["variant"]))).to_csv(temporary, index=False)
+        every.drop(columns="place").to_csv(temporary, index=False)
 
 
 def save_pictures(file: str, pictures: Mapping[str, np.ndarray]) -> None:

@@ -40,15 +40,18 @@ def measure(run: studies.Run) -> studies.Found:
 def test_a_variant_made_again_replaces_its_own_results_only(checkout, tmp_path, capsys):
     common = ("toy", VARIANTS, measure, FACES, tmp_path / "runs")
     studies.save_pictures("toy.npz", {"sources": np.zeros(3)})
-    studies.make(*common, seed=0, resume=True, **PLAIN)
+    studies.make(*common, resume=True, **PLAIN)
     assert (tmp_path / "runs" / "one_latent_1").is_dir()
     shutil.rmtree(tmp_path / "runs" / "one_latent_1")
-    studies.make(*common, ["one, λ 1"], seed=1, resume=True, **PLAIN)
+    studies.make(*common, ["one, λ 1"], seeds=2, resume=True, **PLAIN)
     table = pd.read_csv(studies.results("toy.csv"))
-    assert table.to_dict("list") == {"variant": list(VARIANTS), "steps": [2, 2], "third": [1.33333, 0.33333]}
+    assert table.to_dict("list") == {
+        "variant": ["one, λ 1", "one, λ 1", "two"], "seed": [0, 1, 0], "steps": [2, 2, 2],
+        "third": [0.33333, 1.33333, 0.33333],
+    }  # fmt: skip
     pictures = np.load(studies.results("toy.npz"))
-    assert {name: int(pictures[name].max()) for name in pictures} == {"sources": 0, "one, λ 1": 1, "two": 0}
-    assert "two: {'steps': 2, 'third': 0.33333}" in capsys.readouterr().out
+    assert {name: int(pictures[name].max()) for name in pictures} == {"sources": 0, "one, λ 1": 0, "two": 0}
+    assert "two, seed 0: {'steps': 2, 'third': 0.33333}" in capsys.readouterr().out
     assert [path.name for path in (checkout / "studies" / "results").iterdir() if path.name.startswith(".")] == []
 
 
@@ -56,7 +59,10 @@ def test_rows_of_variants_that_are_no_more_are_dropped(checkout):
     studies.save_rows("toy.csv", "old", [{"value": 1}], ["old"])
     studies.save_rows("toy.csv", "b", [{"value": 0.1}, {"value": 0.2}], "ab")
     studies.save_rows("toy.csv", "a", [{"value": 3}], "ab")
-    assert studies.results("toy.csv").read_text().split() == ["variant,value", "a,3.0", "b,0.1", "b,0.2"]
+    assert studies.results("toy.csv").read_text().split() == ["variant,seed,value", "a,0,3.0", "b,0,0.1", "b,0,0.2"]
+    studies.save_rows("toy.csv", "a", [{"value": 4}], "ab", seed=1)
+    studies.save_rows("toy.csv", "b", [{"value": 5}], "ab")
+    assert studies.results("toy.csv").read_text().split()[1:] == ["a,0,3.0", "a,1,4.0", "b,0,5.0"]
 
 
 def test_an_unknown_variant_is_refused_before_anything_is_trained(checkout, tmp_path):
