@@ -159,6 +159,12 @@ def read_results(name: str, columns: Iterable[str] = (), **options: Any) -> pd.D
     return read_table(results(name), _MAKE_AGAIN, columns, **options)
 
 
+def differences(table: pd.DataFrame, column: str, one: str, other: str) -> np.ndarray:
+    """Return a column of one variant minus that of another, trained by the same seeds, (seeds,)."""
+    by_seed = table.pivot(index="seed", columns="variant", values=column)
+    return (by_seed[one] - by_seed[other]).dropna().to_numpy()
+
+
 def load(name: str) -> ModuleType:
     """Load studies/NAME.py. Raises FileNotFoundError without a checkout, ValueError for an unknown name."""
     folder = _folder()

@@ -65,6 +65,12 @@ def test_rows_of_variants_that_are_no_more_are_dropped(checkout):
     assert studies.results("toy.csv").read_text().split()[1:] == ["a,0,3.0", "a,1,4.0", "b,0,5.0"]
 
 
+def test_variants_are_compared_seed_by_seed():
+    rows = [("a", 0, 5.0), ("b", 0, 3.0), ("a", 1, 4.0), ("b", 1, 6.0), ("a", 2, 9.0)]
+    table = pd.DataFrame(rows, columns=["variant", "seed", "value"])
+    assert studies.differences(table, "value", "a", "b").tolist() == [2.0, -2.0], "seed 2 has no b"
+
+
 def test_an_unknown_variant_is_refused_before_anything_is_trained(checkout, tmp_path):
     with pytest.raises(ValueError, match="toy has no variant 'three': choose from one, λ 1; two"):
         studies.make("toy", VARIANTS, measure, FACES, tmp_path / "runs", ["two", "three"])
