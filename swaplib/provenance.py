@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import tempfile
 import uuid
@@ -28,7 +29,7 @@ def replacing(path: str | Path):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}{path.suffix}")
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     usual = (path if path.exists() else temporary).stat().st_mode & 0o777
     try:
@@ -39,8 +40,37 @@ def replacing(path: str | Path):
         temporary.unlink(missing_ok=True)
 
 
+def clear_left_over(folder: str | Path) -> None:
+    """Delete what killed processes of this machine have left of `replacing` in a folder and below it."""
+    for path in Path(folder).rglob(".*"):
+        found = re.fullmatch(rf"\..+\.{_host()}-(\d+)-[0-9a-f]{{8}}(\.\w+)?", path.name)
+        if found and not _is_alive(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+@lru_cache
+def _host() -> str:
+    """Return a few letters that stand for this machine: others may write into the same folder."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name != "posix":  # where signal 0 is one that ends processes
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 class Hold:
-    """Keeps other processes out of a folder until it is let go of, or until the process ends, however it ends."""
+    """Keeps other processes out of a folder until it is let go of, or until the process ends, however it ends.
+
+    What a killed process has left in it is deleted first.
+    """
 
     def __init__(self, folder: str | Path):
         place = Path(tempfile.gettempdir()) / f"swaplib-{os.getuid() if hasattr(os, 'getuid') else os.getlogin()}"
@@ -55,6 +85,7 @@ class Hold:
             raise ValueError(
                 f"another process works in {self.folder}: wait until it is done, or choose another folder"
             ) from None
+        clear_left_over(self.folder)
         return self
 
     def __exit__(self, *_: object) -> None:

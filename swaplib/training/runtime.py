@@ -99,8 +99,6 @@ def write(path: Path, content: dict[str, Any]) -> None:
     Raises OSError where the disk is full or the folder can't be written.
     """
     try:
-        for left_over in path.parent.glob(f".{path.stem}.*{path.suffix}"):  # by a run killed while it saved
-            left_over.unlink()
         with replacing(path) as temporary, open(temporary, "wb") as file:
             torch.save(content, file)
             file.flush()

@@ -23,6 +23,7 @@ import pandas as pd
 
 from swaplib import data, families, weights
 from swaplib.foreign import read_table
+from swaplib.provenance import clear_left_over
 from swaplib.training.loop import Step, restore
 from swaplib.training.loop import train as train_stage
 from swaplib.training.model import Data, Model, Stage
@@ -166,6 +167,7 @@ def train(
     training needs (discriminators). settings: as for `follow`, stage among them.
     Returns the weights' path; None where a signal stopped the run before its end.
     """
+    clear_left_over(out)
     datasets = [data.open(folder) for folder in folders]
     place = Path(out) / f"{name}_{preset}"
     known = None

@@ -31,7 +31,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from swaplib import data, figures
 from swaplib.foreign import read_yaml
-from swaplib.provenance import checkout, commit, replacing, sha256, versions, write_text
+from swaplib.provenance import checkout, clear_left_over, commit, replacing, sha256, versions, write_text
 from swaplib.weights import OFFICIAL, read_name
 from swaplib.workbook import claims, pages, preflight
 from swaplib.workbook.preflight import read_notebook
@@ -352,6 +352,8 @@ def run(
     out = Path(out).resolve() if out else root() / "build" / preset
     own = Path(figures_folder) if figures_folder else figures.folder() if plain else out / "figures"
     pictures = own.resolve()
+    for folder in (out, pictures):
+        clear_left_over(folder)
     report = Report(out, pictures, plan=takes)
     full = {book: _all_values(book, plan[book.stem]) for book in books}
     last = [book for book in books if book.stem.startswith("9")]

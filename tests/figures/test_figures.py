@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import matplotlib.pyplot as plt
@@ -17,7 +19,7 @@ from PIL import Image
 from swaplib import families, figures, weights
 from swaplib.faces import CELEBAMASK_HQ, LABEL_COLOURS, Faces, from_uint8
 from swaplib.figures import saving
-from swaplib.provenance import checkout, commit, replacing, sha256, versions
+from swaplib.provenance import checkout, clear_left_over, commit, replacing, sha256, versions
 
 
 @pytest.fixture(autouse=True)
@@ -392,6 +394,22 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
         write_half()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_is_deleted_and_nothing_else(tmp_path):
+    folder = tmp_path / "run" / "figures"
+    folder.mkdir(parents=True)
+    write = "import os, sys; from swaplib.provenance import replacing; "
+    write += "at = replacing(sys.argv[1]); at.__enter__(); os._exit(9)"
+    for name in ("a.b.jpg", "b"):
+        subprocess.run([sys.executable, "-c", write, str(folder / name)], check=False)
+    assert sorted(path.name.split(".")[1] for path in folder.iterdir()) == ["a", "b"], "both are left over"
+    for name in (".hidden.jpg", ".a.b.0123456789ab.jpg", "a.jpg"):
+        (folder / name).touch()
+    with replacing(folder / "mine.txt") as temporary:  # of a process that lives
+        temporary.write_text("whole")
+        clear_left_over(tmp_path)
+    assert {path.name for path in folder.iterdir()} == {".hidden.jpg", ".a.b.0123456789ab.jpg", "a.jpg", "mine.txt"}
 
 
 def test_tables_are_exact_in_csv_and_readable_in_markdown(folder):
