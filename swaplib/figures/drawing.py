@@ -46,7 +46,7 @@ def style(jpeg: bool = True) -> None:
     if jpeg and "inline" in matplotlib.get_backend():
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-        set_matplotlib_formats("jpeg", pil_kwargs={"quality": 80}, bbox_inches="tight", facecolor="white")
+        set_matplotlib_formats("jpeg", pil_kwargs={"quality": 70}, bbox_inches="tight", facecolor="white")
 
 
 # ---------------------------------------------------------------------------------------------- drawing
