@@ -37,7 +37,7 @@ from swaplib.workbook import claims, pages, preflight
 from swaplib.workbook.preflight import read_notebook
 
 PRESETS = ("smoke", "demo", "paper")
-MAX_BYTES = 800_000
+MAX_BYTES = 600_000
 
 
 class WorkbookError(RuntimeError):

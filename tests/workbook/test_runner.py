@@ -258,9 +258,9 @@ def test_update_puts_clean_executed_notebooks_back(folder, tmp_path):
 def test_update_refuses_other_parameters_and_heavy_outputs(folder, tmp_path):
     with pytest.raises(WorkbookError, match="only a plain demo run"):
         runner.run([], "demo", {"seed": 1}, update=True, folder=folder)
-    heavy = write(folder, "30_heavy", "print('x' * 900_000)")
+    heavy = write(folder, "30_heavy", "print('x' * 700_000)")
     before = heavy.read_bytes()
-    with pytest.raises(WorkbookError, match=r"30_heavy takes 90\d kB"):
+    with pytest.raises(WorkbookError, match=r"30_heavy takes 70\d kB"):
         runner.run(["30"], update=True, folder=folder, out=tmp_path / "out", progress=False)
     assert heavy.read_bytes() == before
 
