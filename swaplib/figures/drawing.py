@@ -121,9 +121,10 @@ def grid(
     for ax in axes.flat[len(pictures) :]:
         ax.set_axis_off()
     for ax, text in zip(axes[0], [] if cols is None or isinstance(cols, int) else cols, strict=False):
-        ax.set_title(text, color=INK)
-    for ax, text in zip(axes[:, 0], [] if rows is None or isinstance(rows, int) else rows, strict=False):
-        ax.set_ylabel(text, color=INK)
+        ax.set_title(_wrap(text, size), color=INK)
+    labels = [] if rows is None or isinstance(rows, int) else rows
+    for ax, text, height in zip(axes[:, 0], labels, heights, strict=False):
+        ax.set_ylabel(_wrap(text, size * height), color=INK)
     for ax, text in zip(axes.flat, titles or [], strict=False):
         ax.set_title(text, color=INK, fontsize=8)
     if title:
@@ -147,6 +148,12 @@ def _frames(
         },
     )  # fmt: skip
     return figure, axes
+
+
+def _wrap(text: str, inches: float) -> str:
+    """Break a title's lines so that it is about as long as its picture."""
+    width = max(8, int(14.5 * inches))  # letters
+    return "\n".join(textwrap.fill(line, width, break_long_words=False) for line in text.split("\n"))
 
 
 def _head(figure: Figure, axes: np.ndarray[Any, Any], title: str) -> None:

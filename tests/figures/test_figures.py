@@ -103,6 +103,17 @@ def test_pictures_are_as_wide_as_asked_whatever_is_written_around_them():
     assert numbered.axes[3].get_window_extent().y1 < title.y0 < title.y1 < above.y0
 
 
+def test_long_titles_are_broken_and_stay_beside_their_own_pictures():
+    long = "grey hair without its age"
+    figure = figures.grid(pictures(4), rows=[long, "b"], cols=["x", "into the photograph"], size=1.0)
+    figure.canvas.draw()
+    first, second = (figure.axes[k].yaxis.label.get_window_extent() for k in (0, 2))
+    assert "\n" in figure.axes[0].get_ylabel()
+    assert first.y0 > figure.axes[2].get_window_extent().y1 - 0.05 * figure.dpi
+    assert first.y0 > second.y1
+    assert figure.axes[1].get_title() == "into the\nphotograph"
+
+
 def test_swap_grid_puts_target_rows_under_source_columns():
     swaps = pictures(6).reshape(2, 3, 3, 8, 8)
     figure = figures.swap_grid(pictures(3), pictures(2), swaps)
