@@ -57,6 +57,7 @@ from swaplib.networks.discriminators import (
     discriminator_loss,
     generator_loss,
     hinge_generator_loss,
+    paired_loss,
     tell_apart,
 )
 from swaplib.networks.stylegan2 import Discriminator, Generator, Noise, gradient_penalty, path_lengths
@@ -84,6 +85,7 @@ class Config:
     read: float = 0  # of the autoencoder's bound, by which training begins; 0: no reader, as in the paper
     perceptual: float = 0  # of the feature distance in it
     pupil: bool = False  # what is read is a rendered face's factors, not its picture
+    paired: bool = False  # R3GAN's loss: a picture should look truer than its partner; R1 of true and generated ones
     projected: bool = False  # the discriminator sees a parser's features, and pictures that are read, not random ones
     judges_preset: str = "paper"
     mapping: float = 1
@@ -328,10 +330,11 @@ class StyleGAN2(Fillable, FrozenModel):
         if not self.config.adversarial:
             mapping = [*self.network.mapping.parameters()]
             return [*phases, Phase("mapping", mapping, self._mapping_losses, 1, rate / 0.01, (0.9, 0.99))]
+        phases.append(Phase("generator", generator, self._generator_losses, 1, rate_g, betas_g))
+        if self.config.path:
+            phases.append(Phase("path", generator, self._path_losses, every_g, rate_g, betas_g, shares="generator"))
         return [
             *phases,
-            Phase("generator", generator, self._generator_losses, 1, rate_g, betas_g),
-            Phase("path", generator, self._path_losses, every_g, rate_g, betas_g, shares="generator"),
             Phase("discriminator", discriminator, self._discriminator_losses, 1, rate_d, betas_d),
             Phase("smoothness", discriminator, self._penalty, every_d, rate_d, betas_d, shares="discriminator"),
         ]
@@ -445,7 +448,12 @@ class StyleGAN2(Fillable, FrozenModel):
         return {"mapping": 2 * torch.cdist(codes, read).mean() - torch.pdist(codes).mean()}
 
     def _generator_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
-        return {"adversarial": generator_loss([self.discriminator(self._fakes(len(faces)))])}
+        logits = self.discriminator(self._fakes(len(faces)))
+        if not self.config.paired:
+            return {"adversarial": generator_loss([logits])}
+        with torch.no_grad():
+            real = self.discriminator(self.augment(faces.images))
+        return {"adversarial": paired_loss(logits, real)}
 
     def _path_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         ws = self._codes(max(1, len(faces) // 2))  # half a batch: second derivatives need memory
@@ -458,7 +466,13 @@ class StyleGAN2(Fillable, FrozenModel):
             fakes = self._fakes(len(faces))
         real = self.discriminator(self.augment(faces.images))
         self.augment.follow(real)
-        return {"discriminator": discriminator_loss(real, [self.discriminator(fakes)])}
+        fake = self.discriminator(fakes)
+        return {"discriminator": paired_loss(real, fake) if self.config.paired else discriminator_loss(real, [fake])}
 
     def _penalty(self, faces: Faces) -> dict[str, torch.Tensor]:
-        return {"penalty": gradient_penalty(self.discriminator, self.augment(faces.images))}
+        penalty = gradient_penalty(self.discriminator, self.augment(faces.images))
+        if self.config.paired:
+            with torch.no_grad():
+                fakes = self._fakes(len(faces))
+            penalty = penalty + gradient_penalty(self.discriminator, fakes)
+        return {"penalty": penalty}

@@ -1,7 +1,9 @@
 """Distances between two sets of pictures: how much the distributions of their features differ.
 
-    Fréchet   ‖μ − μ'‖² + tr(Σ + Σ' − 2 (Σ Σ')^½)           FID, Heusel et al. 2017, arXiv:1706.08500, eq. 6
-    kernel    MMD² with k(x, y) = (x·y / D + 1)³, unbiased     KID, Bińkowski et al. 2018, arXiv:1801.01401, §4
+    Fréchet            ‖μ − μ'‖² + tr(Σ + Σ' − 2 (Σ Σ')^½)           FID, Heusel et al. 2017, arXiv:1706.08500, eq. 6
+    kernel             MMD² with k(x, y) = (x·y / D + 1)³, unbiased     KID, Bińkowski et al. 2018, arXiv:1801.01401, §4
+    precision, recall  the share of drawn pictures that could be true ones, and of true ones that could be drawn
+                       (Kynkäänniemi et al. 2019, arXiv:1904.06991, eqs 1 and 2)
 
 The papers take Inception's features; here they come from the trunk of our classifying embedder, which knows faces and
 is available. So the numbers can be compared with each other, not with those of papers. The Fréchet distance of few
@@ -71,6 +73,21 @@ def kernel_distance(
         found.append(_mmd(mine, theirs))
     values = torch.stack(found)
     return float(values.mean()), float(values.std()) if subsets > 1 else float("nan")
+
+
+def precision_recall(features: torch.Tensor, others: torch.Tensor, neighbours: int = 3) -> tuple[float, float]:
+    """Return the share of features (N, D) that lie where the others (M, D) do, and the share the other way round.
+
+    A point lies where a set does if it is at most as far from one of its points as that one's k-th nearest neighbour in
+    the set is (Kynkäänniemi et al. 2019). For precision and recall, `features` are those of drawn pictures, `others`
+    those of true ones, as many of each. Raises ValueError for sets of k pictures or fewer.
+    """
+    if min(len(features), len(others)) <= neighbours:
+        raise ValueError(f"{len(features)} and {len(others)} pictures: each set needs more than {neighbours}")
+    apart = torch.cdist(features.double(), others.double())
+    reach = [torch.cdist(one.double(), one.double()).kthvalue(neighbours + 1, 1).values for one in (features, others)]
+    precision, recall = (apart <= reach[1]).any(1), (apart.T <= reach[0]).any(1)
+    return float(precision.double().mean()), float(recall.double().mean())
 
 
 def _mmd(features: torch.Tensor, others: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import torch
 
-from swaplib import synthetic
+from swaplib import judges, synthetic
 from swaplib.faces import Faces, region, to_uint8
 from swaplib.metrics.image import SIZE, face_region, resized
 from swaplib.synthetic import Factors, column
@@ -83,6 +83,13 @@ def measure_sharpness(images: torch.Tensor, labels: torch.Tensor) -> torch.Tenso
         change = images.diff(dim=axis).abs().mean(1) * inside
         steps.append(change.sum((1, 2)) / inside.sum((1, 2)))
     return steps[0] + steps[1]
+
+
+def average_sharpness(images: torch.Tensor) -> float:
+    """Return the mean of `measure_sharpness` over images (B, 3, H, W) in [-1, 1] whose faces the parser has to find."""
+    parser = judges.load("parser")
+    found = [measure_sharpness(some, parser.parse(some)) for some in images.cpu().split(32)]
+    return float(torch.cat(found).nanmean())
 
 
 # ----------------------------------------------------------------------------------------------------------- gaze

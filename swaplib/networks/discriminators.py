@@ -94,6 +94,15 @@ def generator_loss(fakes: list[torch.Tensor]) -> torch.Tensor:
     return sum(F.softplus(-fake).mean() for fake in fakes)
 
 
+def paired_loss(higher: torch.Tensor, lower: torch.Tensor) -> torch.Tensor:
+    """Return −log σ(D(x) − D(x')) of logits in pairs, x being the kind of picture that should have the higher one.
+
+    True ones for the discriminator, generated ones for the generator: the relativistic loss (Jolicoeur-Martineau 2018)
+    as R3GAN has it (Huang et al. 2024, arXiv:2501.05441, eq. 1).
+    """
+    return F.softplus(lower - higher).mean()
+
+
 def hinge_discriminator_loss(real: torch.Tensor, fakes: list[torch.Tensor]) -> torch.Tensor:
     """Return max(0, 1 − D(x)) + Σ max(0, 1 + D(x')), means over logits (Lim & Ye 2017)."""
     return F.relu(1 - real).mean() + sum(F.relu(1 + fake).mean() for fake in fakes)

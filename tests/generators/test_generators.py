@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields, replace
 
 import drawn
@@ -13,7 +14,9 @@ from swaplib.faces import Faces
 from swaplib.generators.encoder import StyleEncoder
 from swaplib.generators.stylegan2 import Config, StyleGAN2
 from swaplib.networks.ada import Augment
+from swaplib.networks.discriminators import paired_loss
 from swaplib.networks.resample import double
+from swaplib.networks.stylegan2 import gradient_penalty
 from swaplib.training.loop import train
 from swaplib.weights import released
 
@@ -254,6 +257,25 @@ def test_a_grown_generator_begins_with_the_smaller_ones_pictures():
         torch.equal(small.discriminator.state_dict()[name], large.discriminator.state_dict()[name]) for name in kept
     )
     assert large.discriminator.sizes[1:] == small.discriminator.sizes
+
+
+def test_r3gan_compares_pictures_in_pairs_and_penalises_both_kinds():
+    config = replace(Config.smoke(), read=0, perceptual=0, paired=True, path=0)
+    model = generators.start("stylegan2", config).train()
+    phases = {phase.name: phase for phase in model.phases()}
+    assert list(phases) == ["generator", "discriminator", "smoothness"]
+    with torch.no_grad():
+        model.discriminator.b4.out.weight.zero_()  # a discriminator that says the same of all
+    for name, loss in (("generator", "adversarial"), ("discriminator", "discriminator")):
+        assert phases[name].losses(FACES)[loss].item() == pytest.approx(math.log(2), abs=1e-6)
+    told = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 1.0])
+    wanted = (math.log1p(math.exp(-2)) + math.log1p(math.exp(1))) / 2
+    assert paired_loss(*told).item() == pytest.approx(wanted, rel=1e-6)
+    steep = generators.start("stylegan2", config).train()
+    torch.manual_seed(0)
+    both = steep._penalty(FACES)["penalty"]
+    alone = gradient_penalty(steep.discriminator, steep.augment(FACES.images))
+    assert both > alone > 0
 
 
 # ---------------------------------------------------------------------------------------------- the renderer's pupil

@@ -67,3 +67,18 @@ def test_pictures_are_told_apart_by_the_released_trunk():
     assert fidelity.frechet_distance(first, second) < fidelity.frechet_distance(first, other)
     with pytest.raises(ValueError, match="1 and 12 pictures: a distribution needs two"):
         fidelity.frechet_distance(first[:1], second)
+
+
+def test_precision_and_recall_are_the_shares_within_reach_of_neighbours():
+    """Of six drawn points four are among two of four true ones, and two far off; each reaches to its neighbour."""
+    true = torch.tensor([[0.0], [1.0], [10.0], [11.0]])
+    drawn = torch.tensor([[0.0], [1.0], [0.5], [0.7], [100.0], [100.1]])
+    assert fidelity.precision_recall(drawn, true, neighbours=1) == (4 / 6, 2 / 4)
+    assert fidelity.precision_recall(true, drawn, neighbours=1) == (2 / 4, 4 / 6)
+    a, b = normal(500, 0), normal(500, 1)
+    assert min(fidelity.precision_recall(a, b)) > 0.8
+    narrow = fidelity.precision_recall(0.2 * a, b)
+    assert narrow[0] > 0.95
+    assert narrow[1] < 0.3, "truncation: fine pictures, little variety"
+    with pytest.raises(ValueError, match="3 and 500 pictures: each set needs more than 3"):
+        fidelity.precision_recall(a[:3], b)

@@ -104,7 +104,7 @@ def test_results_need_a_checkout(checkout, monkeypatch):
 
 def test_every_study_states_its_variants_and_how_they_are_measured():
     names = [path.stem for path in (provenance.checkout() / "studies").glob("*.py")]
-    assert len(names) == 10
+    assert len(names) == 11
     for name in names:
         study = studies.load(name)
         assert study.VARIANTS, name
