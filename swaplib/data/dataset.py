@@ -298,15 +298,20 @@ class Shots:
 class Crossed:
     """People who were rendered in the same shots (`crossed` of `data.render`), to learn from true swaps.
 
-    Index k gives all pictures of one such group, person by person, each person's shots in the same order: picture
-    (i, s) is the true swap of person i onto any other picture of shot s. Raises ValueError for other data sets.
+    Index k gives the pictures of one such group, person by person, each person's shots in the same order: picture
+    (i, s) is the true swap of person i onto any other picture of shot s. taken: how many of a group's shots an index
+    gives, so that batches of one size show more people; all of them where it is 0. Raises ValueError for other data
+    sets, and for a number that doesn't divide that of the shots.
     """
 
     dataset: Dataset
+    taken: int = 0
 
     def __post_init__(self):
         if self.people < 2:
             raise ValueError(f"{self.dataset.folder.name} has no people in the same shots: render with --crossed 4")
+        if self.taken and self._rendered % self.taken:
+            raise ValueError(f"{self._rendered} shots can't be taken {self.taken} at a time: choose a divisor")
 
     @property
     def people(self) -> int:
@@ -316,14 +321,21 @@ class Crossed:
     @property
     def shots(self) -> int:
         """Number of pictures that an index stands for."""
-        return self.people * self.dataset.card["settings"].get("shots", 1)
+        return self.people * (self.taken or self._rendered)
+
+    @property
+    def _rendered(self) -> int:
+        """Number of shots of a group."""
+        return self.dataset.card["settings"].get("shots", 1)
 
     @cached_property
     def _groups(self) -> list[list[int]]:
-        rows = defaultdict(list)
+        rows, whole = defaultdict(list), self.people * self._rendered
         for row, number in enumerate(self.dataset.metadata["source"].astype(int)):
-            rows[number // self.shots].append((number, row))
-        return [[row for _, row in sorted(group)] for group in rows.values() if len(group) == self.shots]
+            rows[number // whole].append((number, row))
+        groups = [[row for _, row in sorted(group)] for group in rows.values() if len(group) == whole]
+        tables = [np.array(group).reshape(self.people, -1, self.taken or self._rendered) for group in groups]
+        return [part.flatten().tolist() for table in tables for part in table.swapaxes(0, 1)]
 
     def __len__(self) -> int:
         return len(self._groups)

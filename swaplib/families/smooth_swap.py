@@ -36,7 +36,11 @@ Where we differ from the paper, and why:
   survive these changes.
 - `Config.known()` is not the paper's: it learns from true swaps, which rendered faces have, in groups of people who
   were rendered in the same shots. By the paper's own losses a true swap may cost more than a painted one, so they can't
-  lead there alone. It grows by a finer level, so that what the others have learned keeps its scale.
+  lead there alone. It grows by a finer level, so that what the others have learned keeps its scale, and then gets a
+  discriminator: distances alone are least for a blurred face as long as the place of a feature is uncertain, that of
+  neighbouring pixels' differences most of all, whose median is no difference.
+- z begins as a condition of variance 1, as NCSN++'s embedded times are: the numbers of a unit vector are small, and
+  under a layer's usual weights hardly heard.
 - The projected discriminator (`projected`) isn't the paper's either: StyleGAN2's, from scratch, is blind for the first
   hundred thousand pictures; frozen features tell swapped faces at once. Its condition is the identity, real pictures
   coming with another shot's.
@@ -134,9 +138,10 @@ class Config:
         """
         return cls(
             size=128, patch=2, width=32, factors=(1, 2, 3, 4), blocks=1, attention=(8,), discriminator_base=1536,
-            discriminator_most=96, embedder_preset="demo", grown=True, group=(4, 4), parser_preset="demo",
-            truth=1, truth_edges=2, truth_features=0.5, identity=0, change=0, adversarial=0, discriminator=0,
-            learning_rate=6e-4, betas=(0.9, 0.99), last_rate=0.05, batch=1, steps=60_000,
+            discriminator_most=96, embedder_preset="demo", grown=True, group=(4, 2), parser_preset="demo",
+            truth=1, truth_features=1, identity=0, change=0, projected=True, adversarial=0.1, penalty=0,
+            learning_rate=1e-3, discriminator_learning_rate=4e-4, betas=(0.5, 0.99), last_rate=0.05, batch=2,
+            steps=60_000,
         )  # fmt: skip
 
     @classmethod
@@ -193,6 +198,8 @@ class SmoothSwap(Family):
         )
         condition = 4 * config.width
         self.projection = nn.Linear(dimensions, condition)
+        nn.init.normal_(self.projection.weight)  # of unit vectors it makes vectors of variance 1
+        nn.init.zeros_(self.projection.bias)
         if config.truth_features:
             self.frozen["distance"] = perceptual.feature_distance(parser, own_size=True)
         self.network = NCSNPP(
@@ -261,9 +268,15 @@ class SmoothSwap(Family):
             return [Stage("whole", config, 1.0, cosine(1, config.last_rate))]
         half = replace(config, size=config.size // 2)
         if config.group[0]:  # what the levels have learned keeps its scale
-            half = replace(half, factors=config.factors[1:])
+            half = replace(half, factors=config.factors[1:], projected=False, adversarial=0, discriminator=0)
         else:
             half = replace(half, attention=tuple(size // 2 for size in config.attention))
+        if config.projected:
+            return [
+                Stage("half", half, 0.4, cosine(1, 0.5)),
+                Stage("seeing", replace(config, adversarial=0), 0.05, cosine(0.5, 0.5)),
+                Stage("whole", config, 0.55, cosine(0.5, config.last_rate)),
+            ]
         return [
             Stage("half", half, 0.5, cosine(1, 0.5)),
             Stage("whole", config, 0.5, cosine(0.5, config.last_rate)),
@@ -279,7 +292,7 @@ class SmoothSwap(Family):
             return None
         if len(datasets) > 1:
             raise ValueError("true swaps are taken from one data set: render it with --crossed 4 --shots 4")
-        return Crossed(datasets[0])
+        return Crossed(datasets[0], config.group[1])
 
     def init_from(self, other: SmoothSwap) -> None:
         """Copy all but those layers of the discriminator that pictures of this size need and the other's don't."""

@@ -86,7 +86,7 @@ def precision_recall(features: torch.Tensor, others: torch.Tensor, neighbours: i
         raise ValueError(f"{len(features)} and {len(others)} pictures: each set needs more than {neighbours}")
     apart = torch.cdist(features.double(), others.double())
     reach = [torch.cdist(one.double(), one.double()).kthvalue(neighbours + 1, 1).values for one in (features, others)]
-    precision, recall = (apart <= reach[1]).any(1), (apart.T <= reach[0]).any(1)
+    precision, recall = (apart <= reach[1]).any(1), (apart <= reach[0][:, None]).any(0)
     return float(precision.double().mean()), float(recall.double().mean())
 
 

@@ -771,6 +771,12 @@ def test_crossed_people_are_each_others_true_swaps(tmp_path):
     assert (truth.images - faces.images[wanted]).abs().max() <= 1 / 127 + 1e-6
     for among in range(4):
         assert len(set(found.metadata["split"][6 * among : 6 * among + 6])) == 1, "a group's truths stay in its split"
+    single = data.Crossed(found, taken=1)
+    assert (len(single), single.shots) == (8, 3)
+    assert single[[3]].identity.tolist() == [6, 8, 10]
+    assert torch.equal(single[[3]].images, faces.images[1::2]), "the second shot of the second group"
+    with pytest.raises(ValueError, match="2 shots can't be taken 3 at a time"):
+        data.Crossed(found, taken=3)
     data.render(tmp_path / "single", 4, size=64, jobs=1, progress=False)
     with pytest.raises(ValueError, match="render with --crossed 4"):
         data.Crossed(data.open(tmp_path / "single"))

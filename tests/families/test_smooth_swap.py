@@ -7,6 +7,7 @@ from dataclasses import replace
 import drawn
 import pytest
 import torch
+import torch.nn.functional as F
 
 from swaplib import families, judges, weights
 from swaplib.families.smooth_swap import Config, SmoothSwap
@@ -161,6 +162,13 @@ def test_it_learns_to_change_what_the_embedder_sees():
     assert float(losses["change"]) < 0.2
 
 
+def test_the_identity_is_heard_from_the_beginning():
+    """Unit vectors become conditions of variance 1, as embedded times are in NCSN++."""
+    family = families.build("smooth_swap", "demo")
+    codes = F.normalize(torch.randn(500, family.projection.in_features), dim=1)
+    assert family.projection(codes).std(0).mean().item() == pytest.approx(1, abs=0.1)
+
+
 # ---------------------------------------------------------------------------------------------- told the truth
 
 TOLD = replace(
@@ -187,7 +195,8 @@ def test_sources_and_truths_of_crossed_groups():
 
 
 def test_the_truth_costs_nothing_and_teaches_the_generator_alone():
-    family = families.start("smooth_swap", TOLD).train()
+    config = replace(TOLD, truth_edges=1, projected=False, adversarial=0, discriminator=0)
+    family = families.start("smooth_swap", config).train()
     faces = drawn.faces(6, 32, 1)
     (phase,) = family.phases()
     terms = phase.losses(faces)
@@ -200,8 +209,10 @@ def test_the_truth_costs_nothing_and_teaches_the_generator_alone():
 
 
 def test_the_finest_level_is_added_and_the_others_keep_their_scale():
-    half, whole = SmoothSwap.stages(TOLD)
+    half, seeing, whole = SmoothSwap.stages(TOLD)
     assert (half.config.size, half.config.factors, half.config.attention) == (16, (2, 2), (4,))
+    learns = [(bool(one.config.discriminator), bool(one.config.adversarial)) for one in (half, seeing, whole)]
+    assert learns == [(False, False), (True, False), (True, True)], "the discriminator comes late, and first alone"
     small, large = (families.start("smooth_swap", stage.config, seed) for seed, stage in enumerate((half, whole)))
     torch.manual_seed(0)
     for parameter in small.network.parameters():
@@ -215,7 +226,7 @@ def test_the_finest_level_is_added_and_the_others_keep_their_scale():
 
 
 def test_the_projected_discriminator_asks_whose_picture_it_is():
-    config = replace(TOLD, identity=1, change=1, adversarial=1, discriminator=1, projected=True)
+    config = replace(TOLD, truth_edges=1, identity=1, change=1, adversarial=1)
     family = families.start("smooth_swap", config).train()
     generator, discriminator = family.phases()
     faces = drawn.faces(6, 32, 1)
