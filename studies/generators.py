@@ -31,10 +31,10 @@ SMALL = replace(
     Config.demo(), size=64, base=1536, most=160, z=128, w=160, pupil=False, projected=False, adversarial=0,
     last_rate=0.05
 )  # fmt: skip
-PUPIL, CRITIC = {"pupil": True}, {"projected": True, "adversarial": 0.1}
+PUPIL, JUDGED = {"pupil": True}, {"projected": True, "adversarial": 0.1}
 ALONE = {"read": 0, "adversarial": 1, "paired": True, "path": 0, "penalty_every": 8, "penalty": 4}  # γ = 1
 CHANGES = {
-    "auto-encoder": {}, "auto-encoder, discriminator": CRITIC, "pupil": PUPIL, "pupil, discriminator": PUPIL | CRITIC,
+    "auto-encoder": {}, "auto-encoder, discriminator": JUDGED, "pupil": PUPIL, "pupil, discriminator": PUPIL | JUDGED,
     "discriminator alone": ALONE,
 }  # fmt: skip
 VARIANTS = {name: ("stylegan2", replace(SMALL, **changes)) for name, changes in CHANGES.items()}
@@ -57,7 +57,7 @@ def main(
 
 
 def measure(run: studies.Run, faces: Faces, learned: Faces, every: float) -> studies.Found:
-    """Train, and compare random pictures with some faces every so many seconds of training and at the end."""
+    """Train, and compare random pictures with some faces at equal intervals of training time and at the end."""
     rows, shown, due = [], None, every
     own = describe(faces.images)
     for images, seconds, step, last in _count_through(run):

@@ -139,8 +139,8 @@ class Config:
         return cls(
             size=128, patch=2, width=32, factors=(1, 2, 3, 4), blocks=1, attention=(8,), discriminator_base=1536,
             discriminator_most=96, embedder_preset="demo", grown=True, group=(4, 2), parser_preset="demo",
-            truth=1, truth_features=1, identity=0, change=0, projected=True, adversarial=0.1, penalty=0,
-            learning_rate=1e-3, discriminator_learning_rate=4e-4, betas=(0.5, 0.99), last_rate=0.05, batch=2,
+            truth=1, truth_features=1, identity=0, change=0, projected=True, adversarial=0.03, penalty=0,
+            learning_rate=6e-4, discriminator_learning_rate=2e-3, betas=(0.0, 0.99), last_rate=0.05, batch=2,
             steps=60_000,
         )  # fmt: skip
 
