@@ -84,7 +84,7 @@ def _count_through(run: studies.Run) -> Iterator[tuple[int, float, Step, bool]]:
 @torch.no_grad()
 def draw(model: StyleGAN2, learned: Faces, count: int, size: int) -> torch.Tensor:
     """Draw random pictures of a generator as it would be, were the training to end here."""
-    model = copy.deepcopy(model)
+    model = copy.deepcopy(model).requires_grad_(True)  # averaged weights ask for no gradients
     model.on_train_end(learned.resize(model.config.size))
     return Faces(torch.cat([model(ws) for ws in model.sample(count, 0).split(32)])).resize(size).images
 

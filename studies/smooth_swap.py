@@ -1,21 +1,24 @@
 """Smooth-Swap by two embedders at two weights of the identity, trained alike: claim S2, Figs 7, 8, Table 1's ablations.
 
-    swaplib study smooth_swap runs/faces_calm_64 runs/study
+    swaplib study smooth_swap runs/faces_calm_64 runs/study --seeds 3
 
-Each variant sees the same pictures in the same order, at 32 px. Every 25 steps its swaps of held-out faces are
-measured by an embedder that trained none of them (the classifying one). Saves smooth_swap.csv, and the swaps of four
-pairs during training as smooth_swap.npz: variant -> uint8 (steps, pairs, H, W, 3).
+Each variant sees the same pictures in the same order, at 32 px. The teachers were trained alike: as long, on the same
+pictures of 64 px; the released smooth embedder, of 128 px, is its successor. Every 25 steps the swaps of held-out faces
+are measured by an embedder that trained none of them (the classifying one). Saves smooth_swap.csv, and the swaps of
+four pairs during training as smooth_swap.npz: variant -> uint8 (steps, pairs, H, W, 3).
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from swaplib import data, judges
+from swaplib import data, judges, weights
 from swaplib.faces import Faces, to_uint8
 from swaplib.families.smooth_swap import Config, SmoothSwap
 from swaplib.judges import perceptual
@@ -27,6 +30,8 @@ VARIANTS = {
     "margin, 4": ("smooth_swap", Config.study(embedder="identity_margin", identity=4)),
     "margin, 1": ("smooth_swap", Config.study(embedder="identity_margin", identity=1)),
 }
+ALIKE = "a390efaca445fc3b9b31ed3a17370f461372f553ce972deb04c008a0418481b2"
+"""SHA-256 of the smooth embedder that was trained as the margin-trained one was."""
 EVERY = 25
 SHOWN = (25, 50, 100, 200, 300)
 """Steps whose swaps are kept."""
@@ -42,7 +47,15 @@ def main(faces: studies.Faces, runs: studies.Runs, variants: studies.Chosen = No
     studies.save_pictures("smooth_swap.npz", shown)
     third = judges.load("identity_linear")
     scored = partial(measure, faces=held_out, third=third, distance=perceptual.feature_distance(third))
-    studies.make("smooth_swap", VARIANTS, scored, dataset.split("train"), runs, variants, seeds)
+    with weights.searching(gather_teachers(runs / "teachers")):
+        studies.make("smooth_swap", VARIANTS, scored, dataset.split("train"), runs, variants, seeds)
+
+
+def gather_teachers(folder: Path) -> Path:
+    """Put the smooth embedder that was trained like the other into a folder, under the name that it is asked for by."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(weights.find_released("identity", "demo", ALIKE), folder / "identity_demo.safetensors")
+    return folder
 
 
 def measure(run: studies.Run, faces: Faces, third: Judge, distance: Distance) -> studies.Found:

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from swaplib import provenance
+from swaplib import families, provenance, synthetic, weights
 from swaplib.families.rsgan import Config
+from swaplib.generators.stylegan2 import Config as Generator
 from swaplib.workbook import studies
 
 FACES = drawn.faces(8, 64, 0)
@@ -115,3 +116,28 @@ def test_results_that_are_kept_are_those_of_the_variants():
     for name in ("rsgan", "mask_guided", "smooth_swap", "latent_swap", "e4s"):
         titles = pd.read_csv(studies.results(f"{name}.csv"))["variant"].unique()
         assert list(titles) == list(studies.load(name).VARIANTS), name
+
+
+def test_a_generator_is_compared_during_its_stages_and_at_the_end(tmp_path, monkeypatch):
+    study, small = studies.load("generators"), Generator.smoke()
+    monkeypatch.setattr("swaplib.generators.stylegan2.FITTED", 2)
+    faces = synthetic.render_faces(8, seed=2, size=64).resize(small.size)
+    config = replace(small, steps=4, adversarial=0, pupil=True)
+    run = studies.Run("pupil", "stylegan2", config, faces, tmp_path, {"steps": 4, **PLAIN})
+    found = study.measure(run, faces, faces, every=1e9)
+    assert [row["images"] for row in found.rows] == [16], "only the end of the last stage is due"
+    assert set(found.rows[0]) == {"images", "seconds", "frechet", "precision", "recall", "sharpness"}
+    assert all(np.isfinite(value) and value >= 0 for value in found.rows[0].values())
+    assert found.pictures["pupil"].shape == (8, small.size, small.size, 3)
+    run = replace(run, folder=tmp_path / "often")
+    assert [row["images"] for row in study.measure(run, faces, faces, every=0).rows] == [4, 8, 12, 16]
+
+
+def test_teachers_that_are_compared_were_trained_alike(tmp_path):
+    study = studies.load("smooth_swap")
+    with weights.searching(study.gather_teachers(tmp_path / "teachers")):
+        smooth, margin = (families.start("smooth_swap", study.VARIANTS[name][1]).embedder for name in
+                          ("smooth, 4", "margin, 4"))  # fmt: skip
+    assert smooth.sha256 == study.ALIKE
+    assert margin.config.size == smooth.config.size == 64
+    assert families.start("smooth_swap", study.VARIANTS["smooth, 4"][1]).embedder.sha256 != study.ALIKE
