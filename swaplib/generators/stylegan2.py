@@ -15,6 +15,7 @@ Tero Karras et al.: Analyzing and Improving the Image Quality of StyleGAN. CVPR 
 Where we differ from the paper, and why:
 - R1 is taken at the augmented pictures, not through the augmentation, which can be differentiated only once.
 - The training loop averages the weights.
+- `paired` is R3GAN's game instead of the paper's (Huang et al. 2024, arXiv:2501.05441), for a comparison.
 - The demo is narrower and learns without noise: at 64 px rendered faces have no random detail, and adversarial training
   turned the noise into specks on their skin. With a discriminator (`adversarial`) it augments, as its data set is
   small, with γ by the rule of ADA's authors (0.0002 · pixels / batch).

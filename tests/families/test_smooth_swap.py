@@ -196,12 +196,12 @@ def test_sources_and_truths_of_crossed_groups():
 
 
 def test_the_truth_costs_nothing_and_teaches_the_generator_alone():
-    config = replace(TOLD, truth_edges=1, projected=False, adversarial=0, discriminator=0)
+    config = replace(TOLD, projected=False, adversarial=0, discriminator=0)
     family = families.start("smooth_swap", config).train()
     faces = drawn.faces(6, 32, 1)
     (phase,) = family.phases()
     terms = phase.losses(faces)
-    assert set(terms) == {"truth", "truth_edges", "truth_features"}
+    assert set(terms) == {"truth", "truth_features"}
     assert all(value > 0 for value in terms.values())
     assert not any(value for value in family._truth_losses(faces.images, faces.images).values())
     sum(terms.values()).backward()
@@ -227,13 +227,11 @@ def test_the_finest_level_is_added_and_the_others_keep_their_scale():
 
 
 def test_the_projected_discriminator_asks_whose_picture_it_is():
-    config = replace(TOLD, truth_edges=1, identity=1, change=1, adversarial=1)
+    config = replace(TOLD, identity=1, change=1, adversarial=1)
     family = families.start("smooth_swap", config).train()
     generator, discriminator = family.phases()
     faces = drawn.faces(6, 32, 1)
-    assert set(generator.losses(faces)) == {
-        "truth", "truth_edges", "truth_features", "identity", "change", "adversarial",
-    }  # fmt: skip
+    assert set(generator.losses(faces)) == {"truth", "truth_features", "identity", "change", "adversarial"}
     terms = discriminator.losses(faces)
     assert 0 <= terms["accuracy"] <= 1
     terms["discriminator"].backward()
