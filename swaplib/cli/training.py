@@ -15,7 +15,10 @@ def train(
     every: Annotated[bool, typer.Option("--all", help="All that can learn, judges first.")] = False,
     preset: Annotated[
         str,
-        typer.Option(help="smoke, demo or paper; known: smooth_swap, told the truth; views: latent_swap in StyleNeRF."),
+        typer.Option(
+            help="smoke, demo or paper; known: smooth_swap and latent_swap, told the truth; views: latent_swap in "
+            "StyleNeRF."
+        ),
     ] = "demo",
     data: Annotated[
         list[Path] | None, typer.Option(help="Prepared dataset; of several, each as often. Rendered faces where none.")

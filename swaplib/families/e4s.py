@@ -60,6 +60,7 @@ from swaplib.judges import perceptual
 from swaplib.judges.identity import Identity, IdentityLinear
 from swaplib.judges.parsing import Parser, label_faces
 from swaplib.judges.perceptual import FeatureDistance
+from swaplib.networks import blocks
 from swaplib.networks.discriminators import (
     ProjectedDiscriminator,
     discriminator_loss,
@@ -96,6 +97,7 @@ class Config:
     late: bool = (
         False  # the adversarial loss joins after most of the training, and where projected after its warming up
     )
+    grown: bool = False  # and before all that, train at half the size
     # Weights of the losses, §2
     pixels: float = 1
     perceptual: float = 0.8
@@ -133,7 +135,7 @@ class Config:
     @classmethod
     def study(cls, **changes) -> Config:
         """Return the demo's networks without a discriminator and with a shorter training, to compare variants."""
-        return replace(cls.demo(), adversarial=0.0, late=False, steps=400, **changes)
+        return replace(cls.demo(), adversarial=0.0, late=False, grown=False, steps=400, **changes)
 
     @classmethod
     def smoke(cls) -> Config:
@@ -203,6 +205,7 @@ class E4S(Family):
             len(REGIONS), config.soft,
         )  # fmt: skip
         self.generator, self.started = deepcopy(generator.network).requires_grad_(True), generator.trained
+        self.generator.synthesis.crop(config.size)
         mean = self.generator.mapping.w_avg
         self.mlps = RegionMLPs(len(REGIONS), self.encoder.outputs, len(mean), config.masked)
         self.register_buffer("mean", mean.expand(self.generator.layers, -1).clone())
@@ -352,7 +355,15 @@ class E4S(Family):
             return [Stage("alone", alone, 0.7, cosine(1, 0.4)), whole]
         alone = replace(alone, discriminator=0)
         seeing = replace(config, adversarial=0.0)  # the discriminator begins alone
-        return [Stage("alone", alone, 0.65, cosine(1, 0.4)), Stage("seeing", seeing, 0.05, cosine(0.4, 0.4)), whole]
+        stages = [Stage("alone", alone, 0.65, cosine(1, 0.4)), Stage("seeing", seeing, 0.05, cosine(0.4, 0.4)), whole]
+        if not config.grown:
+            return stages
+        half = replace(alone, size=config.size // 2, parsed=config.parsed // 2)
+        return [Stage("half", half, 0.3), replace(stages[0], share=0.35), *stages[1:]]
+
+    def init_from(self, other: E4S) -> None:
+        """Copy all that pictures of both sizes need; the generator's larger blocks stay as they are."""
+        blocks.copy_by_name(self, other)
 
     def judge(self, images: torch.Tensor) -> dict[str, Any]:
         """Return what the losses compare in pictures: pixels, and what the frozen networks see."""

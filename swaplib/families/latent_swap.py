@@ -29,20 +29,24 @@ Where we differ from the paper, and why:
 - Landmarks come from our own regressor, in pixels of a 224-px picture, as in the authors' code.
 - Pictures are encoded by a small encoder; the paper inverts them by optimisation (`swaplib.latent.inversion`).
 - With StyleNeRF (`generator`), whose 21 codes the paper swaps, too, pictures are seen from the front in training.
-  Without an encoder, codes are what the generator knows of rendered faces, and a further part, `view`, says from where
-  they are seen: a swap is seen from where its target was.
+  A further part, `view`, says from where its heads are seen: a swap is seen from where its target was.
+- Without an encoder, codes are what the generator knows of rendered faces.
+- `Config.known()` is not the paper's: where the generator was the renderer's pupil, the code of every true swap is
+  known, and mixers learn from these codes alone, with no judge and no picture of a swap.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from swaplib import synthetic
 from swaplib.faces import Faces
 from swaplib.families.base import Codes, Family, Part
 from swaplib.generators.encoder import StyleEncoder
@@ -75,6 +79,7 @@ class Config:
     identity: float = 1
     latent: float = 100  # λ
     shape: float = 0.1  # μ
+    truth: float = 0  # of the distance to the true swap's codes, which a renderer's pupil knows; not the paper's
     learning_rate: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.01
@@ -100,6 +105,14 @@ class Config:
     def views(cls) -> Config:
         """Return the demo in StyleNeRF, whose heads can be seen from all sides. Whole codes are drawn, untruncated."""
         return replace(cls.demo(), generator="stylenerf", encoder="", truncation=1)
+
+    @classmethod
+    def known(cls) -> Config:
+        """Return the demo told the truth: it learns from the codes of true swaps alone, which only rendered faces have.
+
+        What it reaches bounds what the paper's losses, which can't see the truth, may be expected to reach.
+        """
+        return replace(cls.demo(), identity=0, latent=0, shape=0, truth=1, learning_rate=1e-3, steps=12_000)
 
     @classmethod
     def study(cls, **changes) -> Config:
@@ -164,7 +177,10 @@ def shape_loss(judge: Shape, found: Codes, source: Codes, target: Codes) -> torc
 
 
 class LatentSwap(Family):
-    """Faces at any size in portrait framing. Training ignores the faces that it is given, except for their number."""
+    """Faces at any size in portrait framing. Training ignores the faces that it is given, except for their number.
+
+    Told the truth (`Config.known`), it learns from rendered faces.
+    """
 
     name = "latent_swap"
     paper: ClassVar[tuple[str, str]] = ("LatentSwap", "2402.18351")
@@ -184,7 +200,8 @@ class LatentSwap(Family):
         names = [f"w{k:02}" for k in range(layers)] if config.space == "w+" else [config.space]
         dimensions = made.z if config.space == "z" else made.w
         self.parts = tuple(Part(name, (dimensions,)) for name in names)
-        self.parts += () if config.encoder else (Part("view", (VIEW,)),)
+        self._turns = not config.encoder and isinstance(self.generator, StyleNeRF)
+        self.parts += (Part("view", (VIEW,)),) if self._turns else ()
         self.swap_parts, self.known_only = tuple(names), not config.encoder
         self.mixer = Mixer(len(names), dimensions, config.depth, config.residual)
 
@@ -215,7 +232,7 @@ class LatentSwap(Family):
             )
         ws = self.encoder(faces.images) if self.config.encoder else self.generator.read(faces)
         codes = self._named(ws if self.config.space == "w+" else ws.mean(1, keepdim=True))
-        return codes if self.config.encoder else codes | {"view": self.generator.read_view(faces)}
+        return codes | {"view": self.generator.read_view(faces)} if self._turns else codes
 
     def transfer(self, source: Codes, target: Codes) -> Codes:
         """Return the mixer's output, layer by layer."""
@@ -231,7 +248,7 @@ class LatentSwap(Family):
         z = torch.randn(count, self.generator.config.z, generator=torch.Generator().manual_seed(seed))
         device = self.mixer.weights[0].device
         codes = self._named(self._codes(z.to(device)))
-        return codes if self.config.encoder else codes | {"view": self.generator.usual_view(count).to(device)}
+        return codes | {"view": self.generator.usual_view(count).to(device)} if self._turns else codes
 
     def consumers(self) -> dict[str, list[torch.Tensor]]:
         """Return each layer's affine map to its style; in W, all of them; in Z, the mapping's first layer."""
@@ -268,14 +285,42 @@ class LatentSwap(Family):
 
     # -- training
 
+    @property
+    def mirrored(self) -> bool:
+        """Whether pictures are mirrored: not those whose factors are read."""
+        return not self.config.truth
+
     def phases(self) -> list[Phase]:
-        for model in (self.generator, self.embedder, self.form):
-            model.require_weights()
         config = self.config
+        for model in (self.generator, *(() if config.truth else (self.embedder, self.form))):
+            model.require_weights()
         rate, betas, decay = config.learning_rate, config.betas, config.weight_decay
         return [Phase("mixer", [*self.mixer.parameters()], self._losses, 1, rate, betas, decay)]
 
     def _losses(self, faces: Faces) -> dict[str, torch.Tensor]:
+        return self._truth_loss(faces) if self.config.truth else self._paper_losses(faces)
+
+    def _truth_loss(self, faces: Faces) -> dict[str, torch.Tensor]:
+        """Compare mixed codes, as they are read from pictures, with those of true swaps; one pair in eight is the same.
+
+        Raises ValueError as the generator's `read` does.
+        """
+        with torch.no_grad():
+            codes = self._stacked(self.encode(faces))
+            source = torch.arange(len(faces)).roll(-1)
+            source = torch.where(torch.rand(len(faces)) < self.config.same_pairs, source.roll(1), source)
+            factors = synthetic.swap_identity(faces[source.tolist()].factors, faces.factors)
+            wanted = self.generator.read(replace(faces, factors=factors))
+        found = self._plus(self.mixer(codes[source], codes))
+        # Directions in which codes hardly differ show as well: each number counts by its own variance.
+        return {"truth": ((found - wanted) / self._spread).square().mean()}
+
+    @cached_property
+    def _spread(self) -> torch.Tensor:
+        """The standard deviations of the generator's codes, (layers, w)."""
+        return self.generator.sample(4096).std(0)
+
+    def _paper_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         config, count = self.config, len(faces)
         with torch.no_grad():
             drawn = torch.randn(2, count, self.generator.config.z, device=faces.images.device)

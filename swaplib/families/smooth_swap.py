@@ -37,8 +37,10 @@ Where we differ from the paper, and why:
 - `Config.known()` is not the paper's: it learns from true swaps, which rendered faces have, in groups of people who
   were rendered in the same shots. By the paper's own losses a true swap may cost more than a painted one, so they can't
   lead there alone. It grows by a finer level, so that what the others have learned keeps its scale, and then gets a
-  discriminator: distances alone are least for a blurred face as long as the place of a feature is uncertain. In the
-  hours that it was given so far it only learned to exchange colours (studies/training/README.md).
+  discriminator: distances alone are least for a blurred face as long as the place of a feature is uncertain.
+- Its network departs from the paper's in two ways. z passes three layers, and scales and shifts each block's map
+  (`modulated`: Dhariwal and Nichol's adaptive normalisation, arXiv:2105.05233) instead of being added to it; and G
+  paints over its target by a mask (`blended`) instead of adding to it.
 - z begins as a condition of variance 1, as NCSN++'s embedded times are: the numbers of a unit vector are small, and
   under a layer's usual weights hardly heard. After 300 steps at 32 px the identity loss is .74 instead of .91.
 - The projected discriminator (`projected`) isn't the paper's either: StyleGAN2's, from scratch, is blind for the first
@@ -50,6 +52,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import ClassVar
 
 import torch
@@ -61,7 +64,7 @@ from swaplib.faces import Faces
 from swaplib.families.base import Codes, Family, Part
 from swaplib.judges import perceptual
 from swaplib.judges.augment import augment
-from swaplib.judges.identity import Identity, identity_loss
+from swaplib.judges.identity import Identity, IdentityLinear, identity_loss
 from swaplib.judges.parsing import Parser
 from swaplib.networks import blocks
 from swaplib.networks.discriminators import (
@@ -94,7 +97,9 @@ class Config:
     grown: bool = False  # learn at half the size first: the same network, or one without the finest level if told
     group: tuple[int, int] = (0, 0)  # people and shots of each group of pictures that are each other's true swaps
     projected: bool = False  # the discriminator sees frozen features, and whose face it should be
-    parser_preset: str = "paper"  # of the network whose features are compared and discriminated
+    modulated: bool = False  # z scales and shifts each block's map, through layers of its own, instead of adding to it
+    blended: bool = False  # G paints over its target, by a mask that it makes, instead of adding to it
+    judges_preset: str = "paper"  # of the networks whose features are compared and discriminated
     # Weights of the losses, §5.1.
     identity: float = 4  # λ_id
     change: float = 1  # λ_chg
@@ -104,7 +109,7 @@ class Config:
     accuracy: float = 0  # of the projected discriminator: logged, not learned from
     # Weights of the distances to the true swap, which only rendered faces have; not the paper's.
     truth: float = 0  # of the pixels
-    truth_features: float = 0  # of the parser's features
+    truth_features: float = 0  # of a classifier's features
     penalty_every: int = 1  # steps from one penalty to the next
     # §5.1
     learning_rate: float = 1e-3
@@ -138,10 +143,10 @@ class Config:
         """
         return cls(
             size=128, patch=2, width=32, factors=(1, 2, 3, 4), blocks=1, attention=(8,), discriminator_base=1536,
-            discriminator_most=96, embedder_preset="demo", grown=True, group=(4, 2), parser_preset="demo",
-            truth=1, truth_features=1, identity=0, change=0, projected=True, adversarial=0.03, penalty=0,
-            learning_rate=6e-4, discriminator_learning_rate=2e-3, betas=(0.0, 0.99), last_rate=0.05, batch=2,
-            steps=60_000,
+            discriminator_most=96, embedder_preset="demo", grown=True, group=(4, 2), judges_preset="demo",
+            modulated=True, blended=True, truth=1, truth_features=2, identity=0, change=0, projected=True,
+            adversarial=0.03, penalty=0, learning_rate=6e-4, discriminator_learning_rate=2e-3, betas=(0.0, 0.99),
+            last_rate=0.05, batch=2, steps=60_000,
         )  # fmt: skip
 
     @classmethod
@@ -187,24 +192,29 @@ class SmoothSwap(Family):
     paper: ClassVar[tuple[str, str]] = ("Smooth-Swap", "2112.05907")
     Config = Config
     swap_parts = ("identity",)
-    training_only: ClassVar[tuple[str, ...]] = ("discriminator", "parser", "distance")
+    training_only: ClassVar[tuple[str, ...]] = ("discriminator", "parser", "classifier", "distance")
 
-    def __init__(self, config: Config, embedder: Identity, parser: Parser | None = None):
-        super().__init__(config, embedder=embedder, parser=parser)
+    def __init__(
+        self, config: Config, embedder: Identity, parser: Parser | None = None, classifier: IdentityLinear | None = None
+    ):
+        super().__init__(config, embedder=embedder, parser=parser, classifier=classifier)
         dimensions = embedder.config.dimensions
         self.parts = (
             Part("identity", (dimensions,), "sphere"),
             Part("appearance", (3, config.size, config.size), "image"),
         )
-        condition = 4 * config.width
+        condition = (8 if config.modulated else 4) * config.width
         self.projection = nn.Linear(dimensions, condition)
         nn.init.normal_(self.projection.weight)  # of unit vectors it makes vectors of variance 1
         nn.init.zeros_(self.projection.bias)
+        if config.modulated:
+            layers = ((nn.LeakyReLU(0.2), nn.Linear(condition, condition)) for _ in range(2))
+            self.projection = nn.Sequential(self.projection, *chain(*layers))
         if config.truth_features:
-            self.frozen["distance"] = perceptual.feature_distance(parser, own_size=True)
+            self.frozen["distance"] = perceptual.feature_distance(classifier, own_size=True)
         self.network = NCSNPP(
             config.size // config.patch, config.width, config.factors, config.blocks, config.attention, condition,
-            3 * config.patch**2,
+            3 * config.patch**2, config.modulated, (1 + config.blended) * 3 * config.patch**2,
         )  # fmt: skip
         if config.projected:
             seen = parser.projected(config.size)
@@ -222,7 +232,8 @@ class SmoothSwap(Family):
     @classmethod
     def frozen_models(cls, config: Config) -> dict[str, tuple[str, str]]:
         found = {"embedder": (config.embedder, config.embedder_preset)}
-        return found | ({"parser": ("parser", config.parser_preset)} if config.projected or config.truth else {})
+        found |= {"parser": ("parser", config.judges_preset)} if config.projected else {}
+        return found | ({"classifier": ("identity_linear", config.judges_preset)} if config.truth_features else {})
 
     def encode(self, faces: Faces) -> Codes:
         """Return the identity's unit vector and the picture itself; raise ValueError for pictures of another size."""
@@ -234,12 +245,16 @@ class SmoothSwap(Family):
 
     def consumers(self) -> dict[str, list[torch.Tensor]]:
         """Return the projection that gives z to every block."""
-        return {"identity": [self.projection.weight.detach()]}
+        first = self.projection[0] if self.config.modulated else self.projection
+        return {"identity": [first.weight.detach()]}
 
     def forward(self, images: torch.Tensor, identity: torch.Tensor) -> torch.Tensor:
         """Apply G to pictures and unit vectors; the pictures that it returns are not yet clamped to [-1, 1]."""
         squares = F.pixel_unshuffle(images, self.config.patch)  # (B, 3, S, S) -> (B, 3 p², S / p, S / p)
         change = self.network(squares, self.projection(identity))  # (B, 3 p², S / p, S / p), (B, D) -> the same
+        if self.config.blended:
+            painted, mask = change.chunk(2, 1)
+            return F.pixel_shuffle(squares.lerp(painted, mask.sigmoid()), self.config.patch)
         return images + F.pixel_shuffle(change, self.config.patch)  # (B, 3, S, S)
 
     # -- training
@@ -269,6 +284,7 @@ class SmoothSwap(Family):
         half = replace(config, size=config.size // 2)
         if config.group[0]:  # what the levels have learned keeps its scale
             half = replace(half, factors=config.factors[1:], projected=False, adversarial=0, discriminator=0)
+            half = replace(half, betas=(0.9, 0.99))
         else:
             half = replace(half, attention=tuple(size // 2 for size in config.attention))
         if config.projected:
@@ -352,7 +368,7 @@ class SmoothSwap(Family):
         return losses
 
     def _truth_losses(self, swapped: torch.Tensor, truth: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Compare pictures with their true swaps: pixels, and the parser's features."""
+        """Compare pictures with their true swaps: pixels, and a classifier's features."""
         losses = {"truth": F.l1_loss(swapped, truth)}
         if self.config.truth_features:
             losses["truth_features"] = self.distance(swapped, truth).mean()

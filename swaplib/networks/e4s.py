@@ -175,11 +175,14 @@ def _one_by_one(
         some = pixels[(row % times == down) & (column % times == right)]
         picture, row_in, column_in = some // size**2, some // size % size // times, some % size // times
         corner = (picture * wide + row_in) * wide + column_in
-        near = around[corner[:, None] + window] * style[picture, regions.of(some)][:, None].to(x.dtype)
+        # `index_select` differentiates two to four times as fast as indexing does.
+        near = around.index_select(0, (corner[:, None] + window).flatten()).unflatten(0, (-1, 9))
+        own = style.flatten(0, 1).index_select(0, picture * style.shape[1] + regions.of(some))
+        near = near * own[:, None].to(x.dtype)
         order.append(some)
         found.append(near.flatten(1) @ kernel.to(x.dtype))
     order, found = torch.cat(order), torch.cat(found)
-    scale = scale[order // size**2, regions.of(order)]
+    scale = scale.flatten(0, 1).index_select(0, order // size**2 * scale.shape[1] + regions.of(order))
     if noise is not None:
         noise = noise.expand(len(x), -1, -1, -1).flatten()[order][:, None, None, None]
     return order, layer.finish(found[..., None, None], scale[..., None, None], noise)[..., 0, 0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -38,11 +39,11 @@ def _conv(inputs: int, outputs: int, kernel: int = 3, zero: bool = False) -> Con
 class Block(nn.Module):
     """BigGAN's residual block; `resize` is `half`, `double` or None."""
 
-    def __init__(self, inputs: int, outputs: int, condition: int, resize=None):
+    def __init__(self, inputs: int, outputs: int, condition: int, resize=None, modulated: bool = False):
         super().__init__()
-        self.resize = resize
+        self.resize, self.modulated = resize, modulated
         self.GroupNorm_0, self.Conv_0 = _norm(inputs), _conv(inputs, outputs)
-        self.Dense_0 = nn.Linear(condition, outputs)
+        self.Dense_0 = nn.Linear(condition, 2 * outputs if modulated else outputs)
         nn.init.xavier_uniform_(self.Dense_0.weight)
         nn.init.zeros_(self.Dense_0.bias)
         self.GroupNorm_1, self.Conv_1 = _norm(outputs), _conv(outputs, outputs, zero=True)
@@ -53,8 +54,13 @@ class Block(nn.Module):
         h = F.silu(self.GroupNorm_0(x))
         if self.resize:
             h, x = self.resize(h), self.resize(x)
-        h = self.Conv_0(h) + self.Dense_0(F.silu(condition))[:, :, None, None]
-        h = self.Conv_1(F.silu(self.GroupNorm_1(h)))
+        told = self.Dense_0(F.silu(condition))[:, :, None, None]
+        if self.modulated:
+            scale, shift = told.chunk(2, 1)
+            h = self.GroupNorm_1(self.Conv_0(h)) * (1 + scale) + shift
+        else:
+            h = self.GroupNorm_1(self.Conv_0(h) + told)
+        h = self.Conv_1(F.silu(h))
         return ((self.Conv_2(x) if hasattr(self, "Conv_2") else x) + h) / math.sqrt(2)
 
 
@@ -114,8 +120,11 @@ class NCSNPP(nn.Module):
         attention: Sequence[int],
         condition: int,
         channels: int = 3,
+        modulated: bool = False,
+        shown: int = 0,
     ):
         super().__init__()
+        block = partial(Block, modulated=modulated)
         self.blocks, self.levels, self.attention = blocks, len(factors), tuple(attention)
         self._finest = size
         self.wide = width >= 64
@@ -124,24 +133,24 @@ class NCSNPP(nn.Module):
         inside, kept = width, [width]
         for level, wide in enumerate(outputs):
             for _ in range(blocks):
-                modules.append(Block(inside, wide, condition))
+                modules.append(block(inside, wide, condition))
                 inside = wide
                 if size >> level in self.attention:
                     modules.append(Attention(inside))
                 kept.append(inside)
             if level < self.levels - 1:
-                modules += [Block(inside, inside, condition, half), Combine(channels, inside)]
+                modules += [block(inside, inside, condition, half), Combine(channels, inside)]
                 kept.append(inside)
-        modules += [Block(inside, inside, condition), Attention(inside), Block(inside, inside, condition)]
+        modules += [block(inside, inside, condition), Attention(inside), block(inside, inside, condition)]
         for level, wide in reversed(list(enumerate(outputs))):
             for _ in range(blocks + 1):
-                modules.append(Block(inside + kept.pop(), wide, condition))
+                modules.append(block(inside + kept.pop(), wide, condition))
                 inside = wide
             if size >> level in self.attention:
                 modules.append(Attention(inside))
-            modules += [_norm(inside), _conv(inside, channels, zero=True)]
+            modules += [_norm(inside), _conv(inside, shown or channels, zero=True)]
             if level:
-                modules.append(Block(inside, inside, condition, double))
+                modules.append(block(inside, inside, condition, double))
         self.all_modules = nn.ModuleList(modules)
 
     def forward(self, images: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:

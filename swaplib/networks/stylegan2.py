@@ -223,6 +223,13 @@ class Synthesis(nn.Module):
             wide, narrow = min(2 * base // side, most), min(base // side, most)
             self.add_module(f"b{side}", _Up(wide, narrow, w, side))
 
+    def crop(self, size: int) -> None:
+        """Drop the blocks of larger pictures: smaller pictures don't need them."""
+        for side in [side for side in self.sizes if side > size]:
+            delattr(self, f"b{side}")
+            self.sizes.remove(side)
+        self.layers = 2 * len(self.sizes)
+
     def affines(self) -> list[Linear]:
         """Return the map from code to style of each code, as SeFa's official code does.
 

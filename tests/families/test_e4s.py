@@ -283,6 +283,25 @@ def test_a_projected_discriminator_joins_late():
     assert all(one.grad is None for one in family.generator.parameters())
 
 
+def test_it_may_begin_at_half_the_size():
+    """The half has the generator's coarse blocks, and what it learned is carried on; the finest block stays."""
+    config = replace(families.config("e4s", "smoke"), projected=True, late=True, grown=True)
+    stages = families.kind("e4s").stages(config)
+    assert [stage.name for stage in stages] == ["half", "alone", "seeing", "whole"]
+    assert sum(stage.share for stage in stages) == pytest.approx(1)
+    half, alone = (families.start("e4s", stage.config, seed).eval() for seed, stage in enumerate(stages[:2]))
+    assert (half.config.size, half.generator.synthesis.sizes, half.generator.layers) == (16, [4, 8, 16], 6)
+    fine = alone.generator.synthesis.b32.conv1.weight.clone()
+    for parameter in half.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    alone.init_from(half)
+    assert torch.equal(alone.generator.synthesis.b32.conv1.weight, fine)
+    for name in ("encoder", "mlps", "generator.synthesis.b16"):
+        pairs = zip(alone.get_submodule(name).parameters(), half.get_submodule(name).parameters(), strict=True)
+        assert all(torch.equal(*pair) for pair in pairs), name
+    assert set(half.phases()[0].losses(drawn.faces(2, 16, 0))) == {"pixels", "identity", "parsing", "perceptual"}
+
+
 # ---------------------------------------------------------------------------------------------- masks and textures
 
 

@@ -9,9 +9,10 @@ import official
 import pytest
 import torch
 
-from swaplib import families
+from swaplib import families, synthetic
 from swaplib.families import latent_swap
 from swaplib.families.latent_swap import Config, LatentSwap, Mixer
+from swaplib.generators.stylegan2 import StyleGAN2
 from swaplib.judges.identity import identity_loss
 from swaplib.training.loop import train
 from swaplib.weights.filling import Fillable
@@ -211,6 +212,37 @@ def test_the_mixer_may_work_on_one_vector(space):
             family.encode(FACES)
     else:
         assert family.encode(FACES)["w"].shape == (4, 16)
+
+
+def test_told_the_truth_it_learns_the_codes_of_true_swaps():
+    """Where the renderer's pupil draws, the codes of true swaps are known: of exact ones, the mixers come near."""
+    torch.manual_seed(0)
+    pupil = families.ALL.everything["stylegan2"].start("stylegan2", replace(StyleGAN2.Config.smoke(), pupil=True))
+    pupil.pupil.normalise.running_var.fill_(0.1)
+    pupil.pupil.body[-1].weight.data *= 10  # its codes differ as much as random ones
+    config = replace(Config.known(), size=32, generator_preset="smoke", encoder="", judges_preset="smoke")
+    family = LatentSwap(config, pupil.eval().freeze(), *(getattr(families.start("latent_swap", "smoke"), name)
+                                                          for name in ("embedder", "form")))  # fmt: skip
+    assert not family.mirrored
+    faces = synthetic.render_faces(8, 0, size=64)
+    torch.manual_seed(0)
+    (phase,) = family.phases()
+    first = phase.losses(faces)["truth"]
+    assert set(phase.losses(faces)) == {"truth"}
+    optimiser = torch.optim.Adam(phase.parameters, 1e-3)
+    for _ in range(200):
+        optimiser.zero_grad()
+        loss = phase.losses(faces)["truth"]
+        loss.backward()
+        optimiser.step()
+    assert loss < 0.2 * first
+    codes = family.encode(faces)
+    mixed = family.transfer({name: value.roll(-1, 0) for name, value in codes.items()}, codes)
+    truth = family.generator.read(synthetic.true_swap(faces[[*range(1, 8), 0]], faces))
+    missed, apart = (((family._stacked(one) - truth) / family._spread).square().mean() for one in (mixed, codes))
+    assert missed < 0.3 * apart
+    with pytest.raises(ValueError, match="only rendered faces have"):
+        phase.losses(FACES)
 
 
 def test_samples_are_truncated_in_their_first_layers(family):

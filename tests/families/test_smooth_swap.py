@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from swaplib import families, judges, weights
 from swaplib.families.smooth_swap import Config, SmoothSwap
 from swaplib.judges.identity import identity_loss
+from swaplib.networks.ncsnpp import Block
 
 FACES = drawn.faces(4, 32, 0)
 
@@ -174,7 +175,7 @@ def test_the_identity_is_heard_from_the_beginning():
 
 TOLD = replace(
     Config.known(), size=32, width=8, factors=(1, 2, 2), attention=(4,), discriminator_base=256, discriminator_most=16,
-    embedder_preset="smoke", parser_preset="smoke", group=(3, 2),
+    embedder_preset="smoke", judges_preset="smoke", group=(3, 2),
 )  # fmt: skip
 
 
@@ -195,6 +196,33 @@ def test_sources_and_truths_of_crossed_groups():
         family._pair(10)
 
 
+def test_a_blended_generator_paints_by_a_mask_of_its_own():
+    family = families.start("smooth_swap", TOLD)
+    images, codes = drawn.faces(2, 32, 1).images, torch.zeros(2, family.embedder.config.dimensions)
+    last = [module for module in family.network.all_modules if getattr(module, "out_channels", 0) == 24]
+    assert len(last) == 3, "each level's output: a picture and a mask for each colour of 2 x 2 pixels"
+    for bias, wanted in ((40, 0.5 * torch.ones_like(images)), (-40, images)):
+        for module in last:
+            torch.nn.init.zeros_(module.bias)
+        last[-1].bias.data[:12], last[-1].bias.data[12:] = 0.5, bias
+        torch.testing.assert_close(family(images, codes), wanted)
+
+
+def test_a_modulated_network_scales_and_shifts():
+    torch.manual_seed(0)
+    block = Block(8, 8, 4, modulated=True)
+    torch.nn.init.normal_(block.Conv_1.weight)
+    x, condition = torch.randn(2, 8, 4, 4), torch.randn(2, 4)
+    torch.nn.init.zeros_(block.Dense_0.weight)
+    block.Dense_0.bias.data[:8], block.Dense_0.bias.data[8:] = -1, 0.3
+    normal = block.Conv_1(F.silu(torch.full_like(x, 0.3)))
+    torch.testing.assert_close(block(x, condition), (x + normal) / 2**0.5)
+    assert [len(list(families.start("smooth_swap", one).projection.children())) for one in (TOLD, Config.smoke())] == [
+        5,
+        0,
+    ]
+
+
 def test_the_truth_costs_nothing_and_teaches_the_generator_alone():
     config = replace(TOLD, projected=False, adversarial=0, discriminator=0)
     family = families.start("smooth_swap", config).train()
@@ -206,7 +234,7 @@ def test_the_truth_costs_nothing_and_teaches_the_generator_alone():
     assert not any(value for value in family._truth_losses(faces.images, faces.images).values())
     sum(terms.values()).backward()
     assert any(parameter.grad is not None and parameter.grad.any() for parameter in family.network.parameters())
-    assert all(parameter.grad is None for parameter in family.parser.parameters())
+    assert all(parameter.grad is None for parameter in family.classifier.parameters())
 
 
 def test_the_finest_level_is_added_and_the_others_keep_their_scale():
@@ -223,7 +251,7 @@ def test_the_finest_level_is_added_and_the_others_keep_their_scale():
         assert all(torch.equal(a, b) for a, b in zip(mine.parameters(), theirs.parameters(), strict=True))
     added = [module for module in large.network.all_modules][len(small.network.all_modules) + 3 :]
     assert len(added) == 1 + 2 + 2, "resampling, two blocks, normalisation and colours"
-    assert torch.equal(large.projection.weight, small.projection.weight)
+    assert torch.equal(large.projection[0].weight, small.projection[0].weight)
 
 
 def test_the_projected_discriminator_asks_whose_picture_it_is():
