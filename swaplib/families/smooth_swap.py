@@ -284,7 +284,7 @@ class SmoothSwap(Family):
         half = replace(config, size=config.size // 2)
         if config.group[0]:  # what the levels have learned keeps its scale
             half = replace(half, factors=config.factors[1:], projected=False, adversarial=0, discriminator=0)
-            half = replace(half, betas=(0.9, 0.99))
+            half = replace(half, betas=(0.9, config.betas[1]))  # momentum helps as long as nothing works against it
         else:
             half = replace(half, attention=tuple(size // 2 for size in config.attention))
         if config.projected:

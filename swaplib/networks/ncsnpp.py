@@ -37,7 +37,11 @@ def _conv(inputs: int, outputs: int, kernel: int = 3, zero: bool = False) -> Con
 
 
 class Block(nn.Module):
-    """BigGAN's residual block; `resize` is `half`, `double` or None."""
+    """BigGAN's residual block; `resize` is `half`, `double` or None.
+
+    modulated: the condition scales and shifts the normalised map, as in Dhariwal and Nichol (2021, arXiv:2105.05233),
+    instead of being added before.
+    """
 
     def __init__(self, inputs: int, outputs: int, condition: int, resize=None, modulated: bool = False):
         super().__init__()
@@ -108,7 +112,7 @@ class NCSNPP(nn.Module):
     """(B, channels, size, size) and a vector (B, condition) to (B, channels, size, size); zeros before training.
 
     width: channels at full size; factors: multiples of it, one for each level. blocks: per level. attention: the sizes
-    that have it.
+    that have it. modulated: as in `Block`. shown: channels that it returns, if not as many as it gets.
     """
 
     def __init__(
