@@ -97,7 +97,7 @@ class Config:
     late: bool = (
         False  # the adversarial loss joins after most of the training, and where projected after its warming up
     )
-    grown: bool = False  # and before all that, train at half the size
+    grown: bool = False  # where late: before all that, train at half the size
     # Weights of the losses, §2
     pixels: float = 1
     perceptual: float = 0.8
@@ -351,19 +351,28 @@ class E4S(Family):
         if not config.late:
             return [Stage("whole", config, 1.0, cosine(1, 0.05))]
         alone, whole = replace(config, adversarial=0.0), Stage("whole", config, 0.3, cosine(0.4, 0.05))
-        if not config.projected:
-            return [Stage("alone", alone, 0.7, cosine(1, 0.4)), whole]
-        alone = replace(alone, discriminator=0)
-        seeing = replace(config, adversarial=0.0)  # the discriminator begins alone
-        stages = [Stage("alone", alone, 0.65, cosine(1, 0.4)), Stage("seeing", seeing, 0.05, cosine(0.4, 0.4)), whole]
+        stages = [Stage("alone", alone, 0.7, cosine(1, 0.4)), whole]
+        if config.projected:
+            alone = replace(alone, discriminator=0)
+            seeing = replace(config, adversarial=0.0)  # the discriminator begins alone
+            stages = [
+                Stage("alone", alone, 0.65, cosine(1, 0.4)),
+                Stage("seeing", seeing, 0.05, cosine(0.4, 0.4)),
+                whole,
+            ]
         if not config.grown:
             return stages
-        half = replace(alone, size=config.size // 2, parsed=config.parsed // 2)
-        return [Stage("half", half, 0.3), replace(stages[0], share=0.35), *stages[1:]]
+        half = Stage("half", replace(alone, size=config.size // 2, parsed=config.parsed // 2), 0.3)
+        return [half, replace(stages[0], share=stages[0].share - half.share), *stages[1:]]
 
     def init_from(self, other: E4S) -> None:
-        """Copy all that pictures of both sizes need; the generator's larger blocks stay as they are."""
-        blocks.copy_by_name(self, other)
+        """Take over what another of this size learned, or one of half the size, whose generator lacks larger blocks."""
+        if other.config.size == self.config.size:
+            super().init_from(other)
+            return
+        self.encoder.load_state_dict(other.encoder.state_dict())
+        self.mlps.load_state_dict(other.mlps.state_dict())
+        blocks.copy_by_name(self.generator, other.generator)
 
     def judge(self, images: torch.Tensor) -> dict[str, Any]:
         """Return what the losses compare in pictures: pixels, and what the frozen networks see."""

@@ -294,6 +294,11 @@ class LatentSwap(Family):
         config = self.config
         for model in (self.generator, *(() if config.truth else (self.embedder, self.form))):
             model.require_weights()
+        if config.truth and not self.generator.config.pupil:
+            raise ValueError(
+                "only a generator that was the renderer's pupil knows the codes of true swaps: name the folder with "
+                "the weights of one in SWAPLIB_WEIGHTS, or choose another preset"
+            )
         rate, betas, decay = config.learning_rate, config.betas, config.weight_decay
         return [Phase("mixer", [*self.mixer.parameters()], self._losses, 1, rate, betas, decay)]
 
@@ -303,12 +308,14 @@ class LatentSwap(Family):
     def _truth_loss(self, faces: Faces) -> dict[str, torch.Tensor]:
         """Compare mixed codes, as they are read from pictures, with those of true swaps; one pair in eight is the same.
 
-        Raises ValueError as the generator's `read` does.
+        Raises ValueError for faces without factors.
         """
+        if faces.factors is None:
+            raise ValueError("the codes of true swaps are known of rendered faces only: train on them (swaplib render)")
+        place = torch.arange(len(faces))
+        source = torch.where(torch.rand(len(faces)) < self.config.same_pairs, place, place.roll(-1))
         with torch.no_grad():
             codes = self._stacked(self.encode(faces))
-            source = torch.arange(len(faces)).roll(-1)
-            source = torch.where(torch.rand(len(faces)) < self.config.same_pairs, source.roll(1), source)
             factors = synthetic.swap_identity(faces[source.tolist()].factors, faces.factors)
             wanted = self.generator.read(replace(faces, factors=factors))
         found = self._plus(self.mixer(codes[source], codes))

@@ -299,6 +299,11 @@ def test_it_may_begin_at_half_the_size():
     for name in ("encoder", "mlps", "generator.synthesis.b16"):
         pairs = zip(alone.get_submodule(name).parameters(), half.get_submodule(name).parameters(), strict=True)
         assert all(torch.equal(*pair) for pair in pairs), name
+    wider = families.start("e4s", replace(stages[1].config, encoder_width=12))
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        wider.init_from(half)
+    unprojected = families.kind("e4s").stages(replace(config, projected=False))
+    assert [(stage.name, stage.config.size) for stage in unprojected] == [("half", 16), ("alone", 32), ("whole", 32)]
     assert set(half.phases()[0].losses(drawn.faces(2, 16, 0))) == {"pixels", "identity", "parsing", "perceptual"}
 
 

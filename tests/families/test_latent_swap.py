@@ -241,8 +241,11 @@ def test_told_the_truth_it_learns_the_codes_of_true_swaps():
     truth = family.generator.read(synthetic.true_swap(faces[[*range(1, 8), 0]], faces))
     missed, apart = (((family._stacked(one) - truth) / family._spread).square().mean() for one in (mixed, codes))
     assert missed < 0.3 * apart
-    with pytest.raises(ValueError, match="only rendered faces have"):
+    with pytest.raises(ValueError, match="of rendered faces only"):
         phase.losses(FACES)
+    other = replace(Config.known(), size=32, generator_preset="smoke", encoder_preset="smoke", judges_preset="smoke")
+    with pytest.raises(ValueError, match="the renderer's pupil"):
+        families.start("latent_swap", other).phases()
 
 
 def test_samples_are_truncated_in_their_first_layers(family):
