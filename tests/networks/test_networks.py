@@ -220,6 +220,24 @@ def test_resampling_is_the_official_one():
     close(resample.half(given["x"]), wanted["down"])
 
 
+@pytest.mark.parametrize("size", [(2, 2), (4, 10), (6, 66)])
+@pytest.mark.parametrize("resized", [resample.half, resample.double])
+def test_resampling_is_the_same_however_pictures_lie_in_memory(resized, size):
+    """It is computed in other ways where channels are last, and where pictures are wide; autocast rounds nothing."""
+    x = torch.randn(2, 3, *size)
+    orders = torch.contiguous_format, torch.channels_last
+    given = [x.contiguous(memory_format=order).requires_grad_() for order in orders]
+    with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = [resized(one) for one in given]
+    assert [one.dtype for one in found] == [torch.float32] * 2
+    torch.testing.assert_close(*found)
+    weights = torch.randn_like(found[0])
+    with torch.enable_grad():
+        sums = [(one * weights).sum() for one in found]
+    slopes = [torch.autograd.grad(total, it)[0] for total, it in zip(sums, given, strict=True)]
+    torch.testing.assert_close(*slopes)
+
+
 @pytest.mark.parametrize(
     ("name", "block"),
     [

@@ -141,3 +141,23 @@ def test_teachers_that_are_compared_were_trained_alike(tmp_path):
     assert smooth.sha256 == study.ALIKE
     assert margin.config.size == smooth.config.size == 64
     assert families.start("smooth_swap", study.VARIANTS["smooth, 4"][1]).embedder.sha256 != study.ALIKE
+
+
+def test_some_systems_of_the_comparison_are_measured_again(tmp_path, monkeypatch):
+    """Their rows are replaced where they stand, new ones come last; the others are left alone."""
+    study = studies.load("comparison")
+    assert set(study.list_systems("smoke", ["rsgan", "landmarks"])) == {
+        "landmarks", "rsgan", "rsgan, driven by landmarks", "rsgan, driven exactly",
+    }  # fmt: skip
+    monkeypatch.setattr(studies, "results", lambda name: tmp_path / name)
+    rows = {"rsgan": (6, 1.0), "e4s": (6, 2.0)}
+    old = pd.DataFrame.from_dict(rows, "index", columns=["pairs", "psnr"]).rename_axis("system")
+    old.to_csv(studies.results("toy.csv"))
+    again = pd.DataFrame({"psnr": [3.0, 4.0], "pairs": 6}, ["new", "rsgan"])
+    monkeypatch.setattr(study, "measure", lambda *given: again if given[-1] == ["rsgan", "new"] else None)
+    monkeypatch.setattr(study.metrics, "table_markdown", lambda *given: "")
+    study.main(name="toy", pairs=6, only=["rsgan", "new"])
+    found = pd.read_csv(studies.results("toy.csv")).set_index("system")
+    assert found["psnr"].to_dict() == {"rsgan": 4.0, "e4s": 2.0, "new": 3.0}
+    with pytest.raises(ValueError, match="the table's rows are of 6 pairs"):
+        study.renew(old, again.assign(pairs=5))
