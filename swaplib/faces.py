@@ -175,6 +175,11 @@ def from_unit(images: torch.Tensor) -> torch.Tensor:
     return images * 2 - 1
 
 
+def split_colours(images: torch.Tensor) -> torch.Tensor:
+    """Return how much red and blue differ from the mean of all three channels, (B, 2, H, W)."""
+    return images[:, ::2] - images.mean(1, keepdim=True)
+
+
 # ---------------------------------------------------------------------------------------------- the record
 
 

@@ -39,7 +39,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import ClassVar, Literal
 
 import torch
@@ -92,19 +91,22 @@ class Config:
 
     @classmethod
     def demo(cls) -> Config:
-        """Return sizes for a CPU: 64 px.
+        """Return sizes for a CPU: 128 px.
 
         Its generator's codes are distributed differently from the paper's, and so the λ that swaps is another.
         """
         return cls(
-            size=64, generator_preset="demo", encoder_preset="demo", judges_preset="demo", latent=1, learning_rate=3e-4,
-            batch=16, steps=8000,
+            size=128, generator_preset="demo", encoder_preset="demo", judges_preset="demo", latent=1,
+            learning_rate=3e-4, batch=16, steps=8000,
         )  # fmt: skip
 
     @classmethod
     def views(cls) -> Config:
-        """Return the demo in StyleNeRF, whose heads can be seen from all sides. Whole codes are drawn, untruncated."""
-        return replace(cls.demo(), generator="stylenerf", encoder="", truncation=1)
+        """Return the demo in StyleNeRF, whose heads can be seen from all sides: 64 px.
+
+        Whole codes are drawn, untruncated.
+        """
+        return replace(cls.demo(), size=64, generator="stylenerf", encoder="", truncation=1)
 
     @classmethod
     def known(cls) -> Config:
@@ -220,8 +222,8 @@ class LatentSwap(Family):
     def encode(self, faces: Faces) -> Codes:
         """Return the codes that the encoder reads, or those that the generator knows of rendered faces.
 
-        Raises ValueError in Z, whose mapping can't be inverted, without an encoder, and as `read` of the generator
-        does.
+        Raises ValueError in Z, whose mapping can't be inverted, without an encoder or with another generator's, and as
+        `read` of the generator does.
         """
         if self.config.space == "z":
             raise ValueError("pictures have no code in Z, whose mapping can't be inverted: choose the space w or w+")
@@ -231,6 +233,12 @@ class LatentSwap(Family):
                 "or find codes by projecting (latent.inversion)"
             )
         ws = self.encoder(faces.images) if self.config.encoder else self.generator.read(faces)
+        wanted = self.generator.network.layers, self.generator.config.w
+        if ws.shape[1:] != wanted:
+            raise ValueError(
+                f"this encoder's codes have {ws.shape[1]} layers of {ws.shape[2]} numbers, the generator's {wanted[0]} "
+                f"of {wanted[1]}: train one for this generator (swaplib train {self.config.encoder}), or use its own"
+            )
         codes = self._named(ws if self.config.space == "w+" else ws.mean(1, keepdim=True))
         return codes | {"view": self.generator.read_view(faces)} if self._turns else codes
 
@@ -294,11 +302,8 @@ class LatentSwap(Family):
         config = self.config
         for model in (self.generator, *(() if config.truth else (self.embedder, self.form))):
             model.require_weights()
-        if config.truth and not self.generator.config.pupil:
-            raise ValueError(
-                "only a generator that was the renderer's pupil knows the codes of true swaps: name the folder with "
-                "the weights of one in SWAPLIB_WEIGHTS, or choose another preset"
-            )
+        if config.truth:
+            self.generator.require_pupil()
         rate, betas, decay = config.learning_rate, config.betas, config.weight_decay
         return [Phase("mixer", [*self.mixer.parameters()], self._losses, 1, rate, betas, decay)]
 
@@ -319,13 +324,7 @@ class LatentSwap(Family):
             factors = synthetic.swap_identity(faces[source.tolist()].factors, faces.factors)
             wanted = self.generator.read(replace(faces, factors=factors))
         found = self._plus(self.mixer(codes[source], codes))
-        # Directions in which codes hardly differ show as well: each number counts by its own variance.
-        return {"truth": ((found - wanted) / self._spread).square().mean()}
-
-    @cached_property
-    def _spread(self) -> torch.Tensor:
-        """The standard deviations of the generator's codes, (layers, w)."""
-        return self.generator.sample(4096).std(0)
+        return {"truth": self.generator.compare_codes(found, wanted)}
 
     def _paper_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         config, count = self.config, len(faces)

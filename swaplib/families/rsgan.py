@@ -52,7 +52,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from swaplib import photos
-from swaplib.faces import CELEBA_ATTRIBUTES, Faces, region
+from swaplib.faces import CELEBA_ATTRIBUTES, Faces, region, split_colours
 from swaplib.families.base import Codes, Family, Part
 from swaplib.networks import blocks
 from swaplib.networks.codes import draw, kl_divergence
@@ -201,11 +201,6 @@ class Classifier(nn.Module):
 def weighted_l1_loss(images: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor | float = 1.0) -> torch.Tensor:
     """Return the mean of |x' − x| W with weights W (B, 1, H, W); in §3.1, W = 1 − β M, M the background."""
     return ((images - truth).abs() * weight).mean()
-
-
-def split_colours(images: torch.Tensor) -> torch.Tensor:
-    """Return how much red and blue differ from the mean of all three channels, (B, 2, H, W)."""
-    return images[:, ::2] - images.mean(1, keepdim=True)
 
 
 def attribute_loss(logits: torch.Tensor, attributes: torch.Tensor, summed: bool = False) -> torch.Tensor:

@@ -36,8 +36,8 @@ Where we differ from the paper, and why:
   survive these changes.
 - `Config.known()` is not the paper's: it learns from true swaps, which rendered faces have, in groups of people who
   were rendered in the same shots. By the paper's own losses a true swap may cost more than a painted one, so they can't
-  lead there alone. It grows by a finer level, so that what the others have learned keeps its scale, and then gets a
-  discriminator: distances alone are least for a blurred face as long as the place of a feature is uncertain.
+  lead there alone. It grows by a finer level, so that what the others have learned keeps its scale. It needs no
+  discriminator: distances of features keep faces sharp where z tells enough.
 - Its network departs from the paper's in two ways. z passes three layers, and scales and shifts each block's map
   (`modulated`: Dhariwal and Nichol's adaptive normalisation, arXiv:2105.05233) instead of being added to it; and G
   paints over its target by a mask (`blended`) instead of adding to it.
@@ -138,15 +138,14 @@ class Config:
     def known(cls) -> Config:
         """Return the demo's network told the truth: it learns from true swaps alone, which only rendered faces have.
 
-        At first from distances to them, then also from a discriminator that asks whose picture it is. What it reaches
-        bounds what the paper's losses, which can't see the truth, may be expected to reach.
+        It learns from distances to them, without a discriminator. What it reaches bounds what the paper's losses, which
+        can't see the truth, may be expected to reach.
         """
         return cls(
             size=128, patch=2, width=32, factors=(1, 2, 3, 4), blocks=1, attention=(8,), discriminator_base=1536,
             discriminator_most=96, embedder_preset="demo", grown=True, group=(4, 2), judges_preset="demo",
-            modulated=True, blended=True, truth=1, truth_features=2, identity=0, change=0, projected=True,
-            adversarial=0.03, penalty=0, learning_rate=6e-4, discriminator_learning_rate=2e-3, betas=(0.0, 0.99),
-            last_rate=0.05, batch=2, steps=60_000,
+            modulated=True, blended=True, truth=1, truth_features=2, identity=0, change=0, adversarial=0,
+            discriminator=0, penalty=0, learning_rate=6e-4, betas=(0.9, 0.99), last_rate=0.05, batch=2, steps=60_000,
         )  # fmt: skip
 
     @classmethod
@@ -279,24 +278,19 @@ class SmoothSwap(Family):
 
     @classmethod
     def stages(cls, config: Config) -> list[Stage]:
-        if not config.grown:
-            return [Stage("whole", config, 1.0, cosine(1, config.last_rate))]
-        half = replace(config, size=config.size // 2)
-        if config.group[0]:  # what the levels have learned keeps its scale
-            half = replace(half, factors=config.factors[1:], projected=False, adversarial=0, discriminator=0)
-            half = replace(half, betas=(0.9, config.betas[1]))  # momentum helps as long as nothing works against it
-        else:
-            half = replace(half, attention=tuple(size // 2 for size in config.attention))
-        if config.projected:
-            return [
-                Stage("half", half, 0.4, cosine(1, 0.5)),
-                Stage("seeing", replace(config, adversarial=0), 0.05, cosine(0.5, 0.5)),
-                Stage("whole", config, 0.55, cosine(0.5, config.last_rate)),
-            ]
-        return [
-            Stage("half", half, 0.5, cosine(1, 0.5)),
-            Stage("whole", config, 0.5, cosine(0.5, config.last_rate)),
-        ]
+        stages, rate = [], 1.0
+        if config.grown:
+            half = replace(config, size=config.size // 2)
+            if config.group[0]:  # what the levels have learned keeps its scale
+                half = replace(half, factors=config.factors[1:], projected=False, adversarial=0, discriminator=0)
+                half = replace(half, betas=(0.9, config.betas[1]))  # momentum helps where nothing works against it
+            else:
+                half = replace(half, attention=tuple(size // 2 for size in config.attention))
+            stages, rate = [Stage("half", half, 0.5, cosine(1, 0.5))], 0.5
+        if config.projected and config.adversarial:  # the discriminator begins alone
+            stages.append(Stage("seeing", replace(config, adversarial=0), 0.05, cosine(rate, rate)))
+        left = 1 - sum(stage.share for stage in stages)
+        return [*stages, Stage("whole", config, left, cosine(rate, config.last_rate))]
 
     @classmethod
     def training_data(cls, config: Config, datasets: Sequence[Dataset]) -> Crossed | None:

@@ -4,7 +4,8 @@ the published ones, pSp's and e4e's (`swaplib.networks.psp`).
 Elad Richardson et al.: Encoding in Style: a StyleGAN Encoder for Image-to-Image Translation (pSp). CVPR 2021,
 arXiv:2008.00951. As there, coarse layers are read from the coarsest map of a pyramid, fine ones from a fine map, and
 codes are offsets from the mean; unlike there, the truth is known: codes are drawn, rendered and read back. Real
-pictures teach by being reconstructed.
+pictures teach by being reconstructed. Where the generator was the renderer's pupil, the codes of rendered faces are
+known, too, and are learned first, alone: that needs no generated picture, and so takes a tenth of the time.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Config:
     blocks: int = 2  # residual blocks per level
     codes: float = 1  # squared error of known codes
     pictures: float = 5  # absolute error of reconstructed pictures
+    known: float = 0  # squared error of rendered faces' codes, in their variances: of a renderer's pupil alone
     truncation: float = 0.7  # ψ of its training codes: nearer the mean, where codes show faces
     learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
@@ -47,12 +49,12 @@ class Config:
 
     @classmethod
     def demo(cls) -> Config:
-        """Return sizes for a CPU: 64 px."""
-        return cls(size=64, generator_preset="demo", width=24, blocks=1, steps=12_000)
+        """Return sizes for a CPU: 128 px."""
+        return cls(size=128, generator_preset="demo", width=24, blocks=1, known=1, steps=12_000)
 
     @classmethod
     def smoke(cls) -> Config:
-        return replace(cls.demo(), size=32, generator_preset="smoke", width=8, batch=4, steps=20)
+        return replace(cls.demo(), size=32, generator_preset="smoke", width=8, known=0, batch=4, steps=20)
 
 
 class StyleEncoder(FrozenModel):
@@ -106,16 +108,34 @@ class StyleEncoder(FrozenModel):
     def _missed(self, images: torch.Tensor) -> torch.Tensor:
         return (self.generator(self(images)) - images).abs().mean((1, 2, 3)) / 2
 
+    # -- training
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether pictures are mirrored: not those whose factors are read."""
+        return not self.config.known
+
     def phases(self) -> list[Phase]:
         self.generator.require_weights()
+        if self.config.known:
+            self.generator.require_pupil()
         parameters = [*self.trunk.parameters(), *self.heads.parameters()]
         return [Phase("encoder", parameters, self._losses, 1, self.config.learning_rate, self.config.betas)]
 
     @classmethod
     def stages(cls, config: Config) -> list[Stage]:
-        return [Stage("whole", config, 1.0, cosine(1, 0.02))]
+        if not config.known:
+            return [Stage("whole", config, 1.0, cosine(1, 0.02))]
+        reading = Stage("reading", replace(config, codes=0, pictures=0), 0.9, cosine(1, 0.5))
+        return [reading, Stage("whole", config, 0.1, cosine(0.5, 0.02))]
 
     def _losses(self, faces: Faces) -> dict[str, torch.Tensor]:
+        losses = self._own_losses(faces) if self.config.pictures else {}
+        if self.config.known:
+            losses["known"] = self.generator.compare_codes(self(faces.images), self.generator.read(faces))
+        return losses
+
+    def _own_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
         network = self.generator.network
         with torch.no_grad():
             z = torch.randn(len(faces), self.generator.config.z, device=self.mean.device)

@@ -16,9 +16,9 @@ Where we differ from the paper, and why:
 - R1 is taken at the augmented pictures, not through the augmentation, which can be differentiated only once.
 - The training loop averages the weights.
 - `paired` is R3GAN's game instead of the paper's (Huang et al. 2024, arXiv:2501.05441), for a comparison.
-- The demo is narrower and learns without noise: at 64 px rendered faces have no random detail, and adversarial training
-  turned the noise into specks on their skin. With a discriminator (`adversarial`) it augments, as its data set is
-  small, with γ by the rule of ADA's authors (0.0002 · pixels / batch).
+- The demo is narrower and learns without noise: at 64 px, where rendered faces have no random detail, adversarial
+  training turned the noise into specks on their skin. With a discriminator (`adversarial`) it augments, as its data set
+  is small, with γ by the rule of ADA's authors (0.0002 · pixels / batch).
 - A discriminator alone teaches too slowly for a CPU: after 56,000 pictures at 32 px the demo showed masks with dots for
   eyes. So training begins with the generator as the second half of an autoencoder, first at half its size:
 
@@ -29,9 +29,10 @@ Where we differ from the paper, and why:
   itself. Pixels alone give blurred pictures, so log σ is taken of our classifier's features, too (`judges.perceptual`).
   Codes are not distributed as the bound wants; the mapping learns their distribution, as in two-stage autoencoders (Dai
   & Wipf 2019, arXiv:1903.05789), by the energy distance (Székely & Rizzo 2013) and, at the end, by regression. Then the
-  discriminator may join in, and reading continues now and then, so that no picture of the data is forgotten. In the
-  demo it doesn't join: after 42 minutes of reading, 18 minutes of adversarial training moved random faces away from the
-  data's (Fréchet distance 0.97 before, 2.47 after).
+  discriminator may join in, and reading continues now and then, so that no picture of the data is forgotten.
+- The demo is the renderer's pupil (`pupil`): codes are made from the factors of a rendered face instead of being read
+  from its picture, and so the code of every rendered face is known. Its discriminator is a projected one (`projected`),
+  which judges what a frozen parser sees, and compares rendered faces with the generator's of the same factors.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ from torch import nn
 
 from swaplib import synthetic
 from swaplib.data import Dataset
-from swaplib.faces import Faces
+from swaplib.faces import Faces, split_colours
+from swaplib.generators.base import CodedGenerator
 from swaplib.judges import fidelity, perceptual
 from swaplib.judges.identity import IdentityLinear
 from swaplib.judges.parsing import Parser
@@ -62,8 +64,7 @@ from swaplib.networks.discriminators import (
     tell_apart,
 )
 from swaplib.networks.stylegan2 import Discriminator, Generator, Noise, gradient_penalty, path_lengths
-from swaplib.training.model import FrozenModel, Phase, Stage, cosine
-from swaplib.weights.filling import Fillable
+from swaplib.training.model import Phase, Stage, cosine
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class Config:
     # Weights of the losses. A lazy one counts for the steps in between.
     read: float = 0  # of the autoencoder's bound, by which training begins; 0: no reader, as in the paper
     perceptual: float = 0  # of the feature distance in it
+    colours: float = 0  # of the error of `split_colours` in it, which features and discriminator hardly mind
     pupil: bool = False  # what is read is a rendered face's factors, not its picture
     paired: bool = False  # R3GAN's loss: a picture should look truer than its partner; R1 of true and generated ones
     projected: bool = False  # the discriminator sees a parser's features, and pictures that are read, not random ones
@@ -109,18 +111,18 @@ class Config:
 
     @classmethod
     def demo(cls) -> Config:
-        """Return sizes for a CPU: 64 px."""
+        """Return sizes for a CPU: 128 px, the renderer's pupil."""
         return cls(
-            size=64, base=1024, most=128, z=128, w=128, depth=4, target=0.6, adaptation=200_000, read=1,
-            perceptual=1, judges_preset="demo", adversarial=0, noise=False, penalty=0.4, last_rate=0.1, batch=16,
-            steps=60_000,
+            size=128, base=3072, most=224, z=128, w=192, depth=4, target=0.6, adaptation=200_000, read=1, perceptual=1,
+            pupil=True, projected=True, judges_preset="demo", adversarial=0.1, noise=False, penalty=0.4, last_rate=0.05,
+            batch=16, steps=60_000,
         )  # fmt: skip
 
     @classmethod
     def smoke(cls) -> Config:
         return replace(
-            cls.demo(), size=32, base=256, most=16, z=16, w=16, depth=2, judges_preset="smoke",
-            adversarial=1, batch=4, steps=20,
+            cls.demo(), size=32, base=256, most=16, z=16, w=16, depth=2, pupil=False, projected=False,
+            judges_preset="smoke", adversarial=1, last_rate=0.1, batch=4, steps=20,
         )  # fmt: skip
 
 
@@ -192,7 +194,7 @@ FITTED, FITTED_RATE = 6000, 0.5
 # ------------------------------------------------------------------------------------------------------- generator
 
 
-class StyleGAN2(Fillable, FrozenModel):
+class StyleGAN2(CodedGenerator):
     """Pictures from codes in W+. Training needs only pictures."""
 
     name = "stylegan2"
@@ -207,7 +209,6 @@ class StyleGAN2(Fillable, FrozenModel):
         "distance",
         "parser",
     )
-    official: ClassVar[tuple[str, ...]] = ("network",)
     counted: ClassVar[Mapping[str, str]] = {
         "stylegan2_generator_1024": "network", "stylegan2_discriminator_1024": "discriminator"
     }  # fmt: skip
@@ -250,23 +251,6 @@ class StyleGAN2(Fillable, FrozenModel):
     def paint(self, ws: torch.Tensor) -> torch.Tensor:
         """Generate pictures as others learn from them: not clamped, with new noise."""
         return self.network.synthesis(ws, "random")
-
-    @torch.no_grad()
-    def sample(self, count: int, seed: int = 0, truncation: float = 1.0, cutoff: int | None = None) -> torch.Tensor:
-        """Draw random codes (count, layers, w), truncated as in `Generator.plus`."""
-        z = torch.randn(count, self.config.z, generator=torch.Generator().manual_seed(seed))
-        w = self.network.mapping(z.to(self.network.mapping.w_avg.device))
-        return self.network.plus(w, truncation, cutoff)
-
-    @torch.no_grad()
-    def read(self, faces: Faces) -> torch.Tensor:
-        """Return the codes (B, layers, w) of rendered faces: exact ones, for a generator that was the renderer's pupil.
-
-        Raises ValueError for faces without factors, and for a generator that didn't learn from them.
-        """
-        if self.pupil is None:
-            raise ValueError("this generator did not learn from factors: find codes with its encoder, or by projecting")
-        return self.network.plus(self._known(faces))
 
     @torch.no_grad()
     def preview(self, faces: Faces) -> torch.Tensor:
@@ -406,13 +390,15 @@ class StyleGAN2(Fillable, FrozenModel):
         return self.augment(self.network.synthesis(self._codes(count), self._noise))
 
     def _reading_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
-        """Return the bound per number of a picture, and log σ of features (Rybkin et al. 2021)."""
+        """Return the bound per number of a picture, and log σ of features and of colours (Rybkin et al. 2021)."""
         codes, divergence = self._read(faces)
         shown = self.network.synthesis(self.network.plus(codes), self._noise)
         error = (shown - faces.images).square().mean()
         losses = {"read": error.log() / 2 + divergence / faces.images[0].numel()}
         if "distance" in self.frozen:
             losses["perceptual"] = self.distance(shown, faces.images).mean().log() / 2
+        if self.config.colours:
+            losses["colours"] = (split_colours(shown) - split_colours(faces.images)).square().mean().log() / 2
         if self.config.projected and self.config.adversarial:
             losses["adversarial"] = hinge_generator_loss([self._judge(shown)])
         return losses

@@ -52,6 +52,7 @@ from torch import nn
 from swaplib import synthetic
 from swaplib.data import Dataset
 from swaplib.faces import CELEBAMASK_HQ, Faces
+from swaplib.generators.base import CodedGenerator
 from swaplib.generators.stylegan2 import Mean, Pupil, Recent
 from swaplib.judges import fidelity, perceptual
 from swaplib.judges.identity import IdentityLinear
@@ -60,8 +61,7 @@ from swaplib.networks.discriminators import discriminator_loss, generator_loss
 from swaplib.networks.stylegan2 import gradient_penalty
 from swaplib.networks.stylenerf import Build, Discriminator, Generator
 from swaplib.synthetic.head import rotation
-from swaplib.training.model import FrozenModel, Phase, Stage, cosine
-from swaplib.weights.filling import Fillable
+from swaplib.training.model import Phase, Stage, cosine
 
 UNIT = 12.0
 """Decimetres of the renderer in the network's unit of length: its camera's usual distance."""
@@ -200,14 +200,13 @@ def head_mask(faces: Faces, size: int) -> torch.Tensor:
 # ------------------------------------------------------------------------------------------------------- generator
 
 
-class StyleNeRF(Fillable, FrozenModel):
+class StyleNeRF(CodedGenerator):
     """Pictures from codes in W+ and cameras. Training needs only pictures; a pupil needs rendered ones."""
 
     name = "stylenerf"
     Config = Config
     mirrored = False  # a mirrored face's factors are unknown; nor does the official configuration mirror
     training_only: ClassVar[tuple[str, ...]] = ("discriminator", "mean", "recent", "classifier", "distance")
-    official: ClassVar[tuple[str, ...]] = ("network",)
     counted: ClassVar[Mapping[str, str]] = {
         "stylenerf_generator_1024": "network", "stylenerf_discriminator_1024": "discriminator"
     }  # fmt: skip
@@ -254,21 +253,6 @@ class StyleNeRF(Fillable, FrozenModel):
         What lies behind the head counts as the end of the head's range. Raises ValueError as `forward` does.
         """
         return self.network.synthesis.depth(ws, cameras)
-
-    @torch.no_grad()
-    def sample(self, count: int, seed: int = 0, truncation: float = 1.0, cutoff: int | None = None) -> torch.Tensor:
-        """Draw random codes (count, layers, w), truncated as in `Generator.plus`."""
-        z = torch.randn(count, self.config.z, generator=torch.Generator().manual_seed(seed))
-        w = self.network.mapping(z.to(self.network.mapping.w_avg.device))
-        return self.network.plus(w, truncation, cutoff)
-
-    @torch.no_grad()
-    def read(self, faces: Faces) -> torch.Tensor:
-        """Return the codes (B, layers, w) of rendered faces, whatever their pose: exact ones, for a pupil.
-
-        Raises ValueError for faces without factors, and for a generator that didn't learn from them.
-        """
-        return self.network.plus(self._known(faces))
 
     @staticmethod
     def read_view(faces: Faces) -> torch.Tensor:
@@ -382,8 +366,6 @@ class StyleNeRF(Fillable, FrozenModel):
 
     def _known(self, faces: Faces) -> torch.Tensor:
         """Return the codes (B, w) of rendered faces."""
-        if self.pupil is None:
-            raise ValueError("this generator did not learn from factors: find codes by projecting pictures")
         return self.pupil(steady(_factors(faces)))
 
     def _views(self, faces: Faces) -> Cameras:

@@ -88,8 +88,8 @@ class Config:
 
     @classmethod
     def demo(cls) -> Config:
-        """Return the config for 64 px on a CPU."""
-        return cls(steps=200, learning_rate=0.1, pixels=1, tuning_steps=100, tuning_rate=1e-3, stop=0.02, radius=11)
+        """Return the config for the demo on a CPU."""
+        return cls(steps=200, learning_rate=0.1, pixels=1, tuning_steps=100, tuning_rate=1e-3, stop=0.02, radius=15)
 
     @classmethod
     def smoke(cls) -> Config:

@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -188,31 +189,42 @@ def describe_hardware(device: str | torch.device = "cpu") -> str:
 # ---------------------------------------------------------------------------------------------- saving
 
 
-def save(model: Saveable, path: str | os.PathLike, card: Card | ImportCard) -> Path:
+def save(
+    model: Saveable, path: str | os.PathLike, card: Card | ImportCard, file: str | os.PathLike | None = None
+) -> Path:
     """Write the weights, and the card beside them under the same name with .md, each file whole or not at all.
 
     What only training needs (`Model.training_only`) is left out. Parameters are kept in half precision, imported ones
-    (`ImportCard`) in full. Raises ValueError for a name that doesn't end in
+    (`ImportCard`) in full. file: what the weights were loaded from; it is copied as it is, since other weights name it
+    by its SHA-256, and only the card is written. Raises ValueError for a name that doesn't end in
     .safetensors and for a parameter that half precision can't hold.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"{path} must end in .safetensors: choose such a name")
+    with replacing(path) as temporary:
+        if file is None:
+            _write_tensors(model, temporary, card.precision, path)
+        else:
+            shutil.copyfile(file, temporary)
+        text = _card_text(model, path.name, temporary, card)  # a card that can't be written leaves no weights behind
+    with replacing(path.with_suffix(".md")) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def _write_tensors(model: Saveable, to: Path, precision: torch.dtype, path: Path) -> None:
+    """Write the weights that will lie at `path`, with a head that says what they are of."""
     parameters = dict(model.named_parameters())
     tensors = {}
     for name, value in _needed(model).items():
-        kept = value.to(card.precision) if name in parameters else value
+        kept = value.to(precision) if name in parameters else value
         tensors[name] = kept.detach().cpu().contiguous().clone()
         if not torch.isfinite(tensors[name]).all():
             raise ValueError(f"{name} holds numbers that float16 can't: train with smaller ones")
     head = {"format": str(FORMAT), "family": model.name, "config": json.dumps(to_plain(model.config))}
     head["frozen"] = json.dumps(model.frozen_hashes())
-    with replacing(path) as temporary:
-        save_tensors(tensors, temporary, {f"swaplib.{key}": value for key, value in head.items()}, path)
-        text = _card_text(model, path.name, temporary, card)  # a card that can't be written leaves no weights behind
-    with replacing(path.with_suffix(".md")) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path
+    save_tensors(tensors, to, {f"swaplib.{key}": value for key, value in head.items()}, path)
 
 
 def _needed(model: Saveable) -> dict[str, torch.Tensor]:

@@ -3,7 +3,8 @@
     swaplib release rsgan demo runs/rsgan_demo.safetensors --notes "What was tried, what falls short."
     swaplib release parser demo runs/parser_demo.safetensors --data faces --data photographs
 
-Families are measured on rendered pairs, judges and generators on the held-out part of prepared datasets.
+Families are measured on rendered pairs, judges and generators on the held-out part of prepared datasets. The file is
+copied as it is: weights that were trained with it name it by its SHA-256.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def release(
         log.to_csv(path.with_suffix(".csv"), index=False)
         facts |= {"steps": int(log["step"].max()), "images": int(log["images"].max())}
         facts["seconds"] = float(log["seconds"].max())
-    return Release(weights.save(model, path, weights.Card(**facts)), results, before)
+    return Release(weights.save(model, path, weights.Card(**facts), file), results, before)
 
 
 def report(model: FrozenModel, datasets: Sequence[str | os.PathLike]) -> dict[str, float]:

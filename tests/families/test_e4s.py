@@ -674,9 +674,23 @@ def test_a_tiny_overfit_lowers_the_loss():
     assert np.mean(pixels[-4:]) < 0.8 * np.mean(pixels[:4])
 
 
+def test_colours_can_be_compared_by_themselves():
+    """The term is 0 where only the lightness differs, and absent without a weight, as in the paper."""
+    family = families.start("e4s", replace(Config.smoke(), colours=3))
+    wanted = family.judge(FACES.images)
+    tint = torch.tensor([0.2, 0.0, -0.2]).view(1, 3, 1, 1)
+    assert float(family.reconstruction(FACES.images + 0.1, wanted)["colours"]) < 1e-6
+    assert float(family.reconstruction(FACES.images + tint, wanted)["colours"]) == pytest.approx(0.2, rel=1e-4)
+    assert "colours" not in families.start("e4s", "smoke").reconstruction(FACES.images, wanted)
+
+
 def test_stages_follow_the_config():
-    assert [stage.name for stage in E4S.stages(Config.demo())] == ["alone", "whole"]
-    alone, whole = E4S.stages(Config.demo())
-    assert (alone.config.adversarial, whole.config) == (0.0, Config.demo())
+    half, alone, seeing, whole = E4S.stages(Config.demo())
+    assert [half.name, alone.name, seeing.name, whole.name] == ["half", "alone", "seeing", "whole"]
+    assert (half.config.size, half.config.adversarial, half.config.discriminator) == (64, 0, 0)
+    assert (alone.config.size, alone.config.adversarial, alone.config.discriminator) == (128, 0, 0)
+    assert (seeing.config.adversarial, seeing.config.discriminator, whole.config) == (0, 1, Config.demo())
+    plain = replace(Config.demo(), grown=False, projected=False)
+    assert [stage.name for stage in E4S.stages(plain)] == ["alone", "whole"]
     (paper,) = E4S.stages(Config.paper())
     assert [paper.schedule(progress) for progress in (0.3, 0.34)] == [1.0, 0.1]

@@ -12,6 +12,7 @@ import torch
 from swaplib import families, synthetic
 from swaplib.families import latent_swap
 from swaplib.families.latent_swap import Config, LatentSwap, Mixer
+from swaplib.generators.encoder import StyleEncoder
 from swaplib.generators.stylegan2 import StyleGAN2
 from swaplib.judges.identity import identity_loss
 from swaplib.training.loop import train
@@ -239,13 +240,21 @@ def test_told_the_truth_it_learns_the_codes_of_true_swaps():
     codes = family.encode(faces)
     mixed = family.transfer({name: value.roll(-1, 0) for name, value in codes.items()}, codes)
     truth = family.generator.read(synthetic.true_swap(faces[[*range(1, 8), 0]], faces))
-    missed, apart = (((family._stacked(one) - truth) / family._spread).square().mean() for one in (mixed, codes))
+    missed, apart = (family.generator.compare_codes(family._stacked(one), truth) for one in (mixed, codes))
     assert missed < 0.3 * apart
     with pytest.raises(ValueError, match="of rendered faces only"):
         phase.losses(FACES)
     other = replace(Config.known(), size=32, generator_preset="smoke", encoder_preset="smoke", judges_preset="smoke")
     with pytest.raises(ValueError, match="the renderer's pupil"):
         families.start("latent_swap", other).phases()
+
+
+def test_an_encoder_for_another_generator_is_refused(family):
+    other = families.ALL.everything["stylegan2"].start("stylegan2", replace(StyleGAN2.Config.smoke(), size=64))
+    encoder = StyleEncoder(StyleEncoder.Config.smoke(), other.eval().freeze()).eval().freeze()
+    frozen = {name: getattr(family, name) for name in ("generator", "embedder", "form")}
+    with pytest.raises(ValueError, match="this encoder's codes have 10 layers of 16 numbers, the generator's 8 of 16"):
+        LatentSwap(family.config, **frozen, encoder=encoder).encode(FACES)
 
 
 def test_samples_are_truncated_in_their_first_layers(family):

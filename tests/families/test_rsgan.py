@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from swaplib import photos, synthetic
-from swaplib.faces import CELEBA_ATTRIBUTES, Faces
-from swaplib.families.rsgan import RSGAN, Config, Encoder, attribute_loss, split_colours, weighted_l1_loss
+from swaplib.faces import CELEBA_ATTRIBUTES, Faces, split_colours
+from swaplib.families.rsgan import RSGAN, Config, Encoder, attribute_loss, weighted_l1_loss
 from swaplib.networks.codes import kl_divergence
 from swaplib.networks.discriminators import discriminator_loss
 

@@ -224,8 +224,7 @@ def test_a_modulated_network_scales_and_shifts():
 
 
 def test_the_truth_costs_nothing_and_teaches_the_generator_alone():
-    config = replace(TOLD, projected=False, adversarial=0, discriminator=0)
-    family = families.start("smooth_swap", config).train()
+    family = families.start("smooth_swap", TOLD).train()
     faces = drawn.faces(6, 32, 1)
     (phase,) = family.phases()
     terms = phase.losses(faces)
@@ -238,10 +237,11 @@ def test_the_truth_costs_nothing_and_teaches_the_generator_alone():
 
 
 def test_the_finest_level_is_added_and_the_others_keep_their_scale():
-    half, seeing, whole = SmoothSwap.stages(TOLD)
+    half, seeing, whole = SmoothSwap.stages(replace(TOLD, projected=True, adversarial=0.03, discriminator=1))
     assert (half.config.size, half.config.factors, half.config.attention) == (16, (2, 2), (4,))
     learns = [(bool(one.config.discriminator), bool(one.config.adversarial)) for one in (half, seeing, whole)]
     assert learns == [(False, False), (True, False), (True, True)], "the discriminator comes late, and first alone"
+    assert [stage.name for stage in SmoothSwap.stages(TOLD)] == ["half", "whole"]
     small, large = (families.start("smooth_swap", stage.config, seed) for seed, stage in enumerate((half, whole)))
     torch.manual_seed(0)
     for parameter in small.network.parameters():
@@ -255,7 +255,7 @@ def test_the_finest_level_is_added_and_the_others_keep_their_scale():
 
 
 def test_the_projected_discriminator_asks_whose_picture_it_is():
-    config = replace(TOLD, identity=1, change=1, adversarial=1)
+    config = replace(TOLD, identity=1, change=1, projected=True, adversarial=1, discriminator=1)
     family = families.start("smooth_swap", config).train()
     generator, discriminator = family.phases()
     faces = drawn.faces(6, 32, 1)

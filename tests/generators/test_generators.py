@@ -102,7 +102,7 @@ def test_styles_are_mixed_from_a_random_layer_on():
 
 
 def test_lazy_phases_share_their_optimiser_and_correct_its_rates():
-    alone = replace(Config.demo(), read=0, adversarial=1)
+    alone = replace(Config.demo(), read=0, adversarial=1, pupil=False, projected=False)
     phases = {phase.name: phase for phase in generators.start("stylegan2", alone).phases()}
     assert [(name, phase.every, phase.shares) for name, phase in phases.items()] == [
         ("generator", 1, None), ("path", 4, "generator"), ("discriminator", 1, None), ("smoothness", 16,
@@ -115,7 +115,7 @@ def test_lazy_phases_share_their_optimiser_and_correct_its_rates():
 def test_the_paper_begins_with_the_discriminator_and_the_demo_without():
     paper, demo = (StyleGAN2.stages(generators.config("stylegan2", preset)) for preset in ("paper", "demo"))
     assert [stage.name for stage in paper] == ["whole"]
-    assert [stage.config.adversarial for stage in demo] == [0, 0]
+    assert [stage.config.adversarial for stage in demo] == [0, 0, 0, 0.1]
     assert [stage.config.adversarial for stage in StyleGAN2.stages(Config.smoke())] == [0, 0, 1]
     with torch.device("meta"):
         assert generators.start("stylegan2", paper[-1].config).reader is None
@@ -138,6 +138,17 @@ def test_reading_teaches_to_show_pictures_again_and_the_mapping_where_their_code
     own, others = ((shown - images).square().mean() for images in (FACES.images, FACES.images.roll(1, 0)))
     assert own < 0.8 * others
     assert away[0] < away[1]
+
+
+def test_colours_can_be_read_by_themselves():
+    """An error of lightness alone costs nothing there, and one of colour as much as its deviation's logarithm."""
+    generator = generators.start("stylegan2", replace(READING, adversarial=0, colours=1)).eval()
+    tint = torch.tensor([0.2, 0.0, -0.2]).view(1, 3, 1, 1)
+    for offset, error in ((tint, 0.2), (tint + 0.5, 0.2), (2 * tint, 0.4)):
+        shown = FACES.images + offset
+        generator.network.synthesis.forward = lambda ws, noise, shown=shown: shown
+        found = generator._reading_losses(FACES)["colours"]
+        assert float(found.exp()) == pytest.approx(error, rel=1e-4)
 
 
 def test_it_reads_features_too_and_without_noise_its_strengths_stay_nothing():
@@ -309,6 +320,29 @@ def test_a_pupil_learns_to_show_what_factors_say(rendered):
         other.read(rendered)
     with pytest.raises(ValueError, match="train on rendered faces"):
         pupil.read(Faces(rendered.images))
+
+
+def test_an_encoder_reads_what_a_pupil_knows_of_rendered_faces(rendered):
+    """First alone, without a generated picture; the error counts in the variance of each number of a code."""
+    torch.manual_seed(0)
+    pupil = generators.start("stylegan2", replace(PUPIL, projected=False, adversarial=0)).eval().freeze()
+    config = replace(StyleEncoder.Config.smoke(), known=1)
+    reading, whole = (StyleEncoder(stage.config, pupil) for stage in StyleEncoder.stages(config))
+    assert not whole.mirrored
+    (phase,) = whole.phases()
+    assert set(phase.losses(rendered)) == {"known", "codes", "pictures"}
+    (phase,) = reading.phases()
+    first, wanted = phase.losses(rendered), pupil.read(rendered)
+    assert set(first) == {"known"}
+    differences = ((reading(rendered.images) - wanted) / pupil.sample(4096).std(0)).square().mean()
+    torch.testing.assert_close(first["known"], differences)
+    steps = list(train(reading, rendered, 60, **PLAIN | {"batch": 8, "flips": False}))
+    assert steps[-1].losses["encoder"]["known"] < 0.3 * first["known"]
+    with pytest.raises(ValueError, match="factors"):
+        phase.losses(Faces(rendered.images))
+    other = StyleEncoder(config, generators.start("stylegan2", "smoke").eval().freeze())
+    with pytest.raises(ValueError, match="only a generator that was the renderer's pupil"):
+        other.phases()
 
 
 def test_in_the_end_random_codes_vary_as_those_that_are_read(rendered, monkeypatch):

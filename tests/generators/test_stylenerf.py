@@ -159,7 +159,7 @@ def test_codes_of_rendered_faces_do_not_depend_on_the_camera(pupil, rendered):
     assert torch.equal(pupil.read(other), codes)
     with pytest.raises(ValueError, match="only rendered faces have factors, and this learns from them"):
         pupil.read(Faces(rendered.images))
-    with pytest.raises(ValueError, match="did not learn from factors: find codes by projecting pictures"):
+    with pytest.raises(ValueError, match="did not learn from factors: find codes with its encoder, or by projecting"):
         generators.start("stylenerf", PAPER).read(rendered)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 
 import pytest
-import torch
-from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from swaplib import data, weights
@@ -51,8 +49,7 @@ def test_a_family_is_released_with_its_row_of_the_table(folder, dataset, tmp_pat
     assert done.exit_code == 0, done.output
     card = weights.read_card(released)
     assert card["sha256"] != before["sha256"]
-    saved, wanted = load_file(released), load_file(file)
-    assert all(torch.equal(saved[name], value) for name, value in wanted.items())
+    assert released.read_bytes() == file.read_bytes(), "others name it by its hash"
     assert set(card["results"]) == {*releasing.COLUMNS, "pairs"}
     assert str(card["steps"]) == "4", "of both runs, a whole number"
     assert weights.read_config(released, recipes.registry("rsgan").kind("rsgan")) == Config.smoke()
