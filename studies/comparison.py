@@ -70,7 +70,13 @@ def renew(table: pd.DataFrame, fresh: pd.DataFrame) -> pd.DataFrame:
 
 
 def list_systems(preset: str, only: Sequence[str] = ()) -> dict[str, Family]:
-    """Return the systems with weights, also as their papers print them, told the truth, and driven in two ways."""
+    """Return the systems with weights, also as their papers print them, told the truth, and driven in two ways.
+
+    Raises ValueError for a name in `only` that is none of them.
+    """
+    for name in only:
+        if name not in VARIANTS:
+            raise ValueError(f"the table has no system {name!r}: choose among {', '.join(VARIANTS)}")
     ready = [name for name in VARIANTS if name in families.ready(preset) and (not only or name in only)]
     systems = {name: families.load(name, preset) for name in ready}
     for name in ready:

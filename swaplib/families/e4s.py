@@ -95,9 +95,7 @@ class Config:
     discriminator_base: int = 32768  # channels · size at most
     discriminator_most: int = 512  # channels at most
     projected: bool = False  # the discriminator sees the parser's features instead of pixels
-    late: bool = (
-        False  # the adversarial loss joins after most of the training, and where projected after its warming up
-    )
+    late: bool = False  # the adversarial loss joins after most of the training; a projected one begins alone
     grown: bool = False  # where late: before all that, train at half the size
     # Weights of the losses, §2
     pixels: float = 1
@@ -148,8 +146,7 @@ class Config:
             cls.demo(), size=32, generator_preset="smoke", encoder_size=32, encoder_width=8,
             encoder_units=(1, 1, 1, 1), masked=6, parsed=32, judges_preset="smoke", discriminator_base=256,
             discriminator_most=16, projected=False, late=False, grown=False, pixels=1, colours=0, adversarial=0.01,
-            penalty=0.8,
-            discriminator_every=1, batch=4, steps=20,
+            penalty=0.8, discriminator_every=1, batch=4, steps=20,
         )  # fmt: skip
 
 

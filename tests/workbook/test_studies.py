@@ -159,5 +159,7 @@ def test_some_systems_of_the_comparison_are_measured_again(tmp_path, monkeypatch
     study.main(name="toy", pairs=6, only=["rsgan", "new"])
     found = pd.read_csv(studies.results("toy.csv")).set_index("system")
     assert found["psnr"].to_dict() == {"rsgan": 4.0, "e4s": 2.0, "new": 3.0}
+    with pytest.raises(ValueError, match="the table has no system 'new'"):
+        study.list_systems("smoke", ["new"])
     with pytest.raises(ValueError, match="the table's rows are of 6 pairs"):
         study.renew(old, again.assign(pairs=5))
