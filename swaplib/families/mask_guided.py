@@ -62,6 +62,7 @@ from swaplib.judges import perceptual
 from swaplib.judges.identity import IdentityLinear
 from swaplib.judges.parsing import Parser, label_faces, parsing_loss
 from swaplib.networks.codes import draw
+from swaplib.networks.discriminators import ProjectedDiscriminator, hinge_generator_loss, tell_apart
 from swaplib.networks.pix2pixhd import (
     Generator,
     MultiscaleDiscriminator,
@@ -70,7 +71,7 @@ from swaplib.networks.pix2pixhd import (
     generator_loss,
     start_normal,
 )
-from swaplib.training.model import Phase, Stage, linear
+from swaplib.training.model import Phase, Stage, cosine, linear
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class Config:
     regions: tuple[float, ...] = ()  # weight of each component beside the whole picture, in LOCAL's order
     classes: tuple[float, ...] = ()  # weight of each class of the mask in the parsing loss
     squared_features: bool = True  # L_FM compares by squares; else by absolute differences
+    projected: bool = False  # the discriminators come late, and see the parser's features and the colours; no L_FM then
     # Weights of the losses, §3.5
     local: float = 10  # λ_local
     whole: float = 1  # λ_global
@@ -110,7 +112,10 @@ class Config:
     perceptual: float = 0
     discriminator: float = 1
     discriminator_unpaired: float = 1
+    accuracy: float = 0  # of projected discriminators: logged, not learned from
+    accuracy_unpaired: float = 0
     learning_rate: float = 2e-4
+    discriminator_learning_rate: float = 2e-4  # of projected ones; the others learn at the generator's
     betas: tuple[float, float] = (0.5, 0.999)
     steady: float = 10 / 55  # share of the training at the full rate, which then falls to nothing
     batch: int = 4
@@ -386,14 +391,20 @@ class MaskGuided(Family):
         self.image_decoders = nn.ModuleDict({name: _image_decoder(config, region) for name, region in regions.items()})
         features = len(regions) * config.features
         self.generator = Generator(len(MGPE), config.width, config.halvings, config.blocks, features, config.fused)
-        self.discriminators = nn.ModuleDict({
-            name: MultiscaleDiscriminator(len(MGPE) + 3, config.width_discriminators)
-            for name in ("paired", "unpaired")[: 1 + config.unpaired]
-        })  # fmt: skip
         for network in list(self.children()):
             start_normal(network)
+        names = ("paired", "unpaired")[: 1 + config.unpaired]
+        self.discriminators = nn.ModuleDict({name: self._discriminator(parser) for name in names})
         if classifier is not None:
             self.frozen["distance"] = perceptual.feature_distance(classifier)
+
+    def _discriminator(self, parser: Parser) -> nn.Module:
+        config = self.config
+        if config.projected:
+            return ProjectedDiscriminator(*parser.projected(config.size, coloured=True), config.width_discriminators)
+        one = MultiscaleDiscriminator(len(MGPE) + 3, config.width_discriminators)
+        start_normal(one)
+        return one
 
     # -- the contract
 
@@ -469,14 +480,26 @@ class MaskGuided(Family):
         rate, betas = self.config.learning_rate, self.config.betas
         networks = (self.encoders, self.decoders, self.image_decoders, self.generator)
         generator = [parameter for network in networks for parameter in network.parameters()]
-        return [
-            Phase("generator", generator, self._generator_losses, 1, rate, betas),
-            Phase("discriminators", [*self.discriminators.parameters()], self._discriminator_losses, 1, rate, betas),
-        ]
+        phases = [Phase("generator", generator, self._generator_losses, 1, rate, betas)]
+        if self.config.projected:
+            if not self.config.discriminator:
+                return phases
+            learned = [parameter for one in self.discriminators.values() for parameter in one.trainable()]
+            rate = self.config.discriminator_learning_rate
+            return [*phases, Phase("discriminators", learned, self._projected_losses, 1, rate, (0.0, 0.99))]
+        learned = [*self.discriminators.parameters()]
+        return [*phases, Phase("discriminators", learned, self._discriminator_losses, 1, rate, betas)]
 
     @classmethod
     def stages(cls, config: Config) -> list[Stage]:
-        return [Stage("whole", config, 1.0, linear(config.steady))]
+        if not config.projected:
+            return [Stage("whole", config, 1.0, linear(config.steady))]
+        seeing = replace(config, adversarial=0, adversarial_unpaired=0)  # the discriminators begin alone
+        return [
+            Stage("alone", replace(seeing, discriminator=0, discriminator_unpaired=0), 0.5, cosine(1, 0.5)),
+            Stage("seeing", seeing, 0.05, cosine(0.5, 0.5)),
+            Stage("whole", config, 0.45, cosine(0.5, 0.05)),
+        ]
 
     def _pictures(self, codes: Codes, mask: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         """Return the paired pictures, and then those with the components of the next face."""
@@ -513,12 +536,7 @@ class MaskGuided(Family):
             ),
             "whole": self._whole(fakes[:paired], images[:paired], mask[:paired]),
         }
-        given = self._seen(mask)
-        for name, half in self._halves(len(images)).items():
-            outputs = self.discriminators[name].compared(given[half], fakes[half], images[half])
-            losses["adversarial" if name == "paired" else "adversarial_unpaired"] = generator_loss(outputs)
-            if name == "paired":
-                losses["features_matched"] = feature_matching(outputs, config.squared_features)
+        losses |= self._projected_adversarial(fakes) if config.projected else self._adversarial(mask, fakes, images)
         if config.parsing:
             last = slice(len(images) - max(1, round(config.parsed * len(images))), None)
             counts = torch.tensor(config.classes, device=images.device) if config.classes else None
@@ -527,15 +545,47 @@ class MaskGuided(Family):
             losses["perceptual"] = self._perceptual(fakes[:paired], images[:paired], mask[:paired])
         return losses
 
-    def _discriminator_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
-        mask, images = self._mask(faces), faces.images
-        with torch.no_grad():
-            fakes = self._pictures(self._drawn(self.components(images, mask)), mask, images)
-            given = self._seen(mask)
-        losses = {}
+    def _adversarial(self, mask: torch.Tensor, fakes: torch.Tensor, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return L_GD of both halves, and L_FM of the paired one."""
+        losses, given = {}, self._seen(mask)
         for name, half in self._halves(len(images)).items():
             outputs = self.discriminators[name].compared(given[half], fakes[half], images[half])
-            losses["discriminator" if name == "paired" else "discriminator_unpaired"] = discriminator_loss(outputs)
+            losses[_of("adversarial", name)] = generator_loss(outputs)
+            if name == "paired":
+                losses["features_matched"] = feature_matching(outputs, self.config.squared_features)
+        return losses
+
+    def _projected_adversarial(self, fakes: torch.Tensor) -> dict[str, torch.Tensor]:
+        if not self.config.adversarial:
+            return {}
+        maps = self.parser.project(fakes, self.config.size, coloured=True)
+        return {
+            _of("adversarial", name): hinge_generator_loss([self.discriminators[name]([one[half] for one in maps])])
+            for name, half in self._halves(len(fakes)).items()
+        }
+
+    def _fakes(self, mask: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return self._pictures(self._drawn(self.components(images, mask)), mask, images)
+
+    def _discriminator_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
+        mask, images = self._mask(faces), faces.images
+        fakes, given, losses = self._fakes(mask, images), self._seen(mask), {}
+        for name, half in self._halves(len(images)).items():
+            outputs = self.discriminators[name].compared(given[half], fakes[half], images[half])
+            losses[_of("discriminator", name)] = discriminator_loss(outputs)
+        return losses
+
+    def _projected_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
+        """Tell true pictures from generated ones; without their masks, which the parsing loss sees to."""
+        images, losses = faces.images, {}
+        with torch.no_grad():
+            both = (images, self._fakes(self._mask(faces), images))
+            real, fake = (self.parser.project(one, self.config.size, coloured=True) for one in both)
+        for name, half in self._halves(len(images)).items():
+            judged = ([one[half] for one in maps] for maps in (real, fake))
+            told = tell_apart(*map(self.discriminators[name], judged))
+            losses |= {_of(kind, name): value for kind, value in told.items()}
         return losses
 
     def _shares(self, mask: torch.Tensor) -> list[tuple[float, torch.Tensor]]:
@@ -553,6 +603,11 @@ class MaskGuided(Family):
     def _perceptual(self, fakes: torch.Tensor, images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return the distances of a network's features, of each component by itself."""
         return sum(count * self.distance(fakes * at, images * at).mean() for count, at in self._shares(mask))
+
+
+def _of(loss: str, half: str) -> str:
+    """Return the name of a half's loss, which is also that of its weight."""
+    return loss if half == "paired" else f"{loss}_unpaired"
 
 
 def _check_size(config: Config) -> None:

@@ -609,3 +609,29 @@ def test_they_learn_a_few_faces():
     assert last["features_matched"] < 0.5 * first["features_matched"]
     first, *_, last = overfitted(families.start("bicyclegan", "smoke"), 20)
     assert last["reconstruction"] < 0.6 * first["reconstruction"]
+
+
+def test_projected_discriminators_join_late_and_see_colours():
+    config = replace(Config.smoke(), projected=True)
+    alone, seeing, whole = MaskGuided.stages(config)
+    assert whole.config == config
+    assert [one.share for one in (alone, seeing, whole)] == pytest.approx([0.5, 0.05, 0.45])
+    named = {one.name: [phase.name for phase in families.start("mask_guided", one.config).phases()] for one in
+             (alone, seeing)}  # fmt: skip
+    assert named == {"alone": ["generator"], "seeing": ["generator", "discriminators"]}
+    faces = drawn.faces(4, 32, 0)
+    family = families.start("mask_guided", seeing.config).train()
+    generator, discriminators = family.phases()
+    assert not {"adversarial", "adversarial_unpaired", "features_matched"} & set(generator.losses(faces))
+    family.init_from(families.start("mask_guided", alone.config))
+    family = families.start("mask_guided", config).train()
+    generator, discriminators = family.phases()
+    assert {"adversarial", "adversarial_unpaired"} < set(generator.losses(faces))
+    told = discriminators.losses(faces)
+    assert set(told) == {"discriminator", "accuracy", "discriminator_unpaired", "accuracy_unpaired"}
+    (told["discriminator"] + told["discriminator_unpaired"]).backward()
+    assert all(one.grad is not None for one in discriminators.parameters)
+    grey = faces.images.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    seen = family.parser.project(grey, 32, coloured=True)[0], family.parser.project(faces.images, 32, coloured=True)[0]
+    assert seen[0].shape == (4, 3, 16, 16)
+    assert not torch.allclose(*seen)
