@@ -501,6 +501,14 @@ class MaskGuided(Family):
             Stage("whole", config, 0.45, cosine(0.5, 0.05)),
         ]
 
+    def init_from(self, other: MaskGuided) -> None:
+        """Begin with all that another has learned, or all but its discriminators where these are of another kind."""
+        known = other.state_dict()
+        if self.config.projected != other.config.projected:
+            known = {name: value for name, value in known.items() if not name.startswith("discriminators.")}
+            known |= {f"discriminators.{name}": value for name, value in self.discriminators.state_dict().items()}
+        self.load_state_dict(known)
+
     def _pictures(self, codes: Codes, mask: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         """Return the paired pictures, and then those with the components of the next face."""
         order = torch.arange(len(images))

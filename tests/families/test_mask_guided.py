@@ -623,7 +623,11 @@ def test_projected_discriminators_join_late_and_see_colours():
     family = families.start("mask_guided", seeing.config).train()
     generator, discriminators = family.phases()
     assert not {"adversarial", "adversarial_unpaired", "features_matched"} & set(generator.losses(faces))
-    family.init_from(families.start("mask_guided", alone.config))
+    plain = families.start("mask_guided", Config.smoke(), seed=1)
+    family.init_from(plain)
+    for name in ("encoders", "image_decoders", "generator"):
+        both = (one.get_submodule(name).state_dict().values() for one in (family, plain))
+        assert all(torch.equal(*pair) for pair in zip(*both, strict=True))
     family = families.start("mask_guided", config).train()
     generator, discriminators = family.phases()
     assert {"adversarial", "adversarial_unpaired"} < set(generator.losses(faces))
