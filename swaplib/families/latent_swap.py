@@ -32,7 +32,8 @@ Where we differ from the paper, and why:
   A further part, `view`, says from where its heads are seen: a swap is seen from where its target was.
 - Without an encoder, codes are what the generator knows of rendered faces.
 - `Config.known()` is not the paper's: where the generator was the renderer's pupil, the code of every true swap is
-  known, and mixers learn from these codes alone, with no judge and no picture of a swap.
+  known, and mixers learn from these codes alone, with no judge and no picture of a swap. Where the paper's losses
+  stand beside the truth's, their sources and targets are pictures of rendered faces, too.
 """
 
 from __future__ import annotations
@@ -300,7 +301,7 @@ class LatentSwap(Family):
 
     def phases(self) -> list[Phase]:
         config = self.config
-        for model in (self.generator, *(() if config.truth else (self.embedder, self.form))):
+        for model in (self.generator, *((self.embedder, self.form) if config.identity else ())):
             model.require_weights()
         if config.truth:
             self.generator.require_pupil()
@@ -308,13 +309,11 @@ class LatentSwap(Family):
         return [Phase("mixer", [*self.mixer.parameters()], self._losses, 1, rate, betas, decay)]
 
     def _losses(self, faces: Faces) -> dict[str, torch.Tensor]:
-        return self._truth_loss(faces) if self.config.truth else self._paper_losses(faces)
-
-    def _truth_loss(self, faces: Faces) -> dict[str, torch.Tensor]:
-        """Compare mixed codes, as they are read from pictures, with those of true swaps; one pair in eight is the same.
-
-        Raises ValueError for faces without factors.
-        """
+        if not self.config.truth:
+            source, target = self._drawn_pairs(len(faces), faces.images.device)
+            with torch.no_grad():
+                shown, given = (self.generator.paint(self._plus(codes)) for codes in (source, target))
+            return self._paper_losses(self._plus(self.mixer(source, target)), target, shown, given)
         if faces.factors is None:
             raise ValueError("the codes of true swaps are known of rendered faces only: train on them (swaplib render)")
         place = torch.arange(len(faces))
@@ -324,17 +323,23 @@ class LatentSwap(Family):
             factors = synthetic.swap_identity(faces[source.tolist()].factors, faces.factors)
             wanted = self.generator.read(replace(faces, factors=factors))
         found = self._plus(self.mixer(codes[source], codes))
-        return {"truth": self.generator.compare_codes(found, wanted)}
+        losses = {"truth": self.generator.compare_codes(found, wanted)}
+        if self.config.identity:
+            losses |= self._paper_losses(found, codes, faces.images[source], faces.images)
+        return losses
 
-    def _paper_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
-        config, count = self.config, len(faces)
+    def _drawn_pairs(self, count: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw the codes of sources and targets, some of which are their own source."""
+        drawn = torch.randn(2, count, self.generator.config.z, device=device)
+        same = torch.rand(count, 1, device=device) < self.config.same_pairs
+        return self._codes(drawn[0]), self._codes(torch.where(same, drawn[0], drawn[1]))
+
+    def _paper_losses(
+        self, ws: torch.Tensor, target: torch.Tensor, shown: torch.Tensor, given: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Compare mixed codes in W+ with a target's, and their pictures with those of sources and targets."""
         with torch.no_grad():
-            drawn = torch.randn(2, count, self.generator.config.z, device=faces.images.device)
-            same = torch.rand(count, 1, device=drawn.device) < config.same_pairs
-            source, target = self._codes(drawn[0]), self._codes(torch.where(same, drawn[0], drawn[1]))
-            shown, given = (self.generator.paint(self._plus(codes)) for codes in (source, target))
             wanted, forms = self.embedder(shown), [self.form(one) for one in (shown, given)]
-        ws = self._plus(self.mixer(source, target))
         swapped = self.generator.paint(ws)
         return {
             "identity": identity_loss(self.embedder(swapped), wanted),

@@ -237,6 +237,12 @@ def test_told_the_truth_it_learns_the_codes_of_true_swaps():
         loss.backward()
         optimiser.step()
     assert loss < 0.2 * first
+    both = replace(config, identity=1, latent=1, shape=1)
+    (beside,) = LatentSwap(both, *(getattr(family, name) for name in ("generator", "embedder", "form"))).phases()
+    terms = beside.losses(faces)
+    assert set(terms) == {"truth", "identity", "latent", "shape"}
+    sum(terms.values()).backward()
+    assert all(one.grad is not None for one in beside.parameters)
     codes = family.encode(faces)
     mixed = family.transfer({name: value.roll(-1, 0) for name, value in codes.items()}, codes)
     truth = family.generator.read(synthetic.true_swap(faces[[*range(1, 8), 0]], faces))
