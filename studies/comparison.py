@@ -82,6 +82,8 @@ def list_systems(preset: str, only: Sequence[str] = ()) -> dict[str, Family]:
     for name in ready:
         if systems[name].swap_printed:
             systems[f"{name}, as printed"] = latent.Wrapped(systems[name], name, systems[name].swap_printed)
+        if weights.find_released(name, "printed").exists():
+            systems[f"{name}, as printed"] = families.load(name, "printed")
         if weights.find_released(name, "known").exists():
             systems[f"{name}, told the truth"] = families.load(name, "known")
     for name in (one for one in DRIVEN if one in systems):

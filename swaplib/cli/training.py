@@ -16,8 +16,8 @@ def train(
     preset: Annotated[
         str,
         typer.Option(
-            help="smoke, demo or paper; known: smooth_swap and latent_swap, told the truth; views: latent_swap in "
-            "StyleNeRF."
+            help="smoke, demo or paper; known: smooth_swap and latent_swap, told the truth; printed: both of them "
+            "by their papers' losses alone; views: latent_swap in StyleNeRF."
         ),
     ] = "demo",
     data: Annotated[

@@ -12,7 +12,7 @@ from swaplib.cli.shared import sentences
 
 def release(
     name: Annotated[str, typer.Argument(help="Of the family, judge or generator.")],
-    preset: Annotated[str, typer.Argument(help="smoke, demo, paper, photo, known or views.")],
+    preset: Annotated[str, typer.Argument(help="smoke, demo, paper, photo, known, printed or views.")],
     file: Annotated[Path, typer.Argument(help="Weights with their card, as swaplib train saves them.")],
     pairs: Annotated[int, typer.Option(min=2, help="Rendered calm pairs that a family is measured on.")] = 200,
     notes: Annotated[str, typer.Option(help="Markdown for the card's end.")] = "",

@@ -39,10 +39,11 @@ Where we differ from the paper, and why:
   softmaxes before losses that take logits are left out.
 - How settings 1 and 2 of Table 1 concatenate codes and mask isn't said: each code is decoded to features over the
   whole grid (`Config.setting`).
-- The demo's grid has half the picture's size, not a quarter: at 64 px, an eye's features are then 4 x 6 cells and can
-  be placed to within 2 pixels. Its pixel losses weigh more, since means of squares send too little gradient at this
-  scale beside a discriminator's; the parser, which costs as much as everything else, sees an eighth of the pictures,
-  all of them unpaired.
+- The demo's pixel losses weigh more, since means of squares send too little gradient at this scale beside a
+  discriminator's, and pictures are compared by a network's features, too, as in the authors' code. Fresh discriminators
+  stay undecided for as long as a demo learns (their loss between 2.68 and 2.75, where guessing costs 2.77): its own
+  come late, and see what a frozen parser sees, and colours (`projected`: Sauer et al. 2021, arXiv:2111.01007). The
+  parser, which costs as much as everything else, compares an eighth of the pictures, all of them unpaired.
 """
 
 from __future__ import annotations
@@ -137,33 +138,31 @@ class Config:
 
     @classmethod
     def demo(cls) -> Config:
-        """Return sizes for a CPU: 64 px in portrait framing.
-
-        In rendered faces of this size, eyes are 2 x 5 pixels and mouths 5 x 11; their boxes, 8 x 12 and 20 x 36, still
-        hold more numbers than a code, and so are worth an auto-encoder each.
-        """
+        """Return sizes for a CPU: 128 px in portrait framing."""
         return cls(
-            size=64, width_local=16, most=128, hidden=192, z=96, width=24, halvings=1, features=48, blocks=3,
-            width_discriminators=16, parser_preset="demo", judges_preset="demo", parsed=0.125, local=100, whole=100,
-            learning_rate=1e-3, steady=0.5, batch=8, steps=30_000,
+            size=128, width_local=16, most=160, hidden=256, z=128, width=24, features=64, blocks=3, projected=True,
+            width_discriminators=64, parser_preset="demo", judges_preset="demo", parsed=0.125,
+            regions=(1, 1, 0.5, 0.5, 1), squared_features=False, local=100, whole=100, perceptual=3, adversarial=0.1,
+            adversarial_unpaired=0.2, learning_rate=1e-3, steady=0.5, batch=8, steps=50_000,
         )  # fmt: skip
 
     @classmethod
     def study(cls, **changes) -> Config:
-        """Return a small variant at 32 px, to compare variants in minutes.
+        """Return a small variant at 32 px, with the paper's discriminators, to compare variants in minutes.
 
         Of the 4 x 6 pixels of an eye's box, two or three are the eye.
         """
-        small = replace(
-            cls.demo(), size=32, most=96, hidden=128, z=48, blocks=2, parsed=0.125, batch=16, steps=1000,
+        small = cls(
+            size=32, width_local=16, most=96, hidden=128, z=48, width=24, halvings=1, features=48, blocks=2,
+            width_discriminators=16, parser_preset="demo", judges_preset="demo", parsed=0.125, local=100, whole=100,
+            learning_rate=1e-3, steady=0.5, batch=16, steps=1000,
         )  # fmt: skip
         return replace(small, **changes)
 
     @classmethod
     def smoke(cls) -> Config:
         return replace(
-            cls.demo(), size=32, width_local=8, most=16, hidden=16, z=8, width=8, features=8, blocks=1,
-            width_discriminators=8,
+            cls.study(), width_local=8, most=16, hidden=16, z=8, width=8, features=8, blocks=1, width_discriminators=8,
             parser_preset="smoke", judges_preset="smoke", parsed=1, batch=4, steps=20,
         )  # fmt: skip
 

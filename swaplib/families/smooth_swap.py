@@ -21,26 +21,28 @@ embedder must be smooth (`swaplib.judges.identity`).
 Where we differ from the paper, and why:
 - Layer tables are in an appendix that we don't have: the network is NCSN++'s official configuration for FFHQ at half
   the channels, as the text says, conditioned through one linear layer on z (16,464,405 parameters at 256 px).
-- The weight of R1 and Adam's betas are not given: γ = 1 (the demo: 0.1, since more restrains a discriminator of small
-  pictures too much) and StyleGAN2's betas (0, 0.99).
+- The weight of R1 and Adam's betas are not given: γ = 1 (`printed()`: 0.1, since more restrains a discriminator of
+  small pictures too much) and StyleGAN2's betas (0, 0.99).
 - The output convolutions start at zero, so that G returns its target exactly at first (the official ones start at
   about a hundred-thousandth of the usual size).
 - Not said either, and chosen: `paper()` keeps averaged weights (decay 0.999, as NCSN++ does), mirrors every other face
   and computes in bfloat16 on a GPU. The paper splits FFHQ into 90% and 10%; prepared FFHQ comes with the split that its
   authors publish, 60,000 and 10,000.
-- The demo is narrower, has one block per level, three levels and a z of 128 numbers (the paper's 512), and works on
-  squares of 2 x 2 pixels; its discriminator learns at half the paper's rate, and both rates fall along a cosine,
-  where the paper's stay; its penalty runs every 16th step, as in StyleGAN2; it learns at half its size first. Its
-  embedder sees each swapped picture through small random changes of framing, light and sharpness (`jittered`): a
-  network that sees few pictures learns to please one embedder by patterns that no other sees, and such patterns don't
-  survive these changes.
-- `Config.known()` is not the paper's: it learns from true swaps, which rendered faces have, in groups of people who
-  were rendered in the same shots. By the paper's own losses a true swap may cost more than a painted one, so they can't
-  lead there alone. It grows by a finer level, so that what the others have learned keeps its scale. It needs no
-  discriminator: distances of features keep faces sharp where z tells enough.
-- Its network departs from the paper's in two ways. z passes three layers, and scales and shifts each block's map
-  (`modulated`: Dhariwal and Nichol's adaptive normalisation, arXiv:2105.05233) instead of being added to it; and G
-  paints over its target by a mask (`blended`) instead of adding to it.
+- `Config.demo()` is narrower, has one block per level, four levels and a z of 128 numbers (the paper's 512), and works
+  on squares of 2 x 2 pixels. Half of each batch learns from true swaps, which rendered faces have, in groups of people
+  who were rendered in the same shots; the other half by the first two of the paper's losses, at the paper's weights. By
+  the paper's losses alone, a picture that shows nobody may cost as little as a true swap. It has no discriminator: one
+  that judges features colours the faces. Its embedder sees each swapped picture through small random changes of
+  framing, light and sharpness (`jittered`): a network that sees few pictures learns to please one embedder by patterns
+  that no other sees, and such patterns don't survive these changes.
+- `Config.known()` learns from true swaps alone, by distances of pixels and of a classifier's features. It grows by a
+  finer level, so that what the others have learned keeps its scale. It needs no discriminator.
+- `Config.printed()` learns by the paper's losses alone, at 64 px. Its discriminator learns at half the paper's rate,
+  and both rates fall along a cosine, where the paper's stay; its penalty runs every 16th step, as in StyleGAN2; it
+  learns at half its size first.
+- The network of `demo()` and `known()` departs from the paper's in two ways. z passes three layers, and scales and
+  shifts each block's map (`modulated`: Dhariwal and Nichol's adaptive normalisation, arXiv:2105.05233) instead of being
+  added to it; and G paints over its target by a mask (`blended`) instead of adding to it.
 - z begins as a condition of variance 1, as NCSN++'s embedded times are: the numbers of a unit vector are small, and
   under a layer's usual weights hardly heard (measured in studies/training/README.md).
 - The projected discriminator (`projected`) isn't the paper's either: StyleGAN2's, from scratch, is blind for the first
@@ -125,22 +127,18 @@ class Config:
 
     @classmethod
     def demo(cls) -> Config:
-        """Return sizes for a CPU: 64 px."""
-        return cls(
-            size=64, patch=2, width=32, factors=(1, 2, 3), blocks=1, attention=(8,), discriminator_base=1536,
-            discriminator_most=96,
-            embedder_preset="demo", jittered=True, grown=True, penalty=0.8, penalty_every=16,
-            discriminator_learning_rate=2e-3,
-            last_rate=0.05, steps=15_000,
+        """Return sizes for a CPU: 128 px. The training goes on from `known`'s weights.
+
+        Half of each batch keeps its true swaps, the other half learns by the paper's losses.
+        """
+        return replace(
+            cls.known(), jittered=True, grown=False, identity=4, change=1, truth=10, truth_features=20,
+            learning_rate=3e-4, betas=(0.0, 0.99), steps=15_000,
         )  # fmt: skip
 
     @classmethod
     def known(cls) -> Config:
-        """Return the demo's network told the truth: it learns from true swaps alone, which only rendered faces have.
-
-        It learns from distances to them, without a discriminator. What it reaches bounds what the paper's losses, which
-        can't see the truth, may be expected to reach.
-        """
+        """Return the demo's network told the truth: it learns from true swaps alone, which only rendered faces have."""
         return cls(
             size=128, patch=2, width=32, factors=(1, 2, 3, 4), blocks=1, attention=(8,), discriminator_base=1536,
             discriminator_most=96, embedder_preset="demo", grown=True, group=(4, 2), judges_preset="demo",
@@ -149,27 +147,29 @@ class Config:
         )  # fmt: skip
 
     @classmethod
+    def printed(cls) -> Config:
+        """Return sizes for a CPU: 64 px, by the paper's losses alone."""
+        return cls(
+            size=64, patch=2, width=32, factors=(1, 2, 3), blocks=1, attention=(8,), discriminator_base=1536,
+            discriminator_most=96, embedder_preset="demo", jittered=True, grown=True, penalty=0.8, penalty_every=16,
+            discriminator_learning_rate=2e-3, last_rate=0.05, steps=15_000,
+        )  # fmt: skip
+
+    @classmethod
     def study(cls, **changes) -> Config:
-        """Return a small variant at 32 px, to compare variants in minutes."""
-        return replace(
-            cls.demo(),
-            size=32,
-            width=24,
-            factors=(1, 2),
-            discriminator_base=768,
-            discriminator_most=64,
-            batch=16,
-            grown=False,
-            jittered=False,
-            steps=300,
-            **changes,
-        )
+        """Return a small variant at 32 px, by the paper's losses alone, to compare variants in minutes."""
+        small = replace(
+            cls.printed(), size=32, width=24, factors=(1, 2), discriminator_base=768, discriminator_most=64, batch=16,
+            grown=False, jittered=False, steps=300,
+        )  # fmt: skip
+        return replace(small, **changes)
 
     @classmethod
     def smoke(cls) -> Config:
         return replace(
-            cls.demo(), size=32, width=8, factors=(1, 2), attention=(8,), discriminator_base=256, discriminator_most=16,
-            embedder_preset="smoke", jittered=False, grown=False, penalty=0.5, penalty_every=1, batch=4, steps=20,
+            cls.printed(), size=32, width=8, factors=(1, 2), attention=(8,), discriminator_base=256,
+            discriminator_most=16, embedder_preset="smoke", jittered=False, grown=False, penalty=0.5, penalty_every=1,
+            batch=4, steps=20,
         )  # fmt: skip
 
 

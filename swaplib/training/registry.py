@@ -17,7 +17,7 @@ from swaplib.weights.catalogue import OFFICIAL as FILES
 from swaplib.weights.catalogue import OfficialFile
 
 PRESETS = ("smoke", "demo", "paper")
-FURTHER = ("known", "views")  # presets that the configs of some models have besides
+FURTHER = ("known", "printed", "views")  # presets that the configs of some models have besides
 T = TypeVar("T", bound=Model)
 
 

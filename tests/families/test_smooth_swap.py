@@ -165,7 +165,7 @@ def test_it_learns_to_change_what_the_embedder_sees():
 
 def test_the_identity_is_heard_from_the_beginning():
     """Unit vectors become conditions of variance 1, as embedded times are in NCSN++."""
-    family = families.build("smooth_swap", "demo")
+    family = families.build("smooth_swap", "printed")
     drawn_codes = torch.randn(500, family.projection.in_features, generator=torch.Generator().manual_seed(1))
     codes = F.normalize(drawn_codes, dim=1)
     assert family.projection(codes).std(0).mean().item() == pytest.approx(1, abs=0.05)
@@ -252,6 +252,21 @@ def test_the_finest_level_is_added_and_the_others_keep_their_scale():
     added = [module for module in large.network.all_modules][len(small.network.all_modules) + 3 :]
     assert len(added) == 1 + 2 + 2, "resampling, two blocks, normalisation and colours"
     assert torch.equal(large.projection[0].weight, small.projection[0].weight)
+
+
+def test_the_demo_goes_on_from_what_the_truth_taught():
+    (whole,) = SmoothSwap.stages(Config.demo())
+    assert whole.config == Config.demo()
+    small = {name: getattr(TOLD, name) for name in (
+        "size", "width", "factors", "attention", "discriminator_base", "discriminator_most", "embedder_preset",
+        "judges_preset", "group",
+    )}  # fmt: skip
+    known, demo = families.start("smooth_swap", TOLD), families.start("smooth_swap", replace(Config.demo(), **small))
+    torch.nn.init.normal_(known.network.all_modules[-1].weight)
+    demo.init_from(known)
+    for name in ("network", "projection"):
+        both = (one.get_submodule(name).state_dict().values() for one in (demo, known))
+        assert all(torch.equal(*pair) for pair in zip(*both, strict=True))
 
 
 def test_the_projected_discriminator_asks_whose_picture_it_is():
