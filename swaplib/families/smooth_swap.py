@@ -129,7 +129,7 @@ class Config:
     def demo(cls) -> Config:
         """Return sizes for a CPU: 128 px. The training goes on from `known`'s weights.
 
-        Half of each batch keeps its true swaps, the other half learns by the paper's losses.
+        Half of each batch keeps its true swaps, the other half learns by the first two of the paper's losses.
         """
         return replace(
             cls.known(), jittered=True, grown=False, identity=4, change=1, truth=10, truth_features=20,
