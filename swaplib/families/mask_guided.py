@@ -400,7 +400,7 @@ class MaskGuided(Family):
     def _discriminator(self, parser: Parser) -> nn.Module:
         config = self.config
         if config.projected:
-            return ProjectedDiscriminator(*parser.projected(config.size, coloured=True), config.width_discriminators)
+            return ProjectedDiscriminator(*parser.projected(config.size), config.width_discriminators)
         one = MultiscaleDiscriminator(len(MGPE) + 3, config.width_discriminators)
         start_normal(one)
         return one
@@ -565,7 +565,7 @@ class MaskGuided(Family):
     def _projected_adversarial(self, fakes: torch.Tensor) -> dict[str, torch.Tensor]:
         if not self.config.adversarial:
             return {}
-        maps = self.parser.project(fakes, self.config.size, coloured=True)
+        maps = self.parser.project(fakes, self.config.size)
         return {
             _of("adversarial", name): hinge_generator_loss([self.discriminators[name]([one[half] for one in maps])])
             for name, half in self._halves(len(fakes)).items()
@@ -588,7 +588,7 @@ class MaskGuided(Family):
         images, losses = faces.images, {}
         with torch.no_grad():
             both = (images, self._fakes(self._mask(faces), images))
-            real, fake = (self.parser.project(one, self.config.size, coloured=True) for one in both)
+            real, fake = (self.parser.project(one, self.config.size) for one in both)
         for name, half in self._halves(len(images)).items():
             judged = ([one[half] for one in maps] for maps in (real, fake))
             told = tell_apart(*map(self.discriminators[name], judged))

@@ -123,19 +123,17 @@ class Parser(Judge):
             maps.append(double(x if level == 0 else F.max_pool2d(maps[-1], 2)))
         return maps
 
-    def project(self, images: torch.Tensor, size: int, coloured: bool = False) -> list[torch.Tensor]:
+    def project(self, images: torch.Tensor, size: int) -> list[torch.Tensor]:
         """Return what a projected discriminator sees of images at `size` pixels: the encoder's maps but the finest.
 
-        coloured: in its place the picture itself, at half of its size. The maps hardly tell one colour from another.
+        In its place comes the picture itself, at half of its size: the maps hardly tell one colour from another.
         """
-        maps = self.features(images, size)[1:]
-        return [Faces(images).resize(size // 2).images, *maps] if coloured else maps
+        return [Faces(images).resize(size // 2).images, *self.features(images, size)[1:]]
 
-    def projected(self, size: int, coloured: bool = False) -> tuple[list[int], list[int]]:
+    def projected(self, size: int) -> tuple[list[int], list[int]]:
         """Return the channels and the sizes of `project`'s maps."""
         levels = range(1, len(self.downs))
-        channels, sizes = [self.config.width << level for level in levels], [size >> level for level in levels]
-        return ([3, *channels], [size // 2, *sizes]) if coloured else (channels, sizes)
+        return [3, *(self.config.width << level for level in levels)], [size // 2, *(size >> level for level in levels)]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) -> (B, 19, S, S)
         """Return logits, float32, at the config's size S for images in [-1, 1]."""
