@@ -39,6 +39,9 @@ Where we differ from the paper, and why:
   which its encoders see amplified: red, green and blue are so correlated that the sign of an L1 loss reflects only
   brightness, and grey pictures are a saddle that a short training doesn't leave. Its codes' KL weight is lower, it
   grows from half its size, and the discriminators come late.
+- The demo has one discriminator in the place of D_g and D_p, which sees what a frozen parser sees, and colours
+  (`projected`: Sauer et al. 2021, arXiv:2111.01007): fresh ones are blind for longer than a demo learns. It judges
+  every other picture, reconstructed or random, since the parser costs as much as all the rest.
 """
 
 from __future__ import annotations
@@ -54,9 +57,17 @@ from torch import nn
 from swaplib import photos
 from swaplib.faces import CELEBA_ATTRIBUTES, Faces, region, split_colours
 from swaplib.families.base import Codes, Family, Part
+from swaplib.judges.parsing import Parser
 from swaplib.networks import blocks
 from swaplib.networks.codes import draw, kl_divergence
-from swaplib.networks.discriminators import PatchDiscriminator, discriminator_loss, generator_loss
+from swaplib.networks.discriminators import (
+    PatchDiscriminator,
+    ProjectedDiscriminator,
+    discriminator_loss,
+    generator_loss,
+    hinge_generator_loss,
+    tell_apart,
+)
 from swaplib.training.model import Phase, Stage, cosine
 
 
@@ -83,6 +94,8 @@ class Config:
     regional: bool = False  # each appearance encoder sees only its own region, not the whole picture
     chroma: float = 0  # appearance encoders get luminance, and red's and blue's differences from it times this; 0: RGB
     emphasis: float = 0  # additional weight of the face's pixels in the reconstruction
+    projected: bool = False  # one discriminator that sees a frozen parser's features and colours, instead of two
+    judges_preset: str = "paper"  # of that parser
     grown: bool = False  # train at half the size first (§4.2), and with the discriminators only at the end
     printed_routes: bool = False  # Algorithm A1: no L_rec for the encoders, no L_GC for the composer
     summed: bool = False  # attribute losses are sums over attributes, as printed in §3.1, not means
@@ -99,6 +112,7 @@ class Config:
     generated_classification: float = 50
     discriminator_global: float = 20
     discriminator_patch: float = 30
+    accuracy: float = 0  # of the projected discriminator: logged, not learned from
     classification: float = 1
     # §3.1, §4
     learning_rate: float = 2e-4
@@ -239,10 +253,10 @@ class RSGAN(Family):
     Config = Config
     swap_parts = ("face", "face_attributes")
     moved: ClassVar[tuple[str, ...]] = ("expression", "pose", "light")
-    training_only: ClassVar[tuple[str, ...]] = ("discriminators", "decoders")
+    training_only: ClassVar[tuple[str, ...]] = ("discriminators", "decoders", "parser")
 
-    def __init__(self, config: Config):
-        super().__init__(config)
+    def __init__(self, config: Config, parser: Parser | None = None):
+        super().__init__(config, parser=parser)
         self.parts = (
             Part("face", (config.z_x,)),
             Part("face_attributes", (config.z_c,)),
@@ -260,10 +274,12 @@ class RSGAN(Family):
         })  # fmt: skip
         self.reader = nn.LSTM(both, both, batch_first=True) if config.lstm else None
         self.composer = blocks.Decoder(size, 2 * both, config.width_composer, most)
-        self.discriminators = nn.ModuleDict({
-            name: PatchDiscriminator(size, config.width_discriminators, most, patches=name == "patch")
-            for name in ("global", "patch")
-        })  # fmt: skip
+        width = config.width_discriminators
+        if config.projected:
+            judging = {"global": ProjectedDiscriminator(*parser.projected(size), width)}
+        else:
+            judging = {name: PatchDiscriminator(size, width, most, name == "patch") for name in ("global", "patch")}
+        self.discriminators = nn.ModuleDict(judging)
         self.classifier = Classifier(config)
         self.register_buffer("edits", torch.zeros(len(_edits()), both))
         if config.fitted:
@@ -273,6 +289,10 @@ class RSGAN(Family):
         self.register_buffer("columns", torch.tensor(known), persistent=False)
 
     # -- the contract
+
+    @classmethod
+    def frozen_models(cls, config: Config) -> dict[str, tuple[str, str]]:
+        return {"parser": ("parser", config.judges_preset)} if config.projected else {}
 
     def encode(self, faces: Faces, attributes: torch.Tensor | None = None) -> Codes:
         """Return the means of the four codes.
@@ -369,12 +389,15 @@ class RSGAN(Family):
         autoencoder = [*self.encoders.parameters(), *self.decoders.parameters(), *self.composer.parameters()]
         if self.reader is not None:
             autoencoder += self.reader.parameters()
-        judges = [*self.discriminators.parameters(), *self.classifier.parameters()]
+        judges = [*self.classifier.parameters()]
+        for one in self.discriminators.values():
+            judges += one.trainable() if self.config.projected else one.parameters()
         rate, betas = self.config.learning_rate, self.config.betas
         rate_judges, every = self.config.discriminators_learning_rate, self.config.discriminators_every
+        betas_judges = (0.0, 0.99) if self.config.projected else betas
         return [
             Phase("autoencoder", autoencoder, self._autoencoder_losses, learning_rate=rate, betas=betas),
-            Phase("discriminators", judges, self._discriminator_losses, every, rate_judges, betas),
+            Phase("discriminators", judges, self._discriminator_losses, every, rate_judges, betas_judges),
         ]
 
     @classmethod
@@ -392,15 +415,20 @@ class RSGAN(Family):
         alone = replace(config, **dict.fromkeys(off, 0))
         twice = {name: 2 * getattr(config, name) for name in vars(config) if name.startswith("width")}
         half = replace(alone, size=config.size // 2, **twice)
+        seeing = replace(config, adversarial_global=0, adversarial_patch=0)  # the discriminator begins alone
         return [
             Stage("half", half, 0.2, cosine(1.0, 0.9)),
             Stage("alone", alone, 0.5, cosine(0.9, 0.3)),
-            Stage("whole", config, 0.3, cosine(0.3, 0.02)),
+            *([Stage("seeing", seeing, 0.02, cosine(0.3, 0.3))] if config.projected else []),
+            Stage("whole", config, 0.28 if config.projected else 0.3, cosine(0.3, 0.02)),
         ]
 
     def init_from(self, other: RSGAN) -> None:
-        """Copy what an RSGAN of this or of half the size has learned."""
-        blocks.copy_layers(self, other)
+        """Copy what an RSGAN of this or of half the size has learned, but no discriminator of another kind."""
+        alike = self.config.projected == other.config.projected
+        for name, network in self.named_children():
+            if alike or name != "discriminators":
+                blocks.copy_layers(network, getattr(other, name))
 
     @torch.no_grad()
     def on_train_end(self, faces: Faces) -> None:
@@ -485,7 +513,11 @@ class RSGAN(Family):
             terms = [attribute_loss(self.classifier(fake), attributes, config.summed) for fake in judged]
             losses["generated_classification"] = sum(terms)
         for name, discriminator in self.discriminators.items():
-            if getattr(config, f"adversarial_{name}"):
+            if not getattr(config, f"adversarial_{name}"):
+                continue
+            if config.projected:
+                losses[f"adversarial_{name}"] = hinge_generator_loss([self._project(fake) for fake in fakes])
+            else:
                 losses[f"adversarial_{name}"] = generator_loss([discriminator(fake) for fake in fakes])
         if config.variational:
             losses["kl"] = sum(kl_divergence(*distribution) for distribution in distributions.values())
@@ -502,11 +534,18 @@ class RSGAN(Family):
         if weighted:
             with torch.no_grad():
                 fakes = self._fakes(self._draw(self._distributions(faces, attributes)))
+        if self.config.projected and weighted:
+            told = tell_apart(self._project(faces.images), torch.cat([self._project(fake) for fake in fakes]))
+            return losses | {"discriminator_global": told["discriminator"], "accuracy": told["accuracy"]}
         for name, discriminator in weighted.items():
             losses[f"discriminator_{name}"] = discriminator_loss(
                 discriminator(faces.images), [discriminator(fake) for fake in fakes]
             )
         return losses
+
+    def _project(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the projected discriminator's logits of every other picture, (B / 2, scales)."""
+        return self.discriminators["global"](self.parser.project(images[::2], self.config.size))
 
     def _known(self, faces: Faces) -> torch.Tensor:
         self.check_size(faces.images)
