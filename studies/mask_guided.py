@@ -20,7 +20,8 @@ import torch
 from swaplib import data, families, judges, metrics
 from swaplib.faces import Faces, relabel, to_uint8
 from swaplib.families import Family
-from swaplib.families.mask_guided import LOCAL, Config, find_region
+from swaplib.families.mask_guided import Config
+from swaplib.families.mask_guided_regions import LOCAL, find_region
 from swaplib.judges import fidelity, parsing, perceptual
 from swaplib.training.model import Data
 from swaplib.workbook import studies

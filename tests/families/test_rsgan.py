@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from swaplib import photos, synthetic
+from swaplib import families, photos, synthetic
 from swaplib.faces import CELEBA_ATTRIBUTES, Faces, split_colours
 from swaplib.families.rsgan import RSGAN, Config, Encoder, attribute_loss, weighted_l1_loss
 from swaplib.networks.codes import kl_divergence
@@ -316,3 +316,32 @@ def test_directions_are_differences_of_mean_codes(family):
     other = RSGAN(Config.smoke()).eval()
     other.on_train_end(few)
     assert other.directions() == {}
+
+
+def test_a_projected_discriminator_joins_late(faces):
+    config = replace(Config.smoke(), projected=True, judges_preset="smoke", grown=True)
+    half, alone, seeing, whole = RSGAN.stages(config)
+    assert sum(stage.share for stage in (half, alone, seeing, whole)) == pytest.approx(1)
+    assert whole.config == config
+    family = families.start("rsgan", seeing.config).train()
+    autoencoder, judging = family.phases()
+    assert not {"adversarial_global", "adversarial_patch"} & set(autoencoder.losses(faces))
+    told = judging.losses(faces)
+    assert set(told) == {"classification", "discriminator_global", "accuracy"}
+    told["discriminator_global"].backward()
+    learned = {id(one) for one in judging.parameters}
+    fixed = [one for one in family.discriminators.parameters() if id(one) not in learned]
+    assert fixed
+    assert all(one.grad is None for one in fixed)
+    family = families.start("rsgan", config).train()
+    loss = family.phases()[0].losses(faces)["adversarial_global"]
+    assert {"composer.body", "encoders.face", "encoders.hair"} <= gradients(family, loss)
+
+
+def test_what_was_learned_beside_another_kind_of_discriminator_is_kept():
+    plain = families.start("rsgan", Config.smoke(), seed=1)
+    family = families.start("rsgan", replace(Config.smoke(), projected=True, judges_preset="smoke"))
+    family.init_from(plain)
+    for name in ("encoders", "composer", "decoders", "classifier"):
+        both = (one.get_submodule(name).state_dict().values() for one in (family, plain))
+        assert all(torch.equal(*pair) for pair in zip(*both, strict=True)), name

@@ -297,6 +297,16 @@ def test_probabilities_averaged_over_pictures_give_steady_labels():
     assert torch.equal(mixed[0], parser(images).softmax(1).mean(0).argmax(0).to(torch.uint8))
 
 
+def test_what_a_parser_projects_has_its_own_sizes_and_colours():
+    parser = judges.load("parser", "smoke")
+    images = torch.rand(4, 3, 32, 32) * 2 - 1
+    maps = parser.project(images, 32)
+    channels, sizes = parser.projected(32)
+    assert [one.shape for one in maps] == [(4, wide, side, side) for wide, side in zip(channels, sizes, strict=True)]
+    grey = images.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    assert not torch.allclose(parser.project(grey, 32)[0], maps[0])
+
+
 def test_the_public_parser_loads_and_answers_in_our_order(tmp_path):
     network = official.fill(BiSeNet(), "bisenet_19")
     torch.save(network.state_dict(), tmp_path / "79999_iter.pth")
