@@ -28,6 +28,9 @@ VARIANTS = (
 DRIVEN = ("rsgan", "e4s", "mask_guided")
 """Systems that take the source's shot along, or whose paper drives it first, or whose masks may differ in pose."""
 
+SHOWN = ("rsgan", "latent_swap", "e4s")
+"""Systems that draw the whole picture from codes: the true swap's own say how much of it these can hold."""
+
 
 def main(
     name: Annotated[str, typer.Option(help="Of the table.")] = "comparison_500",
@@ -70,7 +73,7 @@ def renew(table: pd.DataFrame, fresh: pd.DataFrame) -> pd.DataFrame:
 
 
 def list_systems(preset: str, only: Sequence[str] = ()) -> dict[str, Family]:
-    """Return the systems with weights, also as their papers print them, told the truth, and driven in two ways.
+    """Return the systems with weights; also as printed, told the truth, driven in two ways, and shown the truth.
 
     Raises ValueError for a name in `only` that is none of them.
     """
@@ -89,11 +92,13 @@ def list_systems(preset: str, only: Sequence[str] = ()) -> dict[str, Family]:
     for name in (one for one in DRIVEN if one in systems):
         for title, driver in (("driven by landmarks", "landmarks"), ("driven exactly", "exact")):
             systems[f"{name}, {title}"] = latent.Driven(systems[name], reenactment.load(driver))
+    for name in (one for one in SHOWN if one in systems):
+        systems[f"{name}, shown the true swap"] = latent.Shown(systems[name])
     return systems
 
 
 def tell_promise(system: str) -> str:
     """Say which truth a row's paper promises: the target's shot, or the source's."""
     name = system.split(",")[0]
-    moved = name in families.NAMES and "driven" not in system and families.kind(name).moved
+    moved = name in families.NAMES and not {"driven", "shown"} & set(system.split()) and families.kind(name).moved
     return "the source's expression, pose and light" if moved else "the target's shot"

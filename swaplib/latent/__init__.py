@@ -20,13 +20,14 @@ from swaplib.latent.photographs import (
     swap_photographs,
     weigh,
 )
-from swaplib.latent.wrappers import Driven, Stitched, Wrapped
+from swaplib.latent.wrappers import Driven, Shown, Stitched, Wrapped
 
 __all__ = (
     "ALIKE",
     "Driven",
     "Face",
     "Photo",
+    "Shown",
     "Stitched",
     "Who",
     "Wrapped",

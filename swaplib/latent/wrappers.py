@@ -1,4 +1,4 @@
-"""Families with a step added before or after their swaps: stitched, driven."""
+"""Families with a step added before or after their swaps: stitched, driven, shown the truth."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
-from swaplib import photos
+from swaplib import photos, synthetic
 from swaplib.faces import Faces
 from swaplib.families import Codes, Family, Overlay
 from swaplib.latent.reenactment import Reenactor
@@ -108,3 +108,24 @@ class Driven(Wrapped):
     ) -> Overlay:
         driven = [self.reenactor.drive(one, target) for one in (source, *also)]
         return self.family.overlay(driven[0], target, amounts, driven[1:])
+
+
+class Shown(Wrapped):
+    """A family that is shown the true swap and draws it from its own codes: the most that its swaps could become.
+
+    Faces have to be rendered ones of one size.
+    """
+
+    def __init__(self, family: Family):
+        super().__init__(family, f"{family.name}-shown")
+        self.moved = ()
+
+    @torch.no_grad()
+    def overlay(
+        self,
+        source: Faces,
+        target: Faces,
+        amounts: Mapping[str, float | torch.Tensor] | None = None,
+        also: Sequence[Faces] = (),
+    ) -> Overlay:
+        return Overlay(self.family.decode(self.family.encode(synthetic.true_swap(source, target))))

@@ -35,7 +35,7 @@ from swaplib.synthetic.factors import (
     sample_factors,
     swap_identity,
 )
-from swaplib.synthetic.renderer import render
+from swaplib.synthetic.renderer import SIZES, render
 from swaplib.synthetic.threads import one_thread
 from swaplib.synthetic.version import RENDERER
 
@@ -202,7 +202,7 @@ def true_swap(
     if not set(moved) <= set(MOVING):
         raise ValueError(f"moved must be of {', '.join(MOVING)}, got {', '.join(moved)}")
     factors = swap_identity(source.factors, target.factors, (*groups, *moved))
-    swapped = render(factors, target.size[0], supersample).to(target.images.device)
+    swapped = render(factors, max(SIZES[0], target.size[0]), supersample).to(target.images.device).resize(target.size)
     swapped = replace(swapped, identity=source.identity if set(groups) == set(IDENTITY) else None)
     return swapped if surround == "rendered" else _composite(swapped, target)
 

@@ -355,6 +355,19 @@ def test_a_driven_familys_sources_are_driven_first():
     assert driven.state_dict().keys() == {f"family.{name}" for name in family.state_dict()}
 
 
+def test_a_family_shown_the_true_swap_draws_it_from_its_codes():
+    faces = synthetic.render_faces(4, seed=3, size=64).resize(32)
+    source, target = faces[:2], faces[2:]
+    family = families.build("rsgan", "smoke").eval()
+    shown = latent.Shown(family)
+    with torch.no_grad():
+        wanted = family.decode(family.encode(synthetic.true_swap(source, target)))
+    assert torch.equal(shown.swap(source, target), wanted)
+    assert shown.moved == ()
+    with pytest.raises(ValueError, match="rendered"):
+        shown.swap(drawn.faces(2, 32, 1), target)
+
+
 def test_the_same_pairs_in_several_ways():
     family = families.load("e4s", "smoke")
     source, target = drawn.faces(3, size=64), drawn.faces(3, size=64, seed=1)

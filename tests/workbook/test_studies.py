@@ -147,8 +147,12 @@ def test_some_systems_of_the_comparison_are_measured_again(tmp_path, monkeypatch
     """Their rows are replaced where they stand, new ones come last; the others are left alone."""
     study = studies.load("comparison")
     assert set(study.list_systems("smoke", ["rsgan", "landmarks"])) == {
-        "landmarks", "rsgan", "rsgan, driven by landmarks", "rsgan, driven exactly",
+        "landmarks", "rsgan", "rsgan, driven by landmarks", "rsgan, driven exactly", "rsgan, shown the true swap",
     }  # fmt: skip
+    promised = {
+        name: study.tell_promise(name) for name in ("rsgan", "rsgan, shown the true swap", "rsgan, driven exactly")
+    }
+    assert list(promised.values()) == ["the source's expression, pose and light", *2 * ["the target's shot"]]
     monkeypatch.setattr(studies, "results", lambda name: tmp_path / name)
     rows = {"rsgan": (6, 1.0), "e4s": (6, 2.0)}
     old = pd.DataFrame.from_dict(rows, "index", columns=["pairs", "psnr"]).rename_axis("system")
