@@ -41,7 +41,8 @@ Where we differ from the paper, and why:
   grows from half its size, and the discriminators come late.
 - The demo has one discriminator in the place of D_g and D_p, which sees what a frozen parser sees, and colours
   (`projected`: Sauer et al. 2021, arXiv:2111.01007): fresh ones are blind for longer than a demo learns. It judges
-  every other picture, reconstructed or random, since the parser costs as much as all the rest.
+  every other picture, reconstructed or random, since the parser costs as much as all the rest. Reconstructions are
+  also compared by a network's features (`perceptual`): the mean of all faces that a code could mean is a blurred one.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ from torch import nn
 from swaplib import photos
 from swaplib.faces import CELEBA_ATTRIBUTES, Faces, region, split_colours
 from swaplib.families.base import Codes, Family, Part
+from swaplib.judges import perceptual
+from swaplib.judges.identity import IdentityLinear
 from swaplib.judges.parsing import Parser
 from swaplib.networks import blocks
 from swaplib.networks.codes import draw, kl_divergence
@@ -95,7 +98,7 @@ class Config:
     chroma: float = 0  # appearance encoders get luminance, and red's and blue's differences from it times this; 0: RGB
     emphasis: float = 0  # additional weight of the face's pixels in the reconstruction
     projected: bool = False  # one discriminator that sees a frozen parser's features and colours, instead of two
-    judges_preset: str = "paper"  # of that parser
+    judges_preset: str = "paper"  # of that parser, and of the network whose features are compared
     grown: bool = False  # train at half the size first (§4.2), and with the discriminators only at the end
     printed_routes: bool = False  # Algorithm A1: no L_rec for the encoders, no L_GC for the composer
     summed: bool = False  # attribute losses are sums over attributes, as printed in §3.1, not means
@@ -106,6 +109,7 @@ class Config:
     face_reconstruction: float = 4000
     hair_reconstruction: float = 4000
     colours: float = 0  # the same of all three pictures' colours alone
+    perceptual: float = 0  # of the distance of the reconstruction's features from the picture's
     kl: float = 1
     adversarial_global: float = 20
     adversarial_patch: float = 30
@@ -253,10 +257,12 @@ class RSGAN(Family):
     Config = Config
     swap_parts = ("face", "face_attributes")
     moved: ClassVar[tuple[str, ...]] = ("expression", "pose", "light")
-    training_only: ClassVar[tuple[str, ...]] = ("discriminators", "decoders", "parser")
+    training_only: ClassVar[tuple[str, ...]] = ("discriminators", "decoders", "parser", "embedder", "distance")
 
-    def __init__(self, config: Config, parser: Parser | None = None):
-        super().__init__(config, parser=parser)
+    def __init__(self, config: Config, parser: Parser | None = None, embedder: IdentityLinear | None = None):
+        super().__init__(config, parser=parser, embedder=embedder)
+        if embedder is not None:
+            self.frozen["distance"] = perceptual.feature_distance(embedder)
         self.parts = (
             Part("face", (config.z_x,)),
             Part("face_attributes", (config.z_c,)),
@@ -292,7 +298,8 @@ class RSGAN(Family):
 
     @classmethod
     def frozen_models(cls, config: Config) -> dict[str, tuple[str, str]]:
-        return {"parser": ("parser", config.judges_preset)} if config.projected else {}
+        found = {"parser": ("parser", config.judges_preset)} if config.projected else {}
+        return found | ({"embedder": ("identity_linear", config.judges_preset)} if config.perceptual else {})
 
     def encode(self, faces: Faces, attributes: torch.Tensor | None = None) -> Codes:
         """Return the means of the four codes.
@@ -508,6 +515,8 @@ class RSGAN(Family):
                 weighted_l1_loss(split_colours(shown), split_colours(truth), weight)
                 for shown, truth, weight in compared.values()
             )
+        if "distance" in self.frozen:
+            losses["perceptual"] = self.distance(shown, faces.images).mean()
         if config.generated_classification:
             judged = self._fakes(codes, still=True) if printed else fakes
             terms = [attribute_loss(self.classifier(fake), attributes, config.summed) for fake in judged]

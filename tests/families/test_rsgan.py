@@ -338,6 +338,13 @@ def test_a_projected_discriminator_joins_late(faces):
     assert {"composer.body", "encoders.face", "encoders.hair"} <= gradients(family, loss)
 
 
+def test_reconstructions_may_be_compared_by_features(faces):
+    family = families.start("rsgan", replace(Config.smoke(), perceptual=1, judges_preset="smoke")).train()
+    loss = family.phases()[0].losses(faces)["perceptual"]
+    assert {"composer.body", "encoders.face", "encoders.hair"} <= gradients(family, loss)
+    assert family.distance(faces.images, faces.images).max() == 0
+
+
 def test_what_was_learned_beside_another_kind_of_discriminator_is_kept():
     plain = families.start("rsgan", Config.smoke(), seed=1)
     family = families.start("rsgan", replace(Config.smoke(), projected=True, judges_preset="smoke"))
