@@ -47,7 +47,7 @@ from torch import nn
 
 from swaplib import synthetic
 from swaplib.data import Dataset
-from swaplib.faces import Faces, split_colours
+from swaplib.faces import Faces, region, split_colours
 from swaplib.generators.base import CodedGenerator
 from swaplib.judges import fidelity, perceptual
 from swaplib.judges.identity import IdentityLinear
@@ -87,6 +87,7 @@ class Config:
     read: float = 0  # of the autoencoder's bound, by which training begins; 0: no reader, as in the paper
     perceptual: float = 0  # of the feature distance in it
     colours: float = 0  # of the error of `split_colours` in it, which features and discriminator hardly mind
+    emphasis: float = 0  # additional weight of the face's pixels in it
     pupil: bool = False  # what is read is a rendered face's factors, not its picture
     paired: bool = False  # R3GAN's loss: a picture should look truer than its partner; R1 of true and generated ones
     projected: bool = False  # the discriminator sees a parser's features, and pictures that are read, not random ones
@@ -393,15 +394,26 @@ class StyleGAN2(CodedGenerator):
         """Return the bound per number of a picture, and log σ of features and of colours (Rybkin et al. 2021)."""
         codes, divergence = self._read(faces)
         shown = self.network.synthesis(self.network.plus(codes), self._noise)
-        error = (shown - faces.images).square().mean()
+        weights = self._weights(faces)
+        error = (weights * (shown - faces.images).square()).mean()
         losses = {"read": error.log() / 2 + divergence / faces.images[0].numel()}
         if "distance" in self.frozen:
             losses["perceptual"] = self.distance(shown, faces.images).mean().log() / 2
         if self.config.colours:
-            losses["colours"] = (split_colours(shown) - split_colours(faces.images)).square().mean().log() / 2
+            error = (split_colours(shown) - split_colours(faces.images)).square()
+            losses["colours"] = (weights * error).mean().log() / 2
         if self.config.projected and self.config.adversarial:
             losses["adversarial"] = hinge_generator_loss([self._judge(shown)])
         return losses
+
+    def _weights(self, faces: Faces) -> torch.Tensor | float:
+        """Return how much each pixel counts, (B, 1, S, S), 1 on average: those of the face more than others."""
+        if not self.config.emphasis:
+            return 1.0
+        if faces.labels is None:
+            raise ValueError("emphasising the face needs faces.labels: train on rendered or parsed faces")
+        weights = 1 + self.config.emphasis * region(faces.labels, *synthetic.FACE_REGION)[:, None].float()
+        return weights / weights.mean()
 
     def _read(self, faces: Faces) -> tuple[torch.Tensor, torch.Tensor]:
         """Return codes w (B, w) of faces and their divergence from the prior: none for what the renderer knows."""
