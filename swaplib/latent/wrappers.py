@@ -118,7 +118,7 @@ class Shown(Wrapped):
 
     def __init__(self, family: Family):
         super().__init__(family, f"{family.name}-shown")
-        self.moved = ()
+        self.moved, self.known_only = (), True
 
     @torch.no_grad()
     def overlay(
@@ -128,4 +128,4 @@ class Shown(Wrapped):
         amounts: Mapping[str, float | torch.Tensor] | None = None,
         also: Sequence[Faces] = (),
     ) -> Overlay:
-        return Overlay(self.family.decode(self.family.encode(synthetic.true_swap(source, target))))
+        return Overlay(self.family.rebuild(synthetic.true_swap(source, target)))

@@ -364,6 +364,7 @@ def test_a_family_shown_the_true_swap_draws_it_from_its_codes():
         wanted = family.decode(family.encode(synthetic.true_swap(source, target)))
     assert torch.equal(shown.swap(source, target), wanted)
     assert shown.moved == ()
+    assert shown.known_only
     with pytest.raises(ValueError, match="rendered"):
         shown.swap(drawn.faces(2, 32, 1), target)
 
