@@ -109,6 +109,7 @@ class Config:
     face_reconstruction: float = 4000
     hair_reconstruction: float = 4000
     colours: float = 0  # the same of all three pictures' colours alone
+    close: bool = False  # features of a close-up are compared, too
     perceptual: float = 0  # of the distance of the reconstruction's features from the picture's
     kl: float = 1
     adversarial_global: float = 20
@@ -262,7 +263,7 @@ class RSGAN(Family):
     def __init__(self, config: Config, parser: Parser | None = None, embedder: IdentityLinear | None = None):
         super().__init__(config, parser=parser, embedder=embedder)
         if embedder is not None:
-            self.frozen["distance"] = perceptual.feature_distance(embedder)
+            self.frozen["distance"] = perceptual.feature_distance(embedder, close=config.close)
         self.parts = (
             Part("face", (config.z_x,)),
             Part("face_attributes", (config.z_c,)),

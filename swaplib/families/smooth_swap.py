@@ -112,6 +112,7 @@ class Config:
     # Weights of the distances to the true swap, which only rendered faces have; not the paper's.
     truth: float = 0  # of the pixels
     truth_features: float = 0  # of a classifier's features
+    close: bool = False  # those of a close-up are compared, too
     penalty_every: int = 1  # steps from one penalty to the next
     # §5.1
     learning_rate: float = 1e-3
@@ -210,7 +211,7 @@ class SmoothSwap(Family):
             layers = ((nn.LeakyReLU(0.2), nn.Linear(condition, condition)) for _ in range(2))
             self.projection = nn.Sequential(self.projection, *chain(*layers))
         if config.truth_features:
-            self.frozen["distance"] = perceptual.feature_distance(classifier, own_size=True)
+            self.frozen["distance"] = perceptual.feature_distance(classifier, True, config.close)
         self.network = NCSNPP(
             config.size // config.patch, config.width, config.factors, config.blocks, config.attention, condition,
             3 * config.patch**2, config.modulated, (1 + config.blended) * 3 * config.patch**2,

@@ -86,6 +86,7 @@ class Config:
     # Weights of the losses. A lazy one counts for the steps in between.
     read: float = 0  # of the autoencoder's bound, by which training begins; 0: no reader, as in the paper
     perceptual: float = 0  # of the feature distance in it
+    close: bool = False  # features of a close-up are compared, too
     colours: float = 0  # of the error of `split_colours` in it, which features and discriminator hardly mind
     emphasis: float = 0  # additional weight of the face's pixels in it
     pupil: bool = False  # what is read is a rendered face's factors, not its picture
@@ -227,7 +228,7 @@ class StyleGAN2(CodedGenerator):
         self.reader = Reader(config) if config.read and not config.pupil else None
         self.recent = Recent(config.w) if config.read else None
         if classifier is not None:
-            self.frozen["distance"] = perceptual.feature_distance(classifier, own_size=True)
+            self.frozen["distance"] = perceptual.feature_distance(classifier, True, config.close)
 
     # -- the contract
 

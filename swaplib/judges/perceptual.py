@@ -9,11 +9,22 @@ classifying embedder, as face papers use VGGFace's. `AlexNetDistance` is LPIPS i
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from swaplib.judges.base import PublishedConfig, PublishedJudge
 from swaplib.judges.identity import IdentityLinear
 from swaplib.judges.parsing import Parser
+
+CLOSE = (0.25, 0.31, 0.5)
+"""Left, top and side of the square around brows, eyes, nose and mouth in portrait framing, shares of the picture."""
+
+
+def close_up(images: torch.Tensor) -> torch.Tensor:
+    """Return the middle of portraits (B, 3, S, S), from the brows to the mouth, enlarged to S pixels."""
+    size = images.shape[-1]
+    left, top, side = (round(share * size) for share in CLOSE)
+    return F.interpolate(images[..., top : top + side, left : left + side], (size, size), mode="bilinear")
 
 
 def _unit(features: torch.Tensor) -> torch.Tensor:
@@ -24,18 +35,23 @@ class FeatureDistance(nn.Module):
     """The distance (B,) of images (B, 3, H, W) in [-1, 1]: 0 for equal pictures, symmetric, differentiable.
 
     own_size: the judge sees pictures at their own size instead of its config's.
+    close: it also sees `close_up` of them, which counts as much. In the features of a whole portrait nose, eyes, brows
+    and mouth are a sixth of the distance between a swap and the true one; in those of a close-up more than half.
     """
 
-    def __init__(self, judge: IdentityLinear | Parser, own_size: bool = False):
+    def __init__(self, judge: IdentityLinear | Parser, own_size: bool = False, close: bool = False):
         super().__init__()
-        self.judge, self.own_size = judge, own_size
+        self.judge, self.own_size, self.close = judge, own_size, close
 
     def forward(self, images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) twice -> (B,)
         return self.compare(self.features(images), self.features(others))
 
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Return what is compared, a map (B, C, h, w) for each level; worth keeping for pictures that stay."""
-        maps = self.judge.features(images, images.shape[-1] if self.own_size else None)
+        size = images.shape[-1] if self.own_size else None
+        maps = list(self.judge.features(images, size))
+        if self.close:
+            maps += self.judge.features(close_up(images), images.shape[-1])
         return [_unit(one.float()) for one in maps]
 
     @staticmethod
@@ -81,6 +97,6 @@ class AlexNetDistance(PublishedJudge):
         return sum((weight * (_unit(a) - _unit(b)).square()).sum(1).mean((1, 2)) for a, b, weight in pairs)
 
 
-def feature_distance(judge: IdentityLinear | Parser, own_size: bool = False) -> FeatureDistance:
+def feature_distance(judge: IdentityLinear | Parser, own_size: bool = False, close: bool = False) -> FeatureDistance:
     """Freeze a classifying embedder, or a parser, and return the distance of its features."""
-    return FeatureDistance(judge.freeze(), own_size)
+    return FeatureDistance(judge.freeze(), own_size, close)

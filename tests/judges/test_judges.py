@@ -525,6 +525,18 @@ def test_feature_distances_are_distances():
     assert (noisy[0] < noisy[1]).all()
 
 
+def test_close_ups_double_what_a_distance_sees_of_the_middle():
+    judge = judges.build("identity_linear", "smoke")
+    assert perceptual.close_up(FACES.images).shape == FACES.images.shape
+    changed = {"middle": FACES.images.clone(), "corner": FACES.images.clone()}
+    side = FACES.size[0]
+    changed["middle"][..., side // 2 : side * 5 // 8, side // 2 : side * 5 // 8] *= -1
+    changed["corner"][..., : side // 8, : side // 8] *= -1
+    whole, both = (perceptual.feature_distance(judge, True, close) for close in (False, True))
+    assert torch.allclose(both(FACES.images, changed["corner"]), whole(FACES.images, changed["corner"]) / 2)
+    assert (both(FACES.images, changed["middle"]) > whole(FACES.images, changed["middle"]) / 2).all()
+
+
 def test_lpips_is_its_formula_with_the_published_weights(tmp_path):
     """Written out for one level after the other, on random weights of AlexNet."""
     network = perceptual.AlexNetDistance()
