@@ -9,7 +9,7 @@ import drawn
 import pytest
 import torch
 
-from swaplib import generators, synthetic, weights
+from swaplib import generators, metrics, synthetic, weights
 from swaplib.faces import Faces
 from swaplib.generators.encoder import StyleEncoder
 from swaplib.generators.stylegan2 import Config, StyleGAN2
@@ -149,6 +149,27 @@ def test_colours_can_be_read_by_themselves():
         generator.network.synthesis.forward = lambda ws, noise, shown=shown: shown
         found = generator._reading_losses(FACES)["colours"]
         assert float(found.exp()) == pytest.approx(error, rel=1e-4)
+
+
+def test_the_faces_pixels_can_count_more():
+    """An error in the face grows by its weight, one of the background falls, and one everywhere stays as it is."""
+    plain, weighing = (
+        generators.start("stylegan2", replace(READING, adversarial=0, emphasis=emphasis)).eval() for emphasis in (0, 6)
+    )
+    face = metrics.face_region(FACES.labels)[:, None]
+    grown = []
+    for wrong in (face, ~face, face | True):
+        shown = FACES.images + 0.2 * wrong
+        errors = []
+        for generator in (plain, weighing):
+            generator.network.synthesis.forward = lambda ws, noise, shown=shown: shown
+            errors.append(generator._reading_losses(FACES)["read"].item())
+        grown.append(errors[1] - errors[0])
+    assert grown[0] > 0.05
+    assert grown[1] < -0.05
+    assert grown[2] == pytest.approx(0, abs=1e-4)
+    with pytest.raises(ValueError, match=r"faces\.labels"):
+        weighing._reading_losses(replace(FACES, labels=None))
 
 
 def test_it_reads_features_too_and_without_noise_its_strengths_stay_nothing():
