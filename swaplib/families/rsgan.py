@@ -150,18 +150,19 @@ class Config:
     @classmethod
     def study(cls, **changes) -> Config:
         """Return a small variant at 32 px, with the paper's losses and encoders, to compare variants in minutes."""
-        small = replace(
-            cls.demo(), size=32, chroma=0, colours=0, kl=0.05, width=24, width_composer=24, most=96, z_x=48,
-            regional=False, grown=False, learning_rate=5e-4, steps=2000,
+        small = cls(
+            size=32, width=24, width_parts=24, width_composer=24, width_discriminators=24, width_classifier=16, most=96,
+            z_x=48, z_c=16, face_crop=(0.165, 0.2425, 0.675), hull=0, emphasis=1, discriminators_every=2, kl=0.05,
+            adversarial_global=10, adversarial_patch=15, generated_classification=20, discriminator_global=10,
+            discriminator_patch=15, learning_rate=5e-4, betas=(0.9, 0.999), batch=16, steps=2000,
         )  # fmt: skip
         return replace(small, **changes)
 
     @classmethod
     def smoke(cls) -> Config:
         return replace(
-            cls.demo(), size=32, width=8, width_parts=8, width_composer=8, width_discriminators=8, width_classifier=8,
-            most=32,
-            z_x=16, z_c=8, grown=False, batch=4, steps=20,
+            cls.study(), width=8, width_parts=8, width_composer=8, width_discriminators=8, width_classifier=8, most=32,
+            z_x=16, z_c=8, regional=True, chroma=4, colours=8000, kl=0.02, learning_rate=1e-3, batch=4, steps=20,
         )  # fmt: skip
 
 
