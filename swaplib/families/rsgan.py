@@ -523,15 +523,18 @@ class RSGAN(Family):
             judged = self._fakes(codes, still=True) if printed else fakes
             terms = [attribute_loss(self.classifier(fake), attributes, config.summed) for fake in judged]
             losses["generated_classification"] = sum(terms)
-        for name, discriminator in self.discriminators.items():
-            if not getattr(config, f"adversarial_{name}"):
-                continue
-            if config.projected:
-                losses[f"adversarial_{name}"] = hinge_generator_loss([self._project(fake) for fake in fakes])
-            else:
-                losses[f"adversarial_{name}"] = generator_loss([discriminator(fake) for fake in fakes])
+        losses |= self._adversarial_losses(fakes)
         if config.variational:
             losses["kl"] = sum(kl_divergence(*distribution) for distribution in distributions.values())
+        return losses
+
+    def _adversarial_losses(self, fakes: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+        losses = {}
+        for name, discriminator in self.discriminators.items():
+            if getattr(self.config, f"adversarial_{name}"):
+                loss = hinge_generator_loss if self.config.projected else generator_loss
+                judge = self._project if self.config.projected else discriminator
+                losses[f"adversarial_{name}"] = loss([judge(fake) for fake in fakes])
         return losses
 
     def _discriminator_losses(self, faces: Faces) -> dict[str, torch.Tensor]:
