@@ -37,7 +37,8 @@ Where we differ from the paper, and why:
   of small networks turn green and purple. `colours` compares them alone; it is 0 in the paper's configuration.
 - No rule is given for hair transfer: see `e4s_regions.transfer_hair_mask`.
 - The demo is narrower, pools by shares of area (its coarse maps are 4 x 4, where eyes would vanish), and begins at half
-  its size; its discriminator comes late, and judges the parser's features (`projected`).
+  its size; its discriminator comes late, and judges what the parser sees (`projected`). The released weights learned by
+  its features alone, without the colours that it gives along by now.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class Config:
     judges_preset: str = "paper"
     discriminator_base: int = 32768  # channels · size at most
     discriminator_most: int = 512  # channels at most
-    projected: bool = False  # the discriminator sees the parser's features instead of pixels
+    projected: bool = False  # the discriminator sees the parser's features and small pictures, not pixels
     late: bool = False  # the adversarial loss joins after most of the training; a projected one begins alone
     grown: bool = False  # where late: before all that, train at half the size
     # Weights of the losses, §2

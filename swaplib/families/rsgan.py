@@ -39,10 +39,11 @@ Where we differ from the paper, and why:
   which its encoders see amplified: red, green and blue are so correlated that the sign of an L1 loss reflects only
   brightness, and grey pictures are a saddle that a short training doesn't leave. Its codes' KL weight is lower, it
   grows from half its size, and the discriminators come late.
-- The demo has one discriminator in the place of D_g and D_p, which sees what a frozen parser sees, and colours
-  (`projected`: Sauer et al. 2021, arXiv:2111.01007): fresh ones are blind for longer than a demo learns. It judges
-  every other picture, reconstructed or random, since the parser costs as much as all the rest. Reconstructions are
-  also compared by a network's features (`perceptual`): the mean of all faces that a code could mean is a blurred one.
+- Two options of ours that no released weights have learned by yet. One discriminator can take the place of D_g and D_p,
+  which sees what a frozen parser sees, and colours (`projected`: Sauer et al. 2021, arXiv:2111.01007): fresh ones are
+  blind for longer than a demo learns. It judges every other picture, reconstructed or random, since the parser costs as
+  much as all the rest. Reconstructions can also be compared by a network's features (`perceptual`): the mean of all
+  faces that a code could mean is a blurred one.
 """
 
 from __future__ import annotations

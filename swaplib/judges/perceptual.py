@@ -36,7 +36,7 @@ class FeatureDistance(nn.Module):
 
     own_size: the judge sees pictures at their own size instead of its config's.
     close: it also sees `close_up` of them, which counts as much. In the features of a whole portrait nose, eyes, brows
-    and mouth are a sixth of the distance between a swap and the true one; in those of a close-up more than half.
+    and mouth are a small part of the distance between two pictures, as they are of the pictures.
     """
 
     def __init__(self, judge: IdentityLinear | Parser, own_size: bool = False, close: bool = False):

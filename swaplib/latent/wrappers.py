@@ -111,9 +111,9 @@ class Driven(Wrapped):
 
 
 class Shown(Wrapped):
-    """A family that is shown the true swap and draws it from its own codes: the most that its swaps could become.
+    """A family that is shown the true swap and draws it from its own codes, which tells how much of it they can hold.
 
-    Faces have to be rendered ones of one size.
+    Faces have to be rendered ones of one size; amounts and other pictures make no difference.
     """
 
     def __init__(self, family: Family):
