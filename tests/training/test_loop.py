@@ -10,7 +10,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from ports import find_port
 from torch import nn
 
 from swaplib import data, families
@@ -735,15 +735,14 @@ def _one_of_two(rank: int, port: int, folder: Path) -> None:
 
 
 def test_two_processes_do_what_one_does(processes, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = find_port()
     (tmp_path / "two").mkdir()
     children = [processes.Process(target=_one_of_two, args=(rank, port, tmp_path / "two")) for rank in (0, 1)]
     for child in children:
         child.start()
     for child in children:
-        child.join(60)
+        child.join(240)
+        child.kill()  # one whose partner failed waits for half an hour
     assert [child.exitcode for child in children] == [0, 0]
     steps = run(Even(ToyConfig()), 9, tmp_path / "one")
     ranks = [torch.load(tmp_path / f"two/rank{rank}.pt", weights_only=True) for rank in (0, 1)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +10,7 @@ import drawn
 import numpy as np
 import pytest
 import torch
+from ports import find_port
 from typer.testing import CliRunner
 
 from swaplib import data, families, judges, weights
@@ -213,9 +213,7 @@ def test_everything_trains_in_turn_judges_first(tmp_path):
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_two_processes_train_together(nodes, dataset, tmp_path):
     """torchrun's processes share each batch, and one of them saves: two of one node, or one of each of two."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = find_port()
     where = ["--nnodes", nodes, "--nproc_per_node", 2 // nodes, "--master_addr", "127.0.0.1", "--master_port", port]
     command = ["train", "rsgan", "--preset", "smoke", "--data", dataset, "-o", tmp_path, "--steps", 2]
     options = ["--device", "cpu", "--precision", "fp32"]
