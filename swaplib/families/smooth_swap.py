@@ -31,10 +31,11 @@ Where we differ from the paper, and why:
 - `Config.demo()` is narrower, has one block per level, four levels and a z of 128 numbers (the paper's 512), and works
   on squares of 2 x 2 pixels. Half of each batch learns from true swaps, which rendered faces have, in groups of people
   who were rendered in the same shots; the other half by the first two of the paper's losses, at the paper's weights. By
-  the paper's losses alone, a picture that shows nobody may cost as little as a true swap. It has no discriminator: one
-  that judges features colours the faces. Its embedder sees each swapped picture through small random changes of
-  framing, light and sharpness (`jittered`): a network that sees few pictures learns to please one embedder by patterns
-  that no other sees, and such patterns don't survive these changes.
+  the paper's losses alone, a picture that shows nobody may cost as little as a true swap. Features are compared in a
+  close-up as well (`close`), and the projected discriminator weighs little: at more, it colours faces. Its embedder
+  sees each swapped picture through small random changes of framing, light and sharpness (`jittered`): a network that
+  sees few pictures learns to please one embedder by patterns that no other sees, and such patterns don't survive these
+  changes.
 - `Config.known()` learns from true swaps alone, by distances of pixels and of a classifier's features. It grows by a
   finer level, so that what the others have learned keeps its scale. It needs no discriminator.
 - `Config.printed()` learns by the paper's losses alone, at 64 px. Its discriminator learns at half the paper's rate,
@@ -133,8 +134,9 @@ class Config:
         Half of each batch keeps its true swaps, the other half learns by the first two of the paper's losses.
         """
         return replace(
-            cls.known(), jittered=True, grown=False, identity=4, change=1, truth=10, truth_features=20,
-            learning_rate=3e-4, betas=(0.0, 0.99), steps=15_000,
+            cls.known(), jittered=True, grown=False, projected=True, identity=4, change=1, adversarial=0.02,
+            discriminator=1, truth=9, truth_features=13, close=True, learning_rate=3e-4, betas=(0.0, 0.99),
+            steps=15_000,
         )  # fmt: skip
 
     @classmethod
@@ -289,7 +291,7 @@ class SmoothSwap(Family):
                 half = replace(half, attention=tuple(size // 2 for size in config.attention))
             stages, rate = [Stage("half", half, 0.5, cosine(1, 0.5))], 0.5
         if config.projected and config.adversarial:  # the discriminator begins alone
-            stages.append(Stage("seeing", replace(config, adversarial=0), 0.05, cosine(rate, rate)))
+            stages.append(Stage("seeing", replace(config, adversarial=0), 0.1, cosine(rate, rate)))
         left = 1 - sum(stage.share for stage in stages)
         return [*stages, Stage("whole", config, left, cosine(rate, config.last_rate))]
 

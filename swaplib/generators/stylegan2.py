@@ -116,15 +116,15 @@ class Config:
         """Return sizes for a CPU: 128 px, the renderer's pupil."""
         return cls(
             size=128, base=3072, most=224, z=128, w=192, depth=4, target=0.6, adaptation=200_000, read=1, perceptual=1,
-            pupil=True, projected=True, judges_preset="demo", adversarial=0.1, noise=False, penalty=0.4, last_rate=0.05,
-            batch=16, steps=60_000,
+            colours=1, emphasis=6, close=True, pupil=True, projected=True, judges_preset="demo", adversarial=0.2,
+            noise=False, penalty=0.4, last_rate=0.05, batch=16, steps=60_000,
         )  # fmt: skip
 
     @classmethod
     def smoke(cls) -> Config:
         return replace(
-            cls.demo(), size=32, base=256, most=16, z=16, w=16, depth=2, pupil=False, projected=False,
-            judges_preset="smoke", adversarial=1, last_rate=0.1, batch=4, steps=20,
+            cls.demo(), size=32, base=256, most=16, z=16, w=16, depth=2, colours=0, emphasis=0, close=False,
+            pupil=False, projected=False, judges_preset="smoke", adversarial=1, last_rate=0.1, batch=4, steps=20,
         )  # fmt: skip
 
 

@@ -255,8 +255,9 @@ def test_the_finest_level_is_added_and_the_others_keep_their_scale():
 
 
 def test_the_demo_goes_on_from_what_the_truth_taught():
-    (whole,) = SmoothSwap.stages(Config.demo())
+    seeing, whole = SmoothSwap.stages(Config.demo())
     assert whole.config == Config.demo()
+    assert seeing.config == replace(Config.demo(), adversarial=0)
     small = {name: getattr(TOLD, name) for name in (
         "size", "width", "factors", "attention", "discriminator_base", "discriminator_most", "embedder_preset",
         "judges_preset", "group",
