@@ -32,10 +32,9 @@ Where we differ from the paper, and why:
   on squares of 2 x 2 pixels. Half of each batch learns from true swaps, which rendered faces have, in groups of people
   who were rendered in the same shots; the other half by the first two of the paper's losses, at the paper's weights. By
   the paper's losses alone, a picture that shows nobody may cost as little as a true swap. Features are compared in a
-  close-up as well (`close`), and the projected discriminator weighs little: at more, it colours faces. Its embedder
-  sees each swapped picture through small random changes of framing, light and sharpness (`jittered`): a network that
-  sees few pictures learns to please one embedder by patterns that no other sees, and such patterns don't survive these
-  changes.
+  close-up as well (`close`), and a projected discriminator of little weight joins late. Its embedder sees each swapped
+  picture through small random changes of framing, light and sharpness (`jittered`): a network that sees few pictures
+  learns to please one embedder by patterns that no other sees, and such patterns don't survive these changes.
 - `Config.known()` learns from true swaps alone, by distances of pixels and of a classifier's features. It grows by a
   finer level, so that what the others have learned keeps its scale. It needs no discriminator.
 - `Config.printed()` learns by the paper's losses alone, at 64 px. Its discriminator learns at half the paper's rate,

@@ -33,6 +33,8 @@ Where we differ from the paper, and why:
 - The demo is the renderer's pupil (`pupil`): codes are made from the factors of a rendered face instead of being read
   from its picture, and so the code of every rendered face is known. Its discriminator is a projected one (`projected`),
   which judges what a frozen parser sees, and compares rendered faces with the generator's of the same factors.
+  Features mind colours and small things little: so colours are also compared alone (`colours`), the face counts more
+  than what is around it (`emphasis`), and features are compared in a close-up, too (`close`).
 """
 
 from __future__ import annotations
