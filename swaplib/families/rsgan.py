@@ -29,8 +29,8 @@ Where we differ from the paper, and why:
   and are normalised differently: the former spectrally (Miyato et al. 2018), the latter by groups of channels.
 - Algorithm A1 prints which losses each network learns from: encoders not from L_rec, the composer not from L_GC. The
   demo lets all losses reach all networks; the paper's preset keeps the printed routes, at the price of two more passes
-  through the composer. The printed attribute losses are sums over attributes; the demo of the first edition took means.
-- With a small weight of the KL divergence, codes don't lie as N(0, 1) says; the demo can draw random ones as its
+  through the composer.
+- With a small weight of the KL divergence, codes don't lie as N(0, 1) says; the demo draws random ones as its
   training's codes lie (`fitted`).
 - The layout of the variant with an LSTM (§4.2, Figs A5 and A6) is not given: ours reads face and hair codes as a
   sequence of two and passes its states to the composer.
@@ -38,12 +38,12 @@ Where we differ from the paper, and why:
   Its encoders see only their own region. Its losses count the face's region twice and also compare colours separately,
   which its encoders see amplified: red, green and blue are so correlated that the sign of an L1 loss reflects only
   brightness, and grey pictures are a saddle that a short training doesn't leave. Its codes' KL weight is lower, it
-  grows from half its size, and the discriminators come late.
-- Two options of ours that no released weights have learned by yet. One discriminator can take the place of D_g and D_p,
-  which sees what a frozen parser sees, and colours (`projected`: Sauer et al. 2021, arXiv:2111.01007): fresh ones are
-  blind for longer than a demo learns. It judges every other picture, reconstructed or random, since the parser costs as
-  much as all the rest. Reconstructions can also be compared by a network's features (`perceptual`): the mean of all
-  faces that a code could mean is a blurred one.
+  grows from half its size, and its discriminator comes late.
+- The demo's one discriminator takes the place of D_g and D_p and sees what a frozen parser sees, and colours
+  (`projected`: Sauer et al. 2021, arXiv:2111.01007): fresh ones are blind for longer than a demo learns. It judges
+  every other picture, reconstructed or random, since the parser costs as much as all the rest. Reconstructions are also
+  compared by a network's features (`perceptual`), of the picture and of a close-up (`close`): the mean of all faces
+  that a code could mean is a blurred one.
 """
 
 from __future__ import annotations
@@ -137,15 +137,14 @@ class Config:
 
     @classmethod
     def demo(cls) -> Config:
-        """Return sizes for a CPU: 64 px in portrait framing."""
+        """Return sizes for a CPU: portrait framing."""
         return cls(
-            size=64, width=32, width_parts=24, width_composer=34, width_discriminators=24, width_classifier=16,
-            most=272,
-            z_c=16, face_crop=(0.165, 0.2425, 0.675), hull=0, regional=True, chroma=4, emphasis=1, grown=True,
-            discriminators_every=2, colours=8000, kl=0.02, generated_classification=20, adversarial_global=10,
-            adversarial_patch=15, discriminator_global=10, discriminator_patch=15, learning_rate=1e-3, betas=(0.9,
-            0.999), batch=16,
-            steps=40_000,
+            width=32, width_parts=12, width_composer=24, width_discriminators=64, width_classifier=16, most=240,
+            z_x=192, z_c=16, face_crop=(0.165, 0.2425, 0.675), hull=0, regional=True, chroma=4, emphasis=1,
+            projected=True, judges_preset="demo", grown=True, summed=True, fitted=True, discriminators_every=2,
+            colours=8000, close=True, perceptual=6000, kl=0.02, generated_classification=25, adversarial_global=80,
+            adversarial_patch=0, discriminator_global=1, discriminator_patch=0, discriminators_learning_rate=1e-3,
+            learning_rate=1e-3, betas=(0.9, 0.999), batch=16, steps=60_000,
         )  # fmt: skip
 
     @classmethod
@@ -428,9 +427,9 @@ class RSGAN(Family):
         seeing = replace(config, adversarial_global=0, adversarial_patch=0)  # the discriminator begins alone
         return [
             Stage("half", half, 0.2, cosine(1.0, 0.9)),
-            Stage("alone", alone, 0.5, cosine(0.9, 0.3)),
-            *([Stage("seeing", seeing, 0.02, cosine(0.3, 0.3))] if config.projected else []),
-            Stage("whole", config, 0.28 if config.projected else 0.3, cosine(0.3, 0.02)),
+            Stage("alone", alone, 0.5, cosine(0.9, 0.5)),
+            *([Stage("seeing", seeing, 0.02, cosine(0.5, 0.5))] if config.projected else []),
+            Stage("whole", config, 0.28 if config.projected else 0.3, cosine(0.5, 0.02)),
         ]
 
     def init_from(self, other: RSGAN) -> None:
