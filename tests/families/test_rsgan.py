@@ -279,7 +279,7 @@ def test_amplified_colours_leave_grey_pictures_alone():
 
 def test_terms_without_weight_are_not_computed(faces):
     alone = RSGAN.stages(Config.demo())[1].config
-    assert (alone.size, alone.adversarial_global, alone.discriminator_patch) == (64, 0, 0)
+    assert (alone.size, alone.adversarial_global, alone.discriminator_global) == (128, 0, 0)
     family = RSGAN(replace(Config.smoke(), adversarial_global=0, adversarial_patch=0, generated_classification=0,
                            discriminator_global=0, discriminator_patch=0))  # fmt: skip
     autoencoder, judges = family.phases()
