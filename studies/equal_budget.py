@@ -3,7 +3,8 @@
     swaplib study equal_budget runs/fair --pairs 1000
 
 The folder holds rsgan_demo.safetensors and the three others, by `swaplib train NAME --out runs/fair --steps …`.
-Saves figures/rsgan/table1_equal and, given prepared photographs, the same table on them.
+Saves figures/rsgan/table1_equal and, given prepared photographs, the same table on them. RSGAN's demo has 128 px since
+that table was made, the others have 64: to compare alike, train it with a config of 64 px.
 """
 
 from __future__ import annotations

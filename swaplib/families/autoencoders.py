@@ -26,7 +26,7 @@ they swap by copy, paste and repair: the autoencoder is to remove the seam.
 | λ of alpha-GAN | `reconstruction` |
 
 Where we differ from the papers, and why:
-- The pyramids are RSGAN's, of strided 4 x 4 convolutions, so that the four are compared at equal size; those of the
+- The pyramids are RSGAN's, of strided 4 x 4 convolutions, so that the four can be compared at equal size; those of the
   discriminators are spectrally normalised (Miyato et al. 2018), where the papers' have batch normalisation or none.
 - Encoders and decoders use the non-saturating form of the adversarial losses. All use Adam, VAE-GAN's paper RMSProp.
 - Losses are means over pixels or features, with weights to match. A mean L1 of weight λ has a gradient of norm

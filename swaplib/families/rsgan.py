@@ -137,7 +137,7 @@ class Config:
 
     @classmethod
     def demo(cls) -> Config:
-        """Return sizes for a CPU: portrait framing."""
+        """Return sizes for a CPU: 128 px in portrait framing."""
         return cls(
             width=32, width_parts=12, width_composer=24, width_discriminators=64, width_classifier=16, most=240,
             z_x=192, z_c=16, face_crop=(0.165, 0.2425, 0.675), hull=0, regional=True, chroma=4, emphasis=1,
