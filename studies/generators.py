@@ -4,8 +4,8 @@
 
 As an auto-encoder's second half, as the renderer's pupil, both with a projected discriminator that joins in the second
 half, and by a discriminator alone (R3GAN's loss, as what is best for small pictures). Random pictures are compared with
-held-out ones during training. Saves generators.csv, and some of the last pictures as generators.npz: variant -> uint8
-(pictures, H, W, 3).
+held-out ones during training, as is another crowd of true faces (`frechet_true`). Saves generators.csv, and some of the
+last pictures as generators.npz: variant -> uint8 (pictures, H, W, 3).
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ CHANGES = {
 }  # fmt: skip
 VARIANTS = {name: ("stylegan2", replace(SMALL, **changes)) for name, changes in CHANGES.items()}
 PICTURES, SHOWN, POINTS = 1000, 12, 6
+Described = tuple[torch.Tensor, float]
+"""A crowd: features (N, D), and how sharp its pictures are."""
 
 
 def main(
@@ -49,23 +51,28 @@ def main(
 ) -> None:
     """Train a generator in five ways, and compare its random pictures with held-out ones during training."""
     dataset = data.open(faces)
-    held_out = dataset.split("val")[list(range(PICTURES))].resize(SMALL.size)
+    held_out, other = dataset.split("val")[list(range(2 * PICTURES))].resize(SMALL.size).images.split(PICTURES)
     learned = dataset.split("train")
     fitted = learned[list(range(min(2000, len(learned))))]
-    scored = partial(measure, faces=held_out, learned=fitted, every=60 * minutes / POINTS)
+    own = describe(held_out)
+    floor = compare(other, own)["frechet"]
+    scored = partial(measure, own=own, floor=floor, learned=fitted, every=60 * minutes / POINTS)
     studies.make("generators", VARIANTS, scored, learned, runs, variants, minutes=minutes)
 
 
-def measure(run: studies.Run, faces: Faces, learned: Faces, every: float) -> studies.Found:
-    """Train, and compare random pictures with some faces at equal intervals of training time and at the end."""
+def measure(run: studies.Run, own: Described, floor: float, learned: Faces, every: float) -> studies.Found:
+    """Train, and compare random pictures with true ones at equal intervals of training time and at the end.
+
+    own, floor: what `describe` says of the true ones, and the Fréchet distance of others from them.
+    """
     rows, shown, due = [], None, every
-    own = describe(faces.images)
+    count, size = len(own[0]), run.config.size
     for images, seconds, step, last in _count_through(run):
         if seconds < due and not last:
             continue
         due += every
-        drawn = draw(step.model, learned, len(faces), faces.size)
-        rows.append({"images": images, "seconds": seconds, **compare(drawn, own)})
+        drawn = draw(step.model, learned, count, size)
+        rows.append({"images": images, "seconds": seconds, **compare(drawn, own), "frechet_true": floor})
         shown = to_uint8(drawn[:SHOWN])
     return studies.Found(rows, {run.title: shown})
 
@@ -89,12 +96,12 @@ def draw(model: StyleGAN2, learned: Faces, count: int, size: int) -> torch.Tenso
     return Faces(torch.cat([model(ws) for ws in model.sample(count, 0).split(32)])).resize(size).images
 
 
-def describe(images: torch.Tensor) -> tuple[torch.Tensor, float]:
+def describe(images: torch.Tensor) -> Described:
     """Return the features of pictures, and how sharp they are."""
     return fidelity.gather_features(images.split(32)), average_sharpness(images)
 
 
-def compare(images: torch.Tensor, own: tuple[torch.Tensor, float]) -> dict[str, float]:
+def compare(images: torch.Tensor, own: Described) -> dict[str, float]:
     """Score random pictures: Fréchet distance, precision, recall, and sharpness as a share of the true pictures'."""
     features, sharpness = describe(images)
     precision, recall = fidelity.precision_recall(features, own[0])

@@ -33,7 +33,7 @@ def prepare(
     with sentences():
         from swaplib import data, judges
 
-        parser = judges.load("parser").parse if parse else None
+        parser = judges.load_for_photographs("parser").parse if parse else None
         options = {"limit": limit, "parser": parser}
         if scheduler is None:
             typer.echo(data.prepare(folder, out, layout, kind, size, jobs, backend=backend, **options))

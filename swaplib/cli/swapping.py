@@ -82,10 +82,10 @@ def swap(
     """
     with sentences():
         from swaplib import families
-        from swaplib.weights import find_released
+        from swaplib.weights import best_for_photographs
         from swaplib.workbook import swapping
 
-        preset = preset or ("photo" if find_released(family, "photo").exists() else "demo")
+        preset = preset or best_for_photographs(family)
         for path in (source, *(also or ()), *(other or ()), target):
             if out.exists() and path.exists() and out.samefile(path):
                 raise ValueError(f"{out} is the source or the target: choose another name for the result")

@@ -17,7 +17,7 @@ def train(
         str,
         typer.Option(
             help="smoke, demo or paper; known: smooth_swap and latent_swap, told the truth; printed: both of them "
-            "by their papers' losses alone; views: latent_swap in StyleNeRF."
+            "by their papers' losses alone; views: latent_swap in StyleNeRF; photo: the parser, for photographs."
         ),
     ] = "demo",
     data: Annotated[

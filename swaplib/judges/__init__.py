@@ -14,6 +14,7 @@ from swaplib.judges.registry import (
     frozen,
     kind,
     load,
+    load_for_photographs,
     load_official,
     load_stand_in,
     start,
@@ -21,5 +22,5 @@ from swaplib.judges.registry import (
 
 __all__ = [
     "ALL", "NAMES", "PUBLISHED", "TRAINED", "Judge", "Judges", "PublishedJudge", "build", "config", "frozen", "kind",
-    "load", "load_official", "load_stand_in", "start",
+    "load", "load_for_photographs", "load_official", "load_stand_in", "start",
 ]  # fmt: skip

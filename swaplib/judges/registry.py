@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import torch
+
 from swaplib import weights
 from swaplib.judges.base import Judge, PublishedJudge
 from swaplib.judges.identity import (
@@ -30,6 +32,11 @@ ALL: Registry[Judge] = Registry(
 NAMES = tuple(ALL)
 TRAINED = ALL.trained
 kind, config, build, start, load, frozen = ALL.kind, ALL.config, ALL.build, ALL.start, ALL.load, ALL.frozen
+
+
+def load_for_photographs(name: str, device: str | torch.device = "cpu") -> Judge:
+    """Load a judge with its weights that know photographs best. Raises as `load` does."""
+    return load(name, weights.best_for_photographs(name), device)
 
 
 def load_official(path: str | os.PathLike) -> PublishedJudge:

@@ -118,7 +118,7 @@ class PaintRenderer:
 
     def first_mask(self, pick: Pick) -> np.ndarray:
         """Return the mask of a face, uint8 (H, W): its own labels, or what the released parser finds."""
-        return masks.checked(label_faces(self.faces.faces(pick), judges.frozen("parser", "demo"))[0].cpu())
+        return masks.checked(label_faces(self.faces.faces(pick), judges.load_for_photographs("parser"))[0].cpu())
 
     def mask(self, state: Painting) -> np.ndarray:
         """Return the painted mask, uint8 (H, W), applying only the edits since the last mask still cached."""

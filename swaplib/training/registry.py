@@ -17,7 +17,7 @@ from swaplib.weights.catalogue import OFFICIAL as FILES
 from swaplib.weights.catalogue import OfficialFile
 
 PRESETS = ("smoke", "demo", "paper")
-FURTHER = ("known", "printed", "views")  # presets that the configs of some models have besides
+FURTHER = ("known", "photo", "printed", "views")  # presets that the configs of some models have besides
 T = TypeVar("T", bound=Model)
 
 
@@ -153,7 +153,7 @@ class Registry(Generic[T]):
 
         sha256: of the file that it has to be. Without weights an untrained one with `trained` False is returned;
         who learns from it then refuses. At the preset "official", published models may take its place, or else our own
-        of the paper's size, or the demo's.
+        of the paper's size, those that know photographs, or the demo's.
         """
         path = weights.find_released(name, preset, sha256)
         if not path.exists():
@@ -169,7 +169,7 @@ class Registry(Generic[T]):
         """Return what takes the place of a frozen model that has not been imported."""
         if imported := self.find_imported(name):
             return self.holder(imported).frozen(imported, OFFICIAL)
-        ours = (preset for preset in ("paper", "demo") if weights.find_released(name, preset).exists())
+        ours = (preset for preset in ("paper", "photo", "demo") if weights.find_released(name, preset).exists())
         return self.frozen(name, next(ours, "paper"))
 
     def _untrained(self, name: str, preset: str | Any) -> T:

@@ -150,6 +150,11 @@ def find_released(name: str, preset: str, sha256: str | None = None) -> Path:
     return next(iter([*wanted, *there]), FOLDER / files[0])
 
 
+def best_for_photographs(name: str) -> str:
+    """Return the preset of a model's weights that know photographs best: "photo" where there are such, else "demo"."""
+    return "photo" if find_released(name, "photo").exists() else "demo"
+
+
 def file_sha256(path: str | os.PathLike) -> str:
     """Return the SHA-256 of a file of weights, reading it once as long as it doesn't change."""
     path = Path(path)

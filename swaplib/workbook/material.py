@@ -136,8 +136,8 @@ def find_scores(faces: Faces, name: str, panel: Judges) -> torch.Tensor:
 
 
 def label(faces: Faces, parser: Parser | None = None) -> Faces:
-    """Return the faces with label maps: their own, or what a parser finds, by default our released one."""
-    parser = judges.load("parser", "demo", faces.images.device) if parser is None else parser
+    """Return the faces with label maps: their own, or what a parser finds, by default our own for photographs."""
+    parser = judges.load_for_photographs("parser", faces.images.device) if parser is None else parser
     with torch.no_grad():
         return replace(faces, labels=label_faces(faces, parser))
 

@@ -40,7 +40,8 @@ def load_system(
 ) -> Family:
     """Load a family as `families.load` does, with the steps that are wanted around its swaps.
 
-    parser: a published parser's file; it finds the regions in the place of ours. drive: the reenactor that first gives
+    parser: a published parser's file; it finds the regions in the place of ours, which is the one that knows
+    photographs best (`judges.load_for_photographs`) beside the demo's families. drive: the reenactor that first gives
     the source the target's pose and expression, by name (`reenactment.load`), or FaceVid2Vid's file; None and
     "identity" leave the source as it is. stitch: as in `latent.Stitched`.
     Raises as they do, and ValueError for a parser of a family that looks at no regions.
@@ -50,6 +51,8 @@ def load_system(
         if "parser" not in family.frozen:
             raise ValueError(f"{family.name} looks at no regions: leave the parser out")
         family.parser = judges.load_stand_in("parser", parser).to(device)
+    elif preset in ("demo", "photo") and any(part.geometry == "labels" for part in family.parts):
+        family.parser = judges.load_for_photographs("parser", device)
     if drive not in (None, "identity"):
         published = Path(drive).is_file()
         driver = reenactment.load("facevid2vid", drive, device) if published else reenactment.load(drive, device=device)

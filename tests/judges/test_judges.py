@@ -276,6 +276,60 @@ def test_overlap_loss_is_zero_for_the_truth_and_counts_classes_alike():
     assert parsing.overlap_loss(missed, labels) == pytest.approx(0.5, abs=0.01)  # one of two classes is missed
 
 
+def test_rare_classes_count_for_more_by_a_power_of_their_share():
+    labels = torch.zeros(2, 4, 4, dtype=torch.uint8)
+    labels[0, 0, :2] = 5  # a sixteenth of the pixels
+    own = parsing.balance_classes(labels, 0.5)
+    assert (float(own[5]), float(own[0])) == (4, pytest.approx((16 / 15) ** 0.5))
+    assert own.count_nonzero() == 2, "what isn't shown doesn't count"
+    each = parsing.balance_classes(labels, 1)
+    assert 2 * each[5] == pytest.approx(30 * float(each[0]))  # at a power of 1, all classes weigh the same
+
+
+def test_the_parser_of_photographs_is_taught_to_see_what_is_rare():
+    """At the same logits, a missed class of a few pixels costs more; the other presets count every pixel alike."""
+    config = judges.config("parser", "photo")
+    assert (config.size, config.balance) == (128, 0.5)
+    assert judges.config("parser", "demo").balance == 0
+    faces = replace(FACES[:2], labels=torch.zeros(2, *FACES.size, dtype=torch.uint8))
+    faces.labels[0, :4, :4] = CELEBAMASK_HQ.index("hat")
+    plain = replace(judges.config("parser", "smoke"), size=FACES.size[0])
+    lost = []
+    for balance in (0.0, 0.5):
+        judge = judges.build("parser", replace(plain, balance=balance), 0)
+        with torch.no_grad():
+            judge.last.weight.zero_()
+            judge.last.bias.zero_()
+            judge.last.bias[0] = 20  # all is background
+        lost.append(judge._losses(faces)["classes"].item())
+    assert lost[1] > 10 * lost[0]
+
+
+def test_half_of_the_balance_is_taken_back_after_training():
+    judge = judges.build("parser", replace(judges.config("parser", "smoke"), balance=0.5), 0)
+    before = judge.last.bias.detach().clone()
+    labels = torch.zeros(1, 32, 32, dtype=torch.uint8)
+    labels[0, :8, :8] = 5  # a sixteenth
+    judge.on_train_end(Faces(torch.zeros(1, 3, 32, 32), labels=labels))
+    lowered = before - judge.last.bias.detach()
+    assert lowered[5] == pytest.approx(torch.tensor(16 ** (1 / 4)).log().item(), rel=1e-5)
+    assert lowered.count_nonzero() == 2, "what wasn't seen stays"
+    plain = judges.load("parser", "smoke")
+    before = plain.last.bias.detach().clone()
+    plain.on_train_end(Faces(torch.zeros(1, 3, 32, 32), labels=labels))
+    assert torch.equal(plain.last.bias, before)
+
+
+def test_photographs_are_read_by_the_weights_that_know_them(tmp_path):
+    card = weights.Card("d", 1, 1, 1.0, "h", "c", "l")
+    assert weights.best_for_photographs("shape") == "demo"
+    with weights.searching(tmp_path):
+        weights.save(judges.load("parser", "smoke"), tmp_path / "parser_photo.safetensors", card)
+        assert weights.best_for_photographs("parser") == "photo"
+        found = judges.load_for_photographs("parser")
+    assert found.config.size == 32
+
+
 def test_labels_come_at_the_pictures_own_size():
     judge = judges.build("parser", "smoke").eval()
     for size in (32, 48):
@@ -535,6 +589,17 @@ def test_close_ups_double_what_a_distance_sees_of_the_middle():
     whole, both = (perceptual.feature_distance(judge, True, close) for close in (False, True))
     assert torch.allclose(both(FACES.images, changed["corner"]), whole(FACES.images, changed["corner"]) / 2)
     assert (both(FACES.images, changed["middle"]) > whole(FACES.images, changed["middle"]) / 2).all()
+
+
+def test_the_mesh_is_seen_whichever_way_it_runs_and_nothing_else_is():
+    """A pattern of .1 in one of three directions is a distance of .1 / 3; of light, none."""
+    across = 0.1 * (1 - 2 * (torch.arange(64) % 2)).float()
+    for pattern in (across, across[:, None], across * across.sign()[:, None]):
+        changed = FACES.images + pattern
+        assert perceptual.mesh_distance(changed, FACES.images) == pytest.approx(0.1 / 3, rel=1e-4)
+        assert perceptual.mesh_distance(changed.roll((1, 1), (2, 3)), FACES.images.roll((1, 1), (2, 3))) > 0.03
+    assert perceptual.mesh_distance(FACES.images + 0.1, FACES.images) < 1e-6
+    assert perceptual.mesh_distance(FACES.images, FACES.images) == 0
 
 
 def test_lpips_is_its_formula_with_the_published_weights(tmp_path):

@@ -113,7 +113,7 @@ def test_every_study_states_its_variants_and_how_they_are_measured():
 
 
 def test_results_that_are_kept_are_those_of_the_variants():
-    for name in ("rsgan", "mask_guided", "smooth_swap", "latent_swap", "e4s"):
+    for name in ("rsgan", "mask_guided", "smooth_swap", "latent_swap", "e4s", "generators"):
         titles = pd.read_csv(studies.results(f"{name}.csv"))["variant"].unique()
         assert list(titles) == list(studies.load(name).VARIANTS), name
 
@@ -124,13 +124,14 @@ def test_a_generator_is_compared_during_its_stages_and_at_the_end(tmp_path, monk
     faces = synthetic.render_faces(8, seed=2, size=64).resize(small.size)
     config = replace(small, steps=4, adversarial=0, pupil=True)
     run = studies.Run("pupil", "stylegan2", config, faces, tmp_path, {"steps": 4, **PLAIN})
-    found = study.measure(run, faces, faces, every=1e9)
+    own = study.describe(faces.images)
+    found = study.measure(run, own, 0.5, faces, every=1e9)
     assert [row["images"] for row in found.rows] == [16], "only the end of the last stage is due"
-    assert set(found.rows[0]) == {"images", "seconds", "frechet", "precision", "recall", "sharpness"}
+    assert set(found.rows[0]) == {"images", "seconds", "frechet", "precision", "recall", "sharpness", "frechet_true"}
     assert all(np.isfinite(value) and value >= 0 for value in found.rows[0].values())
     assert found.pictures["pupil"].shape == (8, small.size, small.size, 3)
     run = replace(run, folder=tmp_path / "often")
-    assert [row["images"] for row in study.measure(run, faces, faces, every=0).rows] == [4, 8, 12, 16]
+    assert [row["images"] for row in study.measure(run, own, 0.5, faces, every=0).rows] == [4, 8, 12, 16]
 
 
 def test_teachers_that_are_compared_were_trained_alike(tmp_path):

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from skimage.data import astronaut
 
-from swaplib import families, latent
+from swaplib import families, judges, latent, weights
 from swaplib.workbook import swapping
 
 
@@ -21,6 +21,16 @@ def test_a_system_is_driven_first_and_stitched_last():
         assert type(swapping.load_system("landmarks", drive=drive)) is families.kind("landmarks")
     with pytest.raises(ValueError, match="unknown reenactor 'strings'"):
         swapping.load_system("landmarks", drive="strings")
+
+
+def test_regions_of_photographs_are_found_by_the_parser_that_knows_them(tmp_path):
+    """Beside the demo's families; another preset's parser is of its own size."""
+    with weights.searching(tmp_path):
+        small = judges.load("parser", "smoke")
+        weights.save(small, tmp_path / "parser_photo.safetensors", weights.Card("d", 1, 1, 1.0, "h", "c", "l"))
+        found = {preset: swapping.load_system("mask_guided", preset).parser for preset in ("demo", "smoke")}
+    assert torch.equal(found["demo"].last.weight, small.last.weight)
+    assert found["smoke"] is families.load("mask_guided", "smoke").parser
 
 
 def test_a_folder_of_photographs_is_swapped_without_a_trace_in_random_numbers(tmp_path):
