@@ -32,9 +32,11 @@ Where we differ from the paper, and why:
   on squares of 2 x 2 pixels. Half of each batch learns from true swaps, which rendered faces have, in groups of people
   who were rendered in the same shots; the other half by the first two of the paper's losses, at the paper's weights. By
   the paper's losses alone, a picture that shows nobody may cost as little as a true swap. Features are compared in a
-  close-up as well (`close`), and a projected discriminator of little weight joins late. Its embedder sees each swapped
-  picture through small random changes of framing, light and sharpness (`jittered`): a network that sees few pictures
-  learns to please one embedder by patterns that no other sees, and such patterns don't survive these changes.
+  close-up as well (`close`); what returns every two pixels by itself (`truth_mesh`), since networks whose first layer
+  steps by two pixels hardly see it; and whom two embedders see (`truth_identity`). A projected discriminator of little
+  weight joins late. Its embedder sees each swapped picture through small random changes of framing, light and sharpness
+  (`jittered`): a network that sees few pictures learns to please one embedder by patterns that no other sees, and such
+  patterns don't survive these changes.
 - `Config.known()` learns from true swaps alone, by distances of pixels and of a classifier's features. It grows by a
   finer level, so that what the others have learned keeps its scale. It needs no discriminator.
 - `Config.printed()` learns by the paper's losses alone, at 64 px. Its discriminator learns at half the paper's rate,
@@ -113,6 +115,8 @@ class Config:
     truth: float = 0  # of the pixels
     truth_features: float = 0  # of a classifier's features
     close: bool = False  # those of a close-up are compared, too
+    truth_mesh: float = 0  # of what returns every two pixels, which those features hardly see
+    truth_identity: float = 0  # of whom the embedder and the classifier see
     penalty_every: int = 1  # steps from one penalty to the next
     # §5.1
     learning_rate: float = 1e-3
@@ -134,8 +138,8 @@ class Config:
         """
         return replace(
             cls.known(), jittered=True, grown=False, projected=True, identity=4, change=1, adversarial=0.02,
-            discriminator=1, truth=9, truth_features=13, close=True, learning_rate=3e-4, betas=(0.0, 0.99),
-            steps=15_000,
+            discriminator=1, truth=9, truth_features=13, close=True, truth_mesh=10, truth_identity=3,
+            learning_rate=3e-4, betas=(0.0, 0.99), steps=15_000,
         )  # fmt: skip
 
     @classmethod
@@ -234,7 +238,8 @@ class SmoothSwap(Family):
     def frozen_models(cls, config: Config) -> dict[str, tuple[str, str]]:
         found = {"embedder": (config.embedder, config.embedder_preset)}
         found |= {"parser": ("parser", config.judges_preset)} if config.projected else {}
-        return found | ({"classifier": ("identity_linear", config.judges_preset)} if config.truth_features else {})
+        compared = config.truth_features or config.truth_identity
+        return found | ({"classifier": ("identity_linear", config.judges_preset)} if compared else {})
 
     def encode(self, faces: Faces) -> Codes:
         """Return the identity's unit vector and the picture itself; raise ValueError for pictures of another size."""
@@ -349,25 +354,30 @@ class SmoothSwap(Family):
         config = self.config
         swapped, wanted, truth = self._swapped(faces)
         losses, told = {}, 0
+        seen = augment(Faces(swapped)).images if config.jittered else swapped
         if truth is not None:  # of all pictures, or of the first half where the paper's losses teach, too
             told = len(faces) // 2 if config.identity else len(faces)
-            losses |= self._truth_losses(swapped[:told], truth[:told])
+            losses |= self._truth_losses(swapped[:told], seen[:told], truth[:told])
         if config.identity:
-            free = swapped[told:]
-            seen = augment(Faces(free)).images if config.jittered else free
-            losses["identity"] = identity_loss(self.embedder(seen), wanted[told:])
-            losses["change"] = F.mse_loss(free, faces.images[told:])
+            losses["identity"] = identity_loss(self.embedder(seen[told:]), wanted[told:])
+            losses["change"] = F.mse_loss(swapped[told:], faces.images[told:])
         if config.adversarial and config.projected:
             losses["adversarial"] = hinge_generator_loss([self._judge(swapped, wanted)])
         elif config.adversarial:
             losses["adversarial"] = generator_loss([self.discriminator(swapped)])
         return losses
 
-    def _truth_losses(self, swapped: torch.Tensor, truth: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Compare pictures with their true swaps: pixels, and a classifier's features."""
+    def _truth_losses(self, swapped: torch.Tensor, seen: torch.Tensor, truth: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Compare pictures with their true swaps: pixels, a classifier's features, mesh, and whom two embedders see."""
         losses = {"truth": F.l1_loss(swapped, truth)}
         if self.config.truth_features:
             losses["truth_features"] = self.distance(swapped, truth).mean()
+        if self.config.truth_mesh:
+            losses["truth_mesh"] = perceptual.mesh_distance(swapped, truth)
+        if self.config.truth_identity:
+            losses["truth_identity"] = sum(
+                identity_loss(judge(seen), judge(truth)) / 2 for judge in (self.embedder, self.classifier)
+            )
         return losses
 
     def _judge(self, images: torch.Tensor, identity: torch.Tensor) -> torch.Tensor:

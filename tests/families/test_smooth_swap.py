@@ -230,10 +230,23 @@ def test_the_truth_costs_nothing_and_teaches_the_generator_alone():
     terms = phase.losses(faces)
     assert set(terms) == {"truth", "truth_features"}
     assert all(value > 0 for value in terms.values())
-    assert not any(value for value in family._truth_losses(faces.images, faces.images).values())
+    assert not any(value for value in family._truth_losses(*3 * [faces.images]).values())
     sum(terms.values()).backward()
     assert any(parameter.grad is not None and parameter.grad.any() for parameter in family.network.parameters())
     assert all(parameter.grad is None for parameter in family.classifier.parameters())
+
+
+def test_two_embedders_and_the_mesh_compare_swaps_with_the_truth():
+    """A swap that is the truth has no mesh that the truth lacks, and is who the truth is; one with a mesh isn't."""
+    config = replace(TOLD, identity=1, change=1, truth_mesh=1, truth_identity=1)
+    family = families.start("smooth_swap", config).eval()
+    faces = drawn.faces(6, 32, 1)
+    assert {"truth_mesh", "truth_identity"} < set(family.phases()[0].losses(faces))
+    true = family._truth_losses(faces.images, faces.images, faces.images)
+    assert all(abs(float(value)) < 1e-6 for value in true.values())
+    mesh = faces.images + 0.1 * (1 - 2 * (torch.arange(32) % 2))
+    wrong = family._truth_losses(mesh, mesh, faces.images)
+    assert all(wrong[name] > 10 * true[name].abs() + 1e-4 for name in ("truth_mesh", "truth_identity"))
 
 
 def test_the_finest_level_is_added_and_the_others_keep_their_scale():
