@@ -44,6 +44,7 @@ from swaplib.studio.renderer import (
     still,
 )
 from swaplib.studio.rows import make_folds
+from swaplib.studio.turns import in_turn
 
 PAST = 100
 """How many steps can be undone."""
@@ -377,10 +378,12 @@ class Studio(App):
     def _pick(self, role: str, pick: Pick) -> None:
         self.state = replace(self.state, **{role: pick})
 
+    @in_turn
     def _chosen(self, change: Mapping[str, Any]) -> None:
         if not self._writing:
             self.choose_family(change["new"])
 
+    @in_turn
     def _moved(self, slider: Slider, change: Mapping[str, Any]) -> None:
         """Handle a slider's move by the user; ignore it while the controls are being written."""
         if not self._writing:

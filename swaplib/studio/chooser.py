@@ -12,6 +12,7 @@ import ipywidgets as widgets
 from swaplib import synthetic
 from swaplib.studio.controls import labelled, make_box, make_image, wide
 from swaplib.studio.renderer import KINDS, THUMBNAIL, Crop, Pick, jpeg
+from swaplib.studio.turns import in_turn
 
 
 class Chooser:
@@ -23,7 +24,7 @@ class Chooser:
 
     def __init__(self, role: str, pick: Pick, files: Sequence[str], changed: Callable, received: Callable, rng):
         self.role, self.pick, self.received = role, pick, received
-        self._changed, self._writing = changed, False
+        self._changed, self._writing = in_turn(changed), False
         self._crop: Crop | None = None
         self.kind = widgets.Dropdown(options=[(text, kind) for kind, text in KINDS.items()], **labelled("from"))
         whole = {"min": 0, "max": 10**9, "continuous_update": False}
@@ -50,8 +51,8 @@ class Chooser:
             control.observe(self._read, "value")
         self.face.observe(self._choose, "value")
         self.file.observe(self._take, "value")
-        self.random.on_click(lambda _: changed(Pick("rendered", 0, rng.randrange(10**6), self.world.value)))
-        self.reset.on_click(lambda _, first=pick: changed(first))
+        self.random.on_click(lambda _: self._changed(Pick("rendered", 0, rng.randrange(10**6), self.world.value)))
+        self.reset.on_click(lambda _, first=pick: self._changed(first))
         self._rows = {
             "rendered": (self.number, self.seed, self.world), "file": (self.path,), "upload": (self.file, self.hint)
         }  # fmt: skip
@@ -109,6 +110,7 @@ class Chooser:
         for row in hidden:
             row.layout.display = "" if row in shown else "none"
 
+    @in_turn
     def _read(self, change: Mapping) -> None:
         """Read the controls after a move. A photograph without a name yet changes nothing."""
         self._reveal()
@@ -120,10 +122,12 @@ class Chooser:
             again = self.pick.kind == "file" and path == self.pick.path
             self._changed(self.pick if again else Pick("file", path=path))
 
+    @in_turn
     def _choose(self, change: Mapping) -> None:
         if not self._writing:
             self._changed(replace(self.pick, face=change["new"]))
 
+    @in_turn
     def _take(self, change: Mapping) -> None:
         for upload in change["new"]:
             self.received(upload["name"], bytes(upload["content"]))

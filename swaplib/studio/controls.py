@@ -21,6 +21,7 @@ from swaplib import figures
 from swaplib.provenance import replacing
 from swaplib.studio.renderer import KINDS, UPLOADED_BYTES, Pick, jpeg, read_saved, refuse_large, resized
 from swaplib.studio.screen import read_shipped
+from swaplib.studio.turns import TURN, in_turn
 
 _STILL = """<div class="swaplib-still swaplib-still-{key}"><style>
 .jp-OutputArea-child:has(.swaplib-still) + .jp-OutputArea-child > .jupyter-widgets:not(:has(*)) {{display: none}}
@@ -86,7 +87,7 @@ class App:
     choosers: dict[str, Any]
 
     def __init__(self, folder: str | Path | None, name: str):
-        self._folder, self._timer, self._display = folder, None, None
+        self._folder, self._timer, self._due, self._display = folder, None, None, None
         self.last_error: Exception | None = None
         self.page, self.status = Page(self._take), widgets.HTML()
         self.status.add_class("swaplib-status")
@@ -155,23 +156,36 @@ class App:
             self.images[name].value = jpeg(resized(picture, int(self.images[name].width)))
 
     def _later(self, action: Callable[[], None], delay: float = 0.25) -> None:
-        """Run an action when nothing has moved for a while; at once where no event loop runs."""
-        if self._timer is not None:
-            self._timer.cancel()
-        try:
-            self._timer = asyncio.get_running_loop().call_later(delay, action)
-        except RuntimeError:
-            action()
+        """Run an action when nothing has moved for a while; at once where no event loop runs.
+
+        The last one that was asked for replaces those before, even one that another thread's loop has begun to call.
+        """
+        due = object()
+
+        def act() -> None:
+            with TURN:
+                if self._due is due:
+                    action()
+
+        with TURN:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._due = due
+            try:
+                self._timer = asyncio.get_running_loop().call_later(delay, act)
+            except RuntimeError:
+                act()
 
     # Errors: a callback's exception would end up in the browser's log, so everything goes through here.
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        self.last_error = None
-        try:
-            yield
-        except Exception as error:
-            self._report(error)
+        with TURN:
+            self.last_error = None
+            try:
+                yield
+            except Exception as error:
+                self._report(error)
 
     def _report(self, error: Exception) -> None:
         self.last_error = error
@@ -262,7 +276,7 @@ def make_image(name: str, width: int, height: int) -> widgets.Image:
 
 def make_button(text: str, tooltip: str, action: Callable[[], None]) -> widgets.Button:
     button = widgets.Button(description=text, tooltip=tooltip, layout=widgets.Layout(width="auto"))
-    button.on_click(lambda _: action())
+    button.on_click(in_turn(lambda _: action()))
     return button
 
 

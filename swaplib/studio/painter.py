@@ -44,6 +44,7 @@ from swaplib.studio.pace import Pace
 from swaplib.studio.painted import Painting, PaintRenderer, Reference, still, texture_part
 from swaplib.studio.renderer import Pick, jpeg, resized
 from swaplib.studio.screen import read_shipped
+from swaplib.studio.turns import in_turn
 
 Face = Pick | Faces | int | str | os.PathLike
 """A face to paint on or to take from: `Pick`, one face of a record, the number of a rendered face, or a photograph."""
@@ -235,7 +236,7 @@ class Painter(App, Paintable):
     def _make_controls(self, files: list[str], edge: int) -> None:
         self.board = Board(shape=list(self.mask.shape), edge=edge, brush=max(1, round(max(self.mask.shape) / 16)))
         self.board.on_msg(self._received)
-        self.board.observe(lambda _: self._choose_region(), "region")
+        self.board.observe(in_turn(lambda _: self._choose_region()), "region")
         self.images = {"picture": make_image("picture", edge, edge), "reference": make_image("reference", 96, 96)}
         self.images["reference"].layout.width = "96px"
         picks = {"face": self.state.face, "reference": self._lender}
@@ -246,7 +247,7 @@ class Painter(App, Paintable):
         self._lent = widgets.Dropdown(
             options=[(words(name), name) for name in self.renderer.textures], **labelled("part")
         )
-        self._lent.observe(lambda _: self._write_controls(), "value")
+        self._lent.observe(in_turn(lambda _: self._write_controls()), "value")
         self.strength = make_slider("strength", 0, 1)
         self.strength.observe(self._strengthened, "value")
         self.told = widgets.HTML()
@@ -275,6 +276,7 @@ class Painter(App, Paintable):
         body = make_box("body", make_box("half", self.board), make_box("half", *beside), across=True)
         return make_box("app", body, self.page)
 
+    @in_turn
     def _received(self, board: Board, content: Mapping[str, Any], buffers: Sequence[bytes]) -> None:
         """Handle a message of the board; answer it even after an error, so that the board shows the true mask."""
         number = content.get("id") if isinstance(content, Mapping) else None
@@ -311,6 +313,7 @@ class Painter(App, Paintable):
     def _own_again(self) -> None:
         self._lend(None)
 
+    @in_turn
     def _strengthened(self, change: Mapping[str, Any]) -> None:
         if not self._writing:
             self._lender = self.choosers["reference"].pick

@@ -16,6 +16,8 @@ import anywidget
 import ipywidgets as widgets
 import traitlets
 
+from swaplib.studio.turns import in_turn
+
 Upcoming = Iterable[tuple[str, Callable[[], bytes]]]
 """Frames that may be needed next: key, and what draws the JPEG."""
 
@@ -73,6 +75,7 @@ class Screen(anywidget.AnyWidget):
         if self._opened:
             self.send({"offer": True})
 
+    @in_turn
     def _received(self, screen: Screen, content: Mapping[str, Any], buffers: Sequence[bytes]) -> None:
         if content.get("do") == "begin":  # a page that holds no frames yet
             self._opened, self._sent = True, {self.key: None}

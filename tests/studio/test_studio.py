@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import threading
 import time
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -415,6 +416,68 @@ def test_a_drag_is_one_step(app):
     assert app.state == first
     app.redo()
     assert app.state.amounts["shape"] == 0.4
+
+
+def test_events_of_two_threads_come_one_after_the_other(app, monkeypatch):
+    drawing, overlaps, render = [], [], app.renderer.render
+
+    def drawn(*given, **named):
+        overlaps.append(len(drawing))
+        drawing.append(1)
+        time.sleep(0.002)
+        try:
+            return render(*given, **named)
+        finally:
+            drawing.pop()
+
+    async def drag():
+        for value in (0.9, 0.6, 0.3, 0.8):
+            app.sliders["texture"].value = value
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
+
+    async def choose():
+        for number in (5, 6, 7, 8):
+            app.choosers["source"].number.value = number
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
+
+    monkeypatch.setattr(app.renderer, "render", drawn)
+    both = [threading.Thread(target=asyncio.run, args=(events(),)) for events in (drag, choose)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert len(overlaps) >= 8
+    assert not any(overlaps)
+    assert app.state.source.number == 8
+    assert app.state.amounts["texture"] == 0.8
+
+
+def test_a_late_action_of_one_thread_doesnt_undo_what_another_asked_for(app):
+    """The path draws on by `_later`, while a slider moves in another thread and asks for what follows a move."""
+    begun, called = threading.Event(), []
+
+    def draw_on():
+        called.append("path")
+        begun.set()
+        time.sleep(0.05)  # meanwhile the other thread asks
+        app._later(lambda: called.append("path again"), 0.05)
+
+    async def path():
+        app._later(draw_on, 0)
+        await asyncio.sleep(0.3)
+
+    async def move():
+        begun.wait()
+        app._later(lambda: called.append("settled"), 0.05)
+        await asyncio.sleep(0.2)
+
+    drawing = threading.Thread(target=asyncio.run, args=(path(),))
+    drawing.start()
+    asyncio.run(move())
+    drawing.join()
+    assert called == ["path", "settled"]
 
 
 def test_another_family_shows_the_same_faces(app, astronaut):
