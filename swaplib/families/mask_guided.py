@@ -124,6 +124,7 @@ class Config:
     features_matched: float = 10  # λ_GD λ_FM
     parsing: float = 1  # λ_GP
     perceptual: float = 0
+    close: bool = False  # features are compared at the picture's own size, and in a close-up, too
     discriminator: float = 1
     discriminator_unpaired: float = 1
     accuracy: float = 0  # of projected discriminators: logged, not learned from
@@ -155,8 +156,8 @@ class Config:
         return cls(
             size=128, width_local=16, most=160, hidden=256, z=128, width=24, features=64, blocks=3, projected=True,
             width_discriminators=64, parser_preset="demo", judges_preset="demo", parsed=0.125,
-            regions=(1, 1, 0.5, 0.5, 1), squared_features=False, local=100, whole=100, perceptual=3, adversarial=0.1,
-            adversarial_unpaired=0.2, learning_rate=1e-3, steady=0.5, batch=8, steps=50_000,
+            regions=(1, 1, 0.5, 0.5, 1), squared_features=False, local=100, whole=100, perceptual=3, close=True,
+            adversarial=0.1, adversarial_unpaired=0.2, learning_rate=1e-3, steady=0.5, batch=8, steps=50_000,
         )  # fmt: skip
 
     @classmethod
@@ -318,7 +319,7 @@ class MaskGuided(Family):
         names = ("paired", "unpaired")[: 1 + config.unpaired]
         self.discriminators = nn.ModuleDict({name: self._discriminator(parser) for name in names})
         if classifier is not None:
-            self.frozen["distance"] = perceptual.feature_distance(classifier)
+            self.frozen["distance"] = perceptual.feature_distance(classifier, config.close, config.close)
 
     def _discriminator(self, parser: Parser) -> nn.Module:
         config = self.config
