@@ -124,7 +124,7 @@ class Config:
     features_matched: float = 10  # λ_GD λ_FM
     parsing: float = 1  # λ_GP
     perceptual: float = 0
-    close: bool = False  # features are compared at the picture's own size, and in a close-up, too
+    close: bool = False  # features of the whole picture and of a close-up are compared, too
     discriminator: float = 1
     discriminator_unpaired: float = 1
     accuracy: float = 0  # of projected discriminators: logged, not learned from
@@ -292,7 +292,7 @@ class MaskGuided(Family):
     name = "mask_guided"
     paper: ClassVar[tuple[str, str]] = ("Mask-Guided Portrait Editing", "1905.10346")
     Config = Config
-    training_only: ClassVar[tuple[str, ...]] = ("image_decoders", "discriminators", "classifier", "distance")
+    training_only: ClassVar[tuple[str, ...]] = ("image_decoders", "discriminators", "classifier", "distance", "closer")
     official: ClassVar[tuple[str, ...]] = ("generator", "encoders", "decoders")
     official_framing: ClassVar[str] = "five_point"
 
@@ -319,7 +319,9 @@ class MaskGuided(Family):
         names = ("paired", "unpaired")[: 1 + config.unpaired]
         self.discriminators = nn.ModuleDict({name: self._discriminator(parser) for name in names})
         if classifier is not None:
-            self.frozen["distance"] = perceptual.feature_distance(classifier, config.close, config.close)
+            self.frozen["distance"] = perceptual.feature_distance(classifier)
+            if config.close:
+                self.frozen["closer"] = perceptual.feature_distance(classifier, True, True)
 
     def _discriminator(self, parser: Parser) -> nn.Module:
         config = self.config
@@ -532,8 +534,9 @@ class MaskGuided(Family):
         )
 
     def _perceptual(self, fakes: torch.Tensor, images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Return the distances of a network's features, of each component by itself."""
-        return sum(count * self.distance(fakes * at, images * at).mean() for count, at in self._shares(mask))
+        """Return the distances of a network's features, of each component by itself; if told, of all together, too."""
+        apart = sum(count * self.distance(fakes * at, images * at).mean() for count, at in self._shares(mask))
+        return apart + self.closer(fakes, images).mean() if self.config.close else apart
 
 
 def _of(loss: str, half: str) -> str:
