@@ -172,7 +172,8 @@ def _record_steps(run: Run) -> Iterator[Step]:
             for step in steps:
                 asked = run.agree(requests)
                 step = replace(step, seconds=run.seconds, end=asked or run.end)
-                log(_log_row(step))
+                due = step.end or run.step % settings.check_every == 0
+                log(_log_row(step) | {name: f"{value:.6g}" for name, value in (run.check() if due else {}).items()})
                 if step.end or run.step % settings.checkpoint_every == 0:
                     run.save()
                 if step.end or run.step % settings.preview_every == 0:

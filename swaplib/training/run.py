@@ -26,6 +26,10 @@ from swaplib.training.settings import Precision, TrainSettings
 from swaplib.weights import describe_differences, to_plain
 
 Losses = dict[str, torch.Tensor]
+CHECKED = 4
+"""Batches of held-out faces at most whose losses are logged."""
+HELD_OUT = " held out"
+"""What the names of their columns end with."""
 
 
 class _PhaseModule(nn.Module):
@@ -205,7 +209,33 @@ class Run:
         if self.folder is None or not self.first:
             return nullcontext(lambda row: None)
         columns = [f"{phase}/{name}" for phase, names in self.terms.items() for name in (*names, "total")]
+        if self.settings.checked is not None:
+            columns += [f"{phase}/{name}{HELD_OUT}" for phase, names in self.terms.items() for name in names]
         return runtime.log(self.folder / "log.csv", ["step", "images", "seconds", "rate", *columns], self.step)
+
+    def check(self) -> dict[str, float]:
+        """Return the mean losses of the held-out faces, as columns of the log; nothing where there are none.
+
+        The random numbers are the same every time. What losses note in the model's buffers is taken back.
+        """
+        faces, batch = self.settings.checked, self.settings.batch
+        if faces is None or not self.first:
+            return {}
+        rows = list(range(min(len(faces), CHECKED * batch)))
+        noted = {name: value.clone() for name, value in self.model.named_buffers()}
+        found: dict[str, list[float]] = {}
+        with runtime.randomness(self.settings.seed, 0, 0, self.fabric.device), self.arithmetic():
+            for start in range(0, len(rows) - len(rows) % batch, batch):
+                some = self.place(faces[rows[start : start + batch]].resize(self.model.config.size))
+                for phase in self.phases:
+                    with self.fabric.autocast():
+                        losses = phase.losses(some)
+                    for name, value in losses.items():
+                        found.setdefault(f"{phase.name}/{name}{HELD_OUT}", []).append(value.item())
+        with torch.no_grad():
+            for name, value in self.model.named_buffers():
+                value.copy_(noted[name])
+        return {name: sum(values) / len(values) for name, values in found.items()}
 
     @torch.no_grad()
     def save_preview(self) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from swaplib.training.model import Model, Schedule, constant
+from swaplib.training.model import Data, Model, Schedule, constant
 
 Precision = Literal["auto", "bf16", "tf32", "fp32"]
 Preview = Callable[[Model], "torch.Tensor | None"]
@@ -35,6 +35,7 @@ class TrainSettings:
     workers    threads that read and resize the coming batches
     checkpoint_every, preview_every   steps from one to the next
     preview    pictures of the model with averaged weights, saved as a grid
+    checked    faces that it doesn't learn from, whose losses are logged as well, every `check_every` steps
     progress   whether to show a bar
 
     Raises ValueError, in one sentence, for settings that don't fit.
@@ -56,12 +57,14 @@ class TrainSettings:
     checkpoint_every: int = 500
     preview: Preview | None = None
     preview_every: int = 500
+    checked: Data | None = None
+    check_every: int = 200
     progress: bool = True
 
     def __post_init__(self):
         if self.steps is None and self.minutes is None:
             raise ValueError("say how long to train: give steps, minutes or both")
-        for name in ("batch", "workers", "checkpoint_every", "preview_every"):
+        for name in ("batch", "workers", "checkpoint_every", "preview_every", "check_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.ema < 1 or self.seed < 0:

@@ -177,11 +177,9 @@ def train(
     shown = held_out[list(range(min(8, len(held_out))))]
     end = "steps"
     splits = [dataset.split("train") for dataset in datasets]
-    kinds = registry(name)
-    learned = kinds.kind(name).training_data(kinds.config(name, preset), splits)
-    if learned is None:
-        learned = splits[0] if len(splits) == 1 else data.Mixed(splits)
-    for _, step in follow(name, preset, learned, place, start=known, preview=lambda it: it.preview(shown), **settings):
+    learned = _arrange(name, preset, splits)
+    settings = {"preview": lambda it: it.preview(shown), "checked": _held_out(name, preset, datasets), **settings}
+    for _, step in follow(name, preset, learned, place, start=known, **settings):
         end = step.end or end
     if end.startswith("SIG"):
         return None
@@ -198,6 +196,23 @@ def train(
         **totals,
     )
     return weights.save(family, path, card)
+
+
+def _arrange(name: str, preset: str, splits: Sequence[data.Dataset]) -> Data:
+    """Return parts of data sets as a model learns from them."""
+    kinds = registry(name)
+    learned = kinds.kind(name).training_data(kinds.config(name, preset), splits)
+    if learned is None:
+        learned = splits[0] if len(splits) == 1 else data.Mixed(splits)
+    return learned
+
+
+def _held_out(name: str, preset: str, datasets: Sequence[data.Dataset]) -> Data | None:
+    """Return what the data sets hold out, arranged as for learning; None where that is less than a batch."""
+    if not all(dataset.splits.get("val", 0) for dataset in datasets):
+        return None
+    held_out = _arrange(name, preset, [dataset.split("val") for dataset in datasets])
+    return held_out if len(held_out) >= registry(name).config(name, preset).batch else None
 
 
 def _without_folders(argument: str) -> str:

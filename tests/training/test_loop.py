@@ -629,6 +629,24 @@ def test_sample_grids_are_saved_and_marked(tmp_path):
         assert picture.getpixel((15, 15)) == (255, 255, 255)
 
 
+def test_losses_of_held_out_faces_are_logged_and_change_nothing(tmp_path):
+    others = drawn.faces(20, 16, 1)
+    for name, kind in (("auto", Auto), ("gan", Gan)):
+        run(kind(ToyConfig()), 5, tmp_path / name, checked=others, check_every=2)
+        run(kind(ToyConfig()), 5, tmp_path / f"{name}, unchecked")
+        first, second = (tensors(checkpoint(tmp_path / folder)) for folder in (name, f"{name}, unchecked"))
+        assert all(torch.equal(first[key], second[key]) for key in second)
+    with open(tmp_path / "gan" / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [bool(row["discriminator/real held out"]) for row in rows] == [False, True, False, True, True]
+    assert "generator/fool held out" in rows[0]
+    assert "generator/total held out" not in rows[0]
+    learned = Gan(ToyConfig())
+    restore(learned, tmp_path / "gan", ema=False)
+    real = nn.functional.softplus(-learned.discriminator(others[:18].resize(8).images)).mean().item()
+    assert float(rows[-1]["discriminator/real held out"]) == pytest.approx(real, rel=1e-4)  # of three whole batches
+
+
 EIGHT = FACES[:3].resize(8)
 
 # ---------------------------------------------------------------------------------------------- processors

@@ -183,6 +183,16 @@ def test_train_saves_weights_that_load(dataset, tmp_path):
     assert np.abs((kept[head] - begun[head]).numpy()).max() < 0.01  # one step away
 
 
+def test_what_a_data_set_holds_out_is_checked(dataset, tmp_path):
+    more = data.render(tmp_path / "more", 24, size=64, jobs=1, validation=0.5, progress=False)
+    column = "discriminators/discriminator_global held out"
+    for faces, told in ((more, True), (dataset, False)):  # of the other, fewer than a batch are held out
+        out = tmp_path / faces.name
+        call("train", "rsgan", "--preset", "smoke", "--data", faces, "-o", out, "--steps", 1)
+        log = recipes.read_log("rsgan", "smoke", out / "rsgan_smoke")
+        assert (column in log and np.isfinite(log[column].iloc[-1])) == told
+
+
 def test_train_answers_with_a_sentence(dataset, tmp_path):
     for arguments, words in (
         ((), "name one family or judge, or say --all"),
