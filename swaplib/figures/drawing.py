@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from swaplib.faces import CELEBAMASK_HQ, LABEL_COLOURS, LANDMARK_GROUPS, Faces, to_uint8
+from swaplib.training.settings import HELD_OUT
 
 # ---------------------------------------------------------------------------------------------- style
 
@@ -261,6 +262,35 @@ def heat_map(
     figure.colorbar(mesh, ax=ax, label=textwrap.fill(unit, 24)).outline.set_visible(False)
     if title:
         ax.set_title(title, color=INK)
+    return figure
+
+
+def draw_training(log: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
+    """Draw columns of a training's log over the pictures seen, each with its running mean, in a colour for each stage.
+
+    panels: column -> its unit; columns that the log lacks are left out. Where the log has the same of faces which the
+    run didn't learn from, they are drawn, too. Raises ValueError where nothing is left.
+    """
+    panels = {column: unit for column, unit in panels.items() if column in log and log[column].notna().any()}
+    if not panels:
+        raise ValueError(f"the log has none of the columns to draw; it has {', '.join(log.columns)}")
+    log = log if "run" in log else log.assign(run=1)
+    colours = {stage: f"C{k % 6}" for k, stage in enumerate(log["stage"].unique())}
+    figure, axes = plt.subplots(1, len(panels), figsize=(min(2.9 * len(panels), 9), 2.9), squeeze=False)
+    for ax, (column, unit) in zip(axes[0], panels.items(), strict=True):
+        for (_, stage), rows in log.dropna(subset=column).groupby(["run", "stage"], sort=False):
+            seen, width = rows["images"] / 1000, max(1, len(rows) // 12)
+            ax.plot(seen, rows[column], ".", markersize=3, alpha=0.35, color=colours[stage], markeredgewidth=0)
+            means = rows[column].rolling(width, min_periods=1, center=True).mean()
+            ax.plot(seen, means, color=colours[stage], linewidth=1.3, label=stage)
+        if (held_out := column + HELD_OUT) in log:
+            rows = log.dropna(subset=held_out)
+            ax.plot(
+                rows["images"] / 1000, rows[held_out], "x-", color=INK, markersize=3, linewidth=0.8, label="held out"
+            )
+        ax.set(xlabel="images seen, thousands", ylabel=unit, title=column.split("/")[-1].replace("_", " "))
+    handles = {label: one for ax in axes[0] for one, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(handles))
     return figure
 
 

@@ -22,14 +22,12 @@ from swaplib.training import runtime
 from swaplib.training.model import Data, Model, Phase
 from swaplib.training.optimiser import make_adam
 from swaplib.training.runtime import CHECKPOINT
-from swaplib.training.settings import Precision, TrainSettings
+from swaplib.training.settings import HELD_OUT, Precision, TrainSettings
 from swaplib.weights import describe_differences, to_plain
 
 Losses = dict[str, torch.Tensor]
 CHECKED = 4
 """Batches of held-out faces at most whose losses are logged."""
-HELD_OUT = " held out"
-"""What the names of their columns end with."""
 
 
 class _PhaseModule(nn.Module):

@@ -12,6 +12,8 @@ import torch
 from swaplib.training.model import Data, Model, Schedule, constant
 
 Precision = Literal["auto", "bf16", "tf32", "fp32"]
+HELD_OUT = " held out"
+"""What the names of a log's columns end with that are about faces which a run doesn't learn from."""
 Preview = Callable[[Model], "torch.Tensor | None"]
 """Model -> images (B, 3, H, W) or (R, C, 3, H, W) in [-1, 1]; None where there is nothing to show."""
 

@@ -45,6 +45,22 @@ def curve() -> plt.Figure:
 # ---------------------------------------------------------------------------------------------- drawing
 
 
+def test_trainings_are_drawn_stage_by_stage_with_what_was_held_out():
+    log = pd.DataFrame({
+        "run": [1, 1, 2, 2], "stage": ["half", "whole", "seeing", "whole"], "images": [8, 16, 24, 32],
+        "a/loss": [4.0, 3.0, None, 2.0], "a/loss held out": [None, 3.5, None, 2.5], "a/rest": 1.0,
+    })  # fmt: skip
+    figure = figures.draw_training(log, {"a/loss": "1", "a/nowhere": "1"})
+    (ax,) = figure.axes
+    lines = [line for line in ax.lines if line.get_linestyle() == "-"]
+    assert [line.get_ydata().tolist() for line in lines] == [[4.0], [3.0], [2.0], [3.5, 2.5]]
+    assert lines[1].get_color() == lines[2].get_color() != lines[0].get_color()  # one stage, one colour
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["half", "whole", "held out"]
+    assert figures.draw_training(log.drop(columns="run"), {"a/loss": "1"}).axes
+    with pytest.raises(ValueError, match="none of the columns to draw"):
+        figures.draw_training(log, {"a/nowhere": "1"})
+
+
 def test_grid_places_pictures_row_by_row():
     images = pictures(6)
     figure = figures.grid(Faces(images), rows=["a", "b"], cols=["x", "y", "z"])
