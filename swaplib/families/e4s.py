@@ -92,6 +92,7 @@ class Config:
     scales: tuple[int, ...] = (1, 2, 4)  # by how much pictures are reduced for the perceptual loss, §2
     parsed: int = 512  # pixels that the parser sees in the parsing loss, code
     embedder: str = "identity"
+    parser_preset: str = ""  # of the parser, which also labels pictures without labels; empty: as the other judges'
     judges_preset: str = "paper"
     discriminator_base: int = 32768  # channels · size at most
     discriminator_most: int = 512  # channels at most
@@ -132,6 +133,14 @@ class Config:
             projected=True, late=True, grown=True, pixels=10, colours=3, adversarial=0.02, learning_rate=1e-3,
             stepwise=False, batch=8, steps=40_000,
         )  # fmt: skip
+
+    @classmethod
+    def photo(cls) -> Config:
+        """Return the demo's sizes, to go on from its weights with photographs and rendered faces in turn.
+
+        The parser is the one that knows photographs.
+        """
+        return replace(cls.demo(), parser_preset="photo", grown=False, steps=4000)
 
     @classmethod
     def study(cls, **changes) -> Config:
@@ -231,7 +240,7 @@ class E4S(Family):
         preset = config.judges_preset
         return {
             "generator": ("stylegan2", config.generator_preset),
-            "parser": ("parser", preset),
+            "parser": ("parser", config.parser_preset or preset),
             "embedder": (config.embedder, preset),
             "classifier": ("identity_linear", preset),
         }
