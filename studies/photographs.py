@@ -4,7 +4,7 @@
     swaplib study photographs celebahq --pairs 150 --lesson mask_guided
     swaplib study photographs celebahq --pairs 100 --lesson e4s
 
-The folder is a prepared dataset with landmarks, whose split "val" is used. All weights but rsgan's second file were
+The folder is a prepared dataset with landmarks, whose split "val" is used. All weights but those called "photo" were
 trained on rendered faces only. The first table is RSGAN's Table 1; its column `detected` is what the notebook 20_rsgan
 says of photographs beside claim R1.
 """
@@ -41,9 +41,11 @@ def mask_guided() -> dict[str, Family]:
 
 
 def e4s() -> dict[str, Family]:
-    """Load E4S, with sources as they are and driven by landmarks, LatentSwap and others."""
+    """Load E4S from both its files, with sources as they are and driven by landmarks, LatentSwap and others."""
     systems = {name: families.load(name) for name in ("landmarks", "rsgan", "latent_swap", "e4s")}
-    return systems | {"e4s, landmarks": latent.Driven(systems["e4s"], reenactment.load("landmarks"))}
+    systems["e4s, photo"] = families.load("e4s", "photo")
+    driver = reenactment.load("landmarks")
+    return systems | {f"{name}, landmarks": latent.Driven(systems[name], driver) for name in ("e4s", "e4s, photo")}
 
 
 class Lesson(NamedTuple):
@@ -71,7 +73,7 @@ VARIANTS = {
     ),
     "e4s": Lesson(
         e4s, "e4s/table_photographs", "E4S, comparison of swaps", "E4S, LatentSwap and others",
-        (("rsgan", "demo"), ("latent_swap", "demo"), ("e4s", "demo")),
+        (("rsgan", "demo"), ("latent_swap", "demo"), ("e4s", "demo"), ("e4s", "photo")),
     ),
 }  # fmt: skip
 
