@@ -142,7 +142,7 @@ class Config:
             width=32, width_parts=12, width_composer=24, width_discriminators=64, width_classifier=16, most=240,
             z_x=192, z_c=16, face_crop=(0.165, 0.2425, 0.675), hull=0, regional=True, chroma=4, emphasis=1,
             projected=True, judges_preset="demo", grown=True, summed=True, fitted=True, discriminators_every=2,
-            colours=8000, close=True, perceptual=6000, kl=0.02, generated_classification=25, adversarial_global=50,
+            colours=8000, close=True, perceptual=6000, kl=0.02, generated_classification=25, adversarial_global=80,
             adversarial_patch=0, discriminator_global=1, discriminator_patch=0, discriminators_learning_rate=1e-3,
             learning_rate=1e-3, betas=(0.9, 0.999), batch=16, steps=60_000,
         )  # fmt: skip
