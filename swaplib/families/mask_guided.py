@@ -40,10 +40,11 @@ Where we differ from the paper, and why:
 - How settings 1 and 2 of Table 1 concatenate codes and mask isn't said: each code is decoded to features over the
   whole grid (`Config.setting`).
 - The demo's pixel losses weigh more, since means of squares send too little gradient at this scale beside a
-  discriminator's, and pictures are compared by a network's features, too, as in the authors' code. Fresh discriminators
-  stay undecided for as long as a demo learns (their loss between 2.68 and 2.75, where guessing costs 2.77): its own
-  come late, and see what a frozen parser sees, and colours (`projected`: Sauer et al. 2021, arXiv:2111.01007). The
-  parser, which costs as much as everything else, compares an eighth of the pictures, all of them unpaired.
+  discriminator's, and pictures are compared by a network's features, too, as in the authors' code: by components, and
+  as a whole, in full size and in a close-up of the inner face (`close`). Fresh discriminators stay undecided for as
+  long as a demo learns (their loss between 2.68 and 2.75, where guessing costs 2.77): its own come late, and see what a
+  frozen parser sees, and colours (`projected`: Sauer et al. 2021, arXiv:2111.01007). The parser, which costs as much as
+  everything else, compares an eighth of the pictures, all of them unpaired.
 """
 
 from __future__ import annotations
